@@ -1,0 +1,84 @@
+# The front door. make demo: from nothing to labelled camera frames.
+#
+#   make demo [INPUT=...] [LABELS=...]   the node at work on INPUT; without, on a street drawn by code
+#   make test    make lint    make format
+#   make build   make env     make clean (build products)    make distclean (.venv as well)
+#
+# A shell of your own: source env.sh
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := demo
+.ONESHELL:
+.PHONY: demo test build env lint format clean distclean FORCE
+
+PYTHON ?= python3
+# CUDA, Jetson: requirements/README.md
+TORCH ?= torch==2.13.0+cpu
+DEMO_OUTPUT ?= demo_output
+
+ENV_STAMP := .venv/stamp-env
+TEST_STAMP := .venv/stamp-test
+BUILD_STAMP := build/stamp
+
+demo: build
+	source env.sh
+	bisenet demo $(if $(INPUT),--input '$(INPUT)') $(if $(LABELS),--labels '$(LABELS)') \
+	  --output '$(DEMO_OUTPUT)'
+
+env: $(ENV_STAMP)
+
+$(ENV_STAMP): scripts/make_env.sh scripts/fix_ros_wheels.py \
+  $(addprefix requirements/,ros-jazzy.txt build.txt runtime.txt wheels.txt)
+	PYTHON='$(PYTHON)' TORCH='$(TORCH)' scripts/make_env.sh
+	touch $@
+
+# A torch that was asked for by name is installed even if another one is there.
+ifeq ($(origin TORCH),command line)
+$(ENV_STAMP): FORCE
+endif
+
+$(TEST_STAMP): $(ENV_STAMP) requirements/test.txt scripts/make_test_env.sh
+	scripts/make_test_env.sh
+	touch $@
+
+build: $(BUILD_STAMP)
+
+# Installed files are links to the sources (--symlink-install), so that an edit needs no build; a new
+# or a removed file does: build/files lists them, and is newer than the stamp only when it changed.
+INSTALLED := bisenet_ros config launch models test
+build/files: FORCE
+	mkdir -p build
+	find $(INSTALLED) -type f ! -path '*/__pycache__/*' | sort > $@.new
+	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(BUILD_STAMP): $(ENV_STAMP) build/files package.xml CMakeLists.txt scripts/executable.in $(wildcard msg/*.msg)
+	source env.sh
+	colcon build --symlink-install \
+	  --cmake-args -DPython3_EXECUTABLE="$$VIRTUAL_ENV/bin/python3"
+	touch $@
+
+# colcon test returns 0 when tests fail, and leaves the results of tests that are no more.
+test: build $(TEST_STAMP)
+	source env.sh
+	rm -rf build/bisenet_ros/test_results build/bisenet_ros/Testing
+	colcon test --event-handlers console_direct+
+	colcon test-result --verbose
+	python scripts/report_tests.py
+
+lint: $(TEST_STAMP)
+	source env.sh
+	ruff check
+	ruff format --check
+	mypy
+
+format: $(TEST_STAMP)
+	source env.sh
+	ruff check --fix
+	ruff format
+
+clean:
+	rm -rf build install log demo_output .mypy_cache .ruff_cache .pytest_cache
+
+distclean: clean
+	rm -rf .venv

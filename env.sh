@@ -1,0 +1,29 @@
+# shellcheck shell=bash
+# source env.sh: gives this bash or zsh the virtual environment, ROS 2, and the package as built.
+
+_bisenet_root=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
+_bisenet_shell=${ZSH_VERSION:+zsh}
+_bisenet_shell=${_bisenet_shell:-bash}
+
+# ROS's own setup files read variables that are not set.
+case $- in
+  *u*) _bisenet_nounset=-u ;;
+  *) _bisenet_nounset=+u ;;
+esac
+set +u
+
+if [ -f "$_bisenet_root/.venv/ros_prefix" ]; then
+  # shellcheck disable=SC1091
+  . "$_bisenet_root/.venv/bin/activate"
+  # shellcheck disable=SC1090
+  . "$(cat "$_bisenet_root/.venv/ros_prefix")/local_setup.$_bisenet_shell"
+else
+  echo "env.sh: there is no .venv yet: run make env" >&2
+fi
+if [ -f "$_bisenet_root/install/setup.$_bisenet_shell" ]; then
+  # shellcheck disable=SC1090
+  . "$_bisenet_root/install/setup.$_bisenet_shell"
+fi
+
+set "$_bisenet_nounset"
+unset _bisenet_root _bisenet_shell _bisenet_nounset

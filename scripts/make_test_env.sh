@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Adds the tools of `make test` and `make lint` to .venv.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [[ -f .venv/constraints.txt ]]; then
+  export PIP_CONSTRAINT=$PWD/.venv/constraints.txt  # see scripts/make_env.sh
+fi
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile -r requirements/test.txt

@@ -1,0 +1,81 @@
+"""Sum up the latest `colcon test`: the skipped tests by reason, then the totals.
+
+Fails when a test failed, when no test ran, and, with --expected-skips, when the skipped tests are
+not those that the file lists. Needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter, defaultdict
+from pathlib import Path
+
+RESULTS = Path(__file__).parent.parent / "build/bisenet_ros/test_results/bisenet_ros"
+
+
+def outcome(case: ET.Element) -> str:
+    """Return passed, failed or skipped."""
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    return "skipped" if case.find("skipped") is not None else "passed"
+
+
+def test_id(case: ET.Element) -> str:
+    """Return the name that stays the same from machine to machine: dotted module, then test."""
+    return ".".join(filter(None, (case.get("classname"), case.get("name"))))
+
+
+def skip_reason(case: ET.Element) -> str:
+    """Return the reason alone, without file and line."""
+    skipped = case.find("skipped")
+    assert skipped is not None
+    text = (skipped.text or "").strip()
+    if text.startswith("("):  # a whole module was skipped: (file, line, "Skipped: reason")
+        text = ast.literal_eval(text)[2]
+    text = re.sub(r"^\S+?\.py:\d+: ", "", text)
+    return re.sub(r"\s+", " ", text.removeprefix("Skipped: ")) or skipped.get("message", "")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--expected-skips", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+
+    cases = [case for xml in sorted(RESULTS.glob("*.xml")) for case in ET.parse(xml).iter("testcase")]
+    totals = Counter(map(outcome, cases))
+    skips = {test_id(case): skip_reason(case) for case in cases if outcome(case) == "skipped"}
+    ok = totals["failed"] == 0 and totals["passed"] > 0
+
+    by_reason = defaultdict(list)
+    for name, reason in sorted(skips.items()):
+        by_reason[reason].append(name)
+    for reason, names in by_reason.items():
+        print(f"skipped: {reason}")
+        for name in names:
+            print(f"  {name}")
+    for case in cases:
+        if outcome(case) == "failed":
+            print(f"failed: {test_id(case)}")
+
+    if arguments.expected_skips:
+        found = {f"{name}: {reason}" for name, reason in skips.items()}
+        lines = arguments.expected_skips.read_text().splitlines()
+        expected = {line for line in lines if line and not line.startswith("#")}
+        for line in sorted(found - expected):
+            print(f"skipped, but not listed in {arguments.expected_skips}: {line}")
+        for line in sorted(expected - found):
+            print(f"listed in {arguments.expected_skips}, but not skipped: {line}")
+        ok = ok and found == expected
+
+    if not cases:
+        print(f"no test results in {RESULTS}")
+    print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
