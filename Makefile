@@ -22,7 +22,7 @@ TEST_STAMP := .venv/stamp-test
 BUILD_STAMP := build/stamp
 
 demo: build
-	source env.sh
+	@source env.sh
 	bisenet demo $(if $(INPUT),--input '$(INPUT)') $(if $(LABELS),--labels '$(LABELS)') \
 	  --output '$(DEMO_OUTPUT)'
 
@@ -30,7 +30,7 @@ env: $(ENV_STAMP)
 
 $(ENV_STAMP): scripts/make_env.sh scripts/fix_ros_wheels.py \
   $(addprefix requirements/,ros-jazzy.txt build.txt runtime.txt wheels.txt)
-	PYTHON='$(PYTHON)' TORCH='$(TORCH)' scripts/make_env.sh
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' scripts/make_env.sh
 	touch $@
 
 # A torch that was asked for by name is installed even if another one is there.
@@ -39,7 +39,7 @@ $(ENV_STAMP): FORCE
 endif
 
 $(TEST_STAMP): $(ENV_STAMP) requirements/test.txt scripts/make_test_env.sh
-	scripts/make_test_env.sh
+	@scripts/make_test_env.sh
 	touch $@
 
 build: $(BUILD_STAMP)
@@ -48,32 +48,34 @@ build: $(BUILD_STAMP)
 # or a removed file does: build/files lists them, and is newer than the stamp only when it changed.
 INSTALLED := bisenet_ros config launch models test
 build/files: FORCE
-	mkdir -p build
+	@mkdir -p build
 	find $(INSTALLED) -type f ! -path '*/__pycache__/*' | sort > $@.new
 	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(BUILD_STAMP): $(ENV_STAMP) build/files package.xml CMakeLists.txt scripts/executable.in $(wildcard msg/*.msg)
-	source env.sh
+	@source env.sh
 	colcon build --symlink-install \
 	  --cmake-args -DPython3_EXECUTABLE="$$VIRTUAL_ENV/bin/python3"
 	touch $@
 
 # colcon test returns 0 when tests fail, and leaves the results of tests that are no more.
 test: build $(TEST_STAMP)
-	source env.sh
+	@source env.sh
 	rm -rf build/bisenet_ros/test_results build/bisenet_ros/Testing
 	colcon test --event-handlers console_direct+
-	colcon test-result --verbose
-	python scripts/report_tests.py
+	status=0
+	colcon test-result --verbose || status=1
+	python scripts/report_tests.py || status=1
+	exit $$status
 
 lint: $(TEST_STAMP)
-	source env.sh
+	@source env.sh
 	ruff check
 	ruff format --check
 	mypy
 
 format: $(TEST_STAMP)
-	source env.sh
+	@source env.sh
 	ruff check --fix
 	ruff format
 
