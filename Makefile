@@ -19,7 +19,7 @@ DEMO_OUTPUT ?= demo_output
 
 ENV_STAMP := .venv/stamp-env
 TEST_STAMP := .venv/stamp-test
-BUILD_STAMP := build/stamp
+BUILD_STAMP := install/stamp
 
 demo: build
 	@source env.sh

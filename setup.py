@@ -6,10 +6,13 @@ from xml.etree import ElementTree
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-requirements = (here / "requirements/runtime.txt").read_text().splitlines()
+requirements = ["torch>=2.4"]
+for name in ("runtime.txt", "wheels.txt"):
+    lines = (here / "requirements" / name).read_text().splitlines()
+    requirements += [line for line in lines if line and not line.startswith("#")]
 
 setup(
     version=ElementTree.parse(here / "package.xml").findtext("version"),
     packages=find_packages(include=["bisenet_ros", "bisenet_ros.*"]),
-    install_requires=[line for line in requirements if line and not line.startswith("#")],
+    install_requires=requirements,
 )

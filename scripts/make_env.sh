@@ -29,6 +29,7 @@ on_system_ros() {
   # The distribution's cv_bridge is compiled for the distribution's NumPy (1.x up to Jazzy and
   # Kilted; NumPy 2 breaks it), so no package may bring another one.
   "$PYTHON" -c 'import numpy; print("numpy==" + numpy.__version__)' > .venv/constraints.txt
+  echo "setuptools<80" >> .venv/constraints.txt # newer ones lack what ROS's own build tools import
   export PIP_CONSTRAINT=$PWD/.venv/constraints.txt
   pip_install -r requirements/runtime.txt
   "$PYTHON" -c 'from ament_index_python import get_package_prefix as p; print(p("rclpy"))' > .venv/ros_prefix
@@ -42,6 +43,7 @@ on_wheels() {
     fail "ROS 2 wheels exist for Linux x86_64 only; this is $(uname -sm)." \
       "Install ROS 2 (docs.ros.org), source it, and run make env again."
   "$PYTHON" -m venv .venv || fail "$PYTHON cannot make virtual environments."
+  # Wheels whose versions are all known need no resolver: a few seconds instead of a minute.
   pip_install --no-deps -r requirements/ros-jazzy.txt
   pip_install -r requirements/build.txt -r requirements/runtime.txt -r requirements/wheels.txt
   .venv/bin/python scripts/fix_ros_wheels.py
@@ -49,13 +51,16 @@ on_wheels() {
 }
 
 install_torch() {
-  local arguments
+  local arguments cpu_index=()
   read -ra arguments <<< "$TORCH"
   [[ ${#arguments[@]} -gt 0 ]] || return 0
-  # PyPI's torch brings gigabytes of CUDA; the CPU builds are on PyTorch's own index.
-  pip_install "${arguments[@]}" 2> .venv/torch.log ||
-    pip_install --index-url https://download.pytorch.org/whl/cpu "${arguments[@]}" ||
-    fail "torch could not be installed (TORCH=$TORCH)." "$(< .venv/torch.log)"
+  echo "make env: installing $TORCH"
+  # PyPI's torch brings gigabytes of CUDA. The CPU builds lie on PyTorch's own index, unless pip is
+  # set up with a source that has them.
+  [[ $TORCH != *+cpu ]] || cpu_index=(--index-url https://download.pytorch.org/whl/cpu)
+  pip_install "${arguments[@]}" 2> /dev/null ||
+    pip_install "${cpu_index[@]}" "${arguments[@]}" ||
+    fail "torch could not be installed (TORCH=$TORCH)."
 }
 
 if [[ -n ${ROS_DISTRO:-} ]] && "$PYTHON" -c 'import rclpy' 2> /dev/null; then
