@@ -16,6 +16,8 @@ fail() {
   exit 1
 }
 
+command -v "$PYTHON" > /dev/null || fail "there is no $PYTHON: name another one by PYTHON=..."
+
 # Bytecode is made by the first import: compiling all of torch here would cost half a minute.
 pip_install() { .venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile "$@"; }
 
@@ -66,6 +68,9 @@ install_torch() {
 if [[ -n ${ROS_DISTRO:-} ]] && "$PYTHON" -c 'import rclpy' 2> /dev/null; then
   echo "make env: building on the sourced ROS 2 $ROS_DISTRO"
   on_system_ros
+elif [[ -n ${ROS_DISTRO:-} && -n ${AMENT_PREFIX_PATH:-} ]]; then
+  fail "ROS 2 $ROS_DISTRO is sourced, but $PYTHON ($(command -v "$PYTHON")) cannot import rclpy." \
+    "Name ROS's own Python: make env PYTHON=/usr/bin/python3"
 else
   echo "make env: no ROS 2 is sourced, installing ROS 2 Jazzy from PyPI wheels"
   on_wheels
