@@ -1,0 +1,113 @@
+"""What the label values mean: ids, names and colours, and the files that say so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+UNLABELLED = 255
+"""The label value of a pixel without a class, in every label image that we publish."""
+
+
+class ClassesError(ValueError):
+    """A class list that cannot be used; the text says which entry and why."""
+
+
+@dataclass(frozen=True)
+class SemanticClass:
+    """One class: ``id`` is its label value and the index of its logit, colours are 0..255."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+
+
+def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]:
+    """The classes sorted by id, once ids are 0..N-1, names differ and colours are 8-bit RGB.
+
+    Raises:
+        ClassesError: naming the first entry that breaks a rule.
+    """
+    if not 2 <= len(classes) <= UNLABELLED:
+        raise ClassesError(f"{len(classes)} classes; there must be 2 to {UNLABELLED}")
+    ordered = tuple(sorted(classes, key=lambda c: c.id))
+    names: set[str] = set()
+    for index, entry in enumerate(ordered):
+        if entry.id != index:
+            raise ClassesError(
+                f"class ids must be 0 to {len(ordered) - 1} without gaps; {index} is missing or "
+                f"another id is given twice (found {[c.id for c in ordered]})"
+            )
+        if not entry.name or entry.name in names:
+            raise ClassesError(f"class {entry.id}: name '{entry.name}' is empty or given twice")
+        names.add(entry.name)
+        if len(entry.color) != 3 or not all(0 <= v <= 255 for v in entry.color):
+            raise ClassesError(
+                f"class {entry.id} '{entry.name}': colour {entry.color} must be three values "
+                "in 0..255 (red, green, blue)"
+            )
+    return ordered
+
+
+def read_classes(path: Path) -> tuple[SemanticClass, ...]:
+    """Read a class file, in one of two forms.
+
+    ``.yaml``: ``classes:`` with a list of ``{id: 0, name: sky, color: [128, 128, 128]}``.
+    ``.txt``: a line ``id name r g b`` for each class; ``#`` starts a comment.
+
+    Raises:
+        ClassesError: the file is missing or malformed; names the file and the entry.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClassesError(f"cannot read class file {path}: {error}") from error
+    try:
+        entries = _entries_of_text(text) if path.suffix == ".txt" else _entries_of_yaml(text)
+        return check_classes(entries)
+    except ClassesError as error:
+        raise ClassesError(f"class file {path}: {error}") from None
+
+
+def palette(classes: Sequence[SemanticClass]) -> NDArray[np.uint8]:
+    """RGB of every label value, uint8 [256, 3]; black where there is no class."""
+    table = np.zeros((256, 3), np.uint8)
+    for entry in classes:
+        table[entry.id] = entry.color
+    return table
+
+
+def _entries_of_text(text: str) -> list[SemanticClass]:
+    entries = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split("#", 1)[0].split()
+        if not fields:
+            continue
+        try:
+            id_, name, red, green, blue = fields
+            entries.append(SemanticClass(int(id_), name, (int(red), int(green), int(blue))))
+        except ValueError:
+            raise ClassesError(f"line {number} is '{line.strip()}', not 'id name r g b'") from None
+    return entries
+
+
+def _entries_of_yaml(text: str) -> list[SemanticClass]:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ClassesError(f"not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("classes"), list):
+        raise ClassesError("needs a list 'classes:' at the top level")
+    entries = []
+    for entry in document["classes"]:
+        try:
+            red, green, blue = (int(v) for v in entry["color"])
+            entries.append(SemanticClass(int(entry["id"]), str(entry["name"]), (red, green, blue)))
+        except (KeyError, TypeError, ValueError):
+            raise ClassesError(
+                f"entry {entry!r} is not of the form {{id: 0, name: sky, color: [r, g, b]}}"
+            ) from None
+    return entries

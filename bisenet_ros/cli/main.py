@@ -1,0 +1,51 @@
+"""Entry point of ``bisenet``: finds the subcommand and reports its errors in one line."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+
+SUBCOMMANDS = {
+    "info": "parameters, multiply-adds and metadata of a network or model file",
+    "demo": "run the real node on a video, bag, folder, camera or synthetic street",
+    "train": "train the network on a folder of labelled images",
+    "evaluate": "score a model on a folder of labelled images",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 ctrl-C.
+
+    A subcommand is a module of its name with ``add_arguments(parser)`` and ``run(args)``. Only
+    the one that is asked for is imported, and imports torch or rclpy only to run, so that help
+    comes at once.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog="bisenet", description="BiSeNet V2 semantic segmentation for ROS 2."
+    )
+    subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+    for name, summary in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if arguments[:1] == [name]:
+            module = import_module(f"bisenet_ros.cli.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        print("bisenet: interrupted", file=sys.stderr)
+        return 130
+    except (OSError, ValueError) as error:
+        # Errors of this project that a user can mend are all ValueErrors with a full sentence.
+        print(f"bisenet {options.subcommand}: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,106 @@
+"""``bisenet train``: from a folder of labelled images to a model file."""
+
+import argparse
+import csv
+from dataclasses import asdict
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with images/, labels/ and classes.txt ('id name r g b' a line)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder for model.safetensors, checkpoint.pt and log.csv",
+    )
+    parser.add_argument("--config", type=Path, help="YAML file of settings; default: the paper's")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
+    parser.add_argument("--licence", default="", help="note on the weights' use, stored likewise")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and write the model file at each checkpoint and at the end."""
+    from tqdm import tqdm
+
+    from bisenet_ros.model_file import Metadata, save
+    from bisenet_ros.network import BiSeNetV2
+    from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+    from bisenet_ros.training.folder import open_folder
+    from bisenet_ros.training.loop import IMAGENET_MEAN, IMAGENET_STD, Progress, train
+    from bisenet_ros.training.settings import read_settings
+
+    folder = open_folder(args.data)
+    settings = read_settings(args.config, args.set)
+    checkpoint_path = args.output / "checkpoint.pt"
+    resume = read_checkpoint(checkpoint_path) if args.resume else None
+    if resume is not None and resume.settings != settings:
+        raise CheckpointError(
+            f"{checkpoint_path} was made with other settings; give the same --config and --set, "
+            "or train into another folder"
+        )
+    args.output.mkdir(parents=True, exist_ok=True)
+
+    def export(network: BiSeNetV2) -> None:
+        metadata = Metadata(
+            preset=settings.preset,
+            architecture=network.architecture,
+            classes=folder.classes,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            resolution=settings.resolution,
+            dataset=args.dataset_name or args.data.resolve().name,
+            licence=args.licence,
+            recipe=asdict(settings),
+        )
+        save(args.output / "model.safetensors", network, metadata)
+
+    first = resume.iteration if resume else 0
+    waited = spent = 0.0
+    with (
+        tqdm(total=settings.iterations, initial=first, unit="it", desc="train") as bar,
+        (args.output / "log.csv").open("a" if resume else "w", newline="") as file,
+    ):
+        log = csv.writer(file)
+        if not resume:
+            log.writerow(["iteration", "loss", "learning_rate", "images_per_s", "waited_share"])
+
+        def report(progress: Progress, network: BiSeNetV2) -> None:
+            nonlocal waited, spent
+            waited += progress.waited
+            spent += progress.seconds
+            speed = settings.batch_size / progress.seconds
+            bar.update()
+            bar.set_postfix(
+                loss=f"{progress.loss:.3f}",
+                lr=f"{progress.learning_rate:.2g}",
+                images_s=f"{speed:.1f}",
+                waited=f"{waited / spent:.0%}",
+            )
+            log.writerow(
+                [
+                    progress.iteration,
+                    f"{progress.loss:.4f}",
+                    f"{progress.learning_rate:.3g}",
+                    f"{speed:.2f}",
+                    f"{waited / spent:.3f}",
+                ]
+            )
+            if progress.iteration % settings.checkpoint_every == 0:
+                file.flush()
+                export(network)
+
+        export(train(folder, settings, checkpoint_path, report, resume, args.device))
+    print(f"wrote {args.output / 'model.safetensors'}")
+    return 0

@@ -1,0 +1,45 @@
+"""Bilateral Guided Aggregation: each branch guides the other (section 3.3, Figure 6)."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from bisenet_ros.network.layers import Conv, resize_like
+
+Upsampling = Literal["bilinear", "nearest"]
+
+
+class BilateralGuidedAggregation(nn.Module):
+    """Fuse detail [N,C,H/8,W/8] and semantic [N,C,H/32,W/32] features into [N,C,H/8,W/8].
+
+    ``upsampling`` is how semantic features grow to the detail's size. Weights are trained with
+    one of the two and are wrong with the other: public checkpoints exist with both.
+    """
+
+    def __init__(self, channels: int, upsampling: Upsampling) -> None:
+        super().__init__()
+        self.upsampling = upsampling
+
+        def depthwise_separable() -> nn.Sequential:
+            return nn.Sequential(
+                Conv(channels, channels, groups=channels, relu=False),
+                nn.Conv2d(channels, channels, 1, bias=False),
+            )
+
+        self.detail_keep = depthwise_separable()
+        self.detail_down = nn.Sequential(
+            Conv(channels, channels, stride=2, relu=False),
+            nn.AvgPool2d(3, stride=2, padding=1),
+        )
+        self.semantic_up = Conv(channels, channels, relu=False)
+        self.semantic_keep = depthwise_separable()
+        self.fuse = Conv(channels, channels)
+
+    def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
+        gate = resize_like(self.semantic_up(semantic), detail, self.upsampling).sigmoid()
+        guided_detail = self.detail_keep(detail) * gate
+        guided_semantic = self.detail_down(detail) * self.semantic_keep(semantic).sigmoid()
+        fused: Tensor = self.fuse(
+            guided_detail + resize_like(guided_semantic, detail, self.upsampling)
+        )
+        return fused

@@ -1,0 +1,112 @@
+"""BiSeNet V2 put together (Figure 3): two branches, their aggregation, the heads."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from torch import Tensor, nn
+
+from bisenet_ros.network.aggregation import BilateralGuidedAggregation, Upsampling
+from bisenet_ros.network.detail import DetailBranch
+from bisenet_ros.network.heads import SegmentationHead
+from bisenet_ros.network.layers import resize_like
+from bisenet_ros.network.semantic import ExpandIn, SemanticBranch
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The paper's quantities, by its symbols; the defaults are those of the public code.
+
+    - ``num_classes``: N, at least 2.
+    - ``lambda_``: channels of the Stem and S3 over those of the Detail Branch's S1 and S3. The
+      paper's FLOPs for 1/2, 1/4 and 1/8 fit only with S4 and S5 left as they are.
+    - ``alpha``: width, a factor on every channel count of the two branches.
+    - ``d``: depth, a factor on the number of Gather-and-Expansion layers of each stage.
+    - ``epsilon``: expansion of the Gather-and-Expansion layers.
+    - ``head_channels``: C_t of the main head.
+    - ``booster_channels``: C_t of the booster heads, which exist in training only.
+    - ``expand_in``: where Gather-and-Expansion widens, see ``GatherExpansion``.
+    - ``upsampling``: how semantic features grow, see ``BilateralGuidedAggregation``.
+    """
+
+    num_classes: int = 19
+    lambda_: Fraction = Fraction(1, 4)
+    alpha: int = 1
+    d: int = 1
+    epsilon: int = 6
+    head_channels: int = 1024
+    booster_channels: int = 128
+    expand_in: ExpandIn = "depthwise"
+    upsampling: Upsampling = "bilinear"
+
+
+PRESETS = {
+    "bisenetv2": Architecture(),
+    "bisenetv2_paper": Architecture(expand_in="conv", head_channels=256),
+    "bisenetv2_large": Architecture(alpha=2, d=3),
+}
+
+
+class BiSeNetV2(nn.Module):
+    """The network of the paper for images whose height and width are divisible by 8.
+
+    Args:
+        architecture: sizes and variants; one of ``PRESETS``, changed by ``dataclasses.replace``
+            where needed.
+        boosters: also make the booster heads (section 3.4). They are used in training mode only
+            and cost nothing in evaluation mode.
+    """
+
+    def __init__(self, architecture: Architecture, *, boosters: bool = False) -> None:
+        super().__init__()
+        a = self.architecture = architecture
+        detail = (64 * a.alpha, 64 * a.alpha, 128 * a.alpha)
+        semantic = (
+            int(detail[0] * a.lambda_),
+            int(detail[2] * a.lambda_),
+            64 * a.alpha,
+            128 * a.alpha,
+        )
+        self.detail = DetailBranch(detail)
+        self.semantic = SemanticBranch(
+            semantic, (2 * a.d, 2 * a.d, 4 * a.d), a.epsilon, a.expand_in
+        )
+        self.aggregation = BilateralGuidedAggregation(detail[2], a.upsampling)
+        self.head = SegmentationHead(detail[2], a.head_channels, a.num_classes)
+        self.boosters = nn.ModuleList(
+            SegmentationHead(channels, a.booster_channels, a.num_classes)
+            for channels in (semantic if boosters else ())
+        )
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Class logits of a normalised image, float [N,3,H,W].
+
+        Evaluation mode gives the main logits [N,classes,H,W]; training mode a tuple of the main
+        logits and, where there are boosters, those of stages 2, 3, 4 and 5_4, all of that shape.
+        Upsampling to H x W is bilinear with ``align_corners=False``.
+        """
+        if image.shape[2] % 8 or image.shape[3] % 8:
+            height, width = image.shape[2:]
+            raise ValueError(
+                f"image is {width}x{height}; BiSeNet V2 needs a width and height divisible by 8"
+            )
+        *stages, context = self.semantic(image)
+        main = self.head(self.aggregation(self.detail(image), context))
+        if not self.training:
+            return _full_size(main, image)
+        boosted = (head(stage) for head, stage in zip(self.boosters, stages, strict=False))
+        return tuple(_full_size(logits, image) for logits in (main, *boosted))
+
+
+def _full_size(logits: Tensor, image: Tensor) -> Tensor:
+    # float32 planes: bf16 has too few digits to interpolate between close logits, and the
+    # softmax of the loss takes a third less time over planes than over interleaved channels.
+    return resize_like(logits.float().contiguous(), image, "bilinear")
+
+
+def _initialise(module: nn.Module) -> None:
+    """Kaiming normal for convolutions (section 4.1), one and zero for batch norm."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""Training and evaluation: datasets, augmentation, loss, schedule, loop. No ROS in here."""

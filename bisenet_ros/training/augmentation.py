@@ -1,0 +1,57 @@
+"""Random changes that a sample bears without changing what it shows."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.training.settings import Settings
+
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sample:
+    """Scale, crop, flip and relight image [H,W,3] and labels [H,W] to ``settings.crop``."""
+    image, labels = _scale_and_crop(sample, rng.choice(settings.scales), settings.crop, rng)
+    if settings.flip and rng.random() < 0.5:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    if settings.brightness:
+        image = _relight(image, settings.brightness, rng)
+    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+
+def _scale_and_crop(
+    sample: Sample, scale: float, crop: tuple[int, int], rng: np.random.Generator
+) -> Sample:
+    height, width = sample[1].shape
+    scaled = round(width * scale), round(height * scale)
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(sample[0], scaled, interpolation=smooth)
+    labels = cv2.resize(sample[1], scaled, interpolation=cv2.INTER_NEAREST)
+
+    # A picture smaller than the crop is placed anywhere within it, a larger one cut anywhere.
+    out_image = np.full((crop[1], crop[0], 3), 127, np.uint8)
+    out_labels = np.full((crop[1], crop[0]), UNLABELLED, np.uint8)
+    source, target = [], []
+    for have, want in ((scaled[1], crop[1]), (scaled[0], crop[0])):
+        size = min(have, want)
+        cut = int(rng.integers(have - size + 1))
+        place = int(rng.integers(want - size + 1))
+        source.append(slice(cut, cut + size))
+        target.append(slice(place, place + size))
+    out_image[tuple(target)] = image[tuple(source)]
+    out_labels[tuple(target)] = labels[tuple(source)]
+    return out_image, out_labels
+
+
+def _relight(
+    image: NDArray[np.uint8], strength: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    pixels = image.astype(np.float32)
+    grey = pixels.mean(axis=2, keepdims=True)
+    pixels = grey + (pixels - grey) * np.float32(saturation)
+    middle = np.float32(grey.mean())
+    pixels = middle + (pixels - middle) * np.float32(contrast)
+    relit: NDArray[np.uint8] = np.clip(pixels * np.float32(brightness), 0, 255).astype(np.uint8)
+    return relit

@@ -1,0 +1,113 @@
+"""The training loop."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
+from bisenet_ros.training.folder import Folder
+from bisenet_ros.training.loss import booster_loss, inverse_log_weights
+from bisenet_ros.training.samples import Samples
+from bisenet_ros.training.schedule import learning_rate, make_optimizer
+from bisenet_ros.training.settings import Settings
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One iteration done; times in seconds, ``waited`` of them for samples."""
+
+    iteration: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    waited: float
+
+
+def train(
+    folder: Folder,
+    settings: Settings,
+    checkpoint_path: Path,
+    report: Callable[[Progress, BiSeNetV2], Any],
+    resume: Checkpoint | None = None,
+    device: str = "cpu",
+) -> BiSeNetV2:
+    """Train on ``folder`` and return the network after the last iteration, with its boosters.
+
+    A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and when
+    the run is interrupted. ``report`` is called after each iteration.
+    """
+    torch.manual_seed(settings.seed)
+    architecture = replace(
+        PRESETS[settings.preset],
+        num_classes=len(folder.classes),
+        head_channels=settings.head_channels,
+    )
+    network = BiSeNetV2(architecture, boosters=True)
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.train()
+    optimizer = make_optimizer(network, settings)
+    class_weights = None
+    if settings.class_weights:
+        labels = (folder.read_labels(index) for index in range(len(folder)))
+        class_weights = inverse_log_weights(labels, len(folder.classes)).to(device)
+    mean = torch.tensor(IMAGENET_MEAN, device=device).view(3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=device).view(3, 1, 1)
+
+    iteration = 0
+    if resume is not None:
+        network.load_state_dict(resume.network)
+        optimizer.load_state_dict(resume.optimizer)
+        torch.set_rng_state(resume.rng_state)
+        iteration = resume.iteration
+
+    def checkpoint() -> None:
+        state = network.state_dict(), optimizer.state_dict(), torch.get_rng_state()
+        write_checkpoint(checkpoint_path, Checkpoint(settings, iteration, *state))
+
+    samples = Samples(folder, settings)
+    batches = DataLoader(
+        samples,
+        settings.batch_size,
+        sampler=range(iteration * settings.batch_size, len(samples)),
+        num_workers=settings.workers,
+        # The loader seeds its workers from torch's global generator, once per run; a generator
+        # of its own leaves the global one as a resumed run finds it.
+        generator=torch.Generator(),
+    )
+    started = time.monotonic()
+    try:
+        for images, truth in batches:
+            fetched = time.monotonic()
+            rate = learning_rate(iteration, settings)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            x = (images.to(device).float() / 255 - mean) / std
+            x = x.contiguous(memory_format=torch.channels_last)
+            bf16 = settings.precision == "bf16"
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+                logits = network(x)
+            loss = booster_loss(logits, truth.to(device), class_weights)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            iteration += 1
+            done = time.monotonic()
+            report(
+                Progress(iteration, loss.item(), rate, done - started, fetched - started), network
+            )
+            if iteration % settings.checkpoint_every == 0:
+                checkpoint()
+            started = time.monotonic()
+    finally:
+        if iteration:
+            checkpoint()
+    return network

@@ -1,0 +1,51 @@
+"""The endless, repeatable stream of training samples."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bisenet_ros.synthetic import TRAINING_SEEDS, Street
+from bisenet_ros.training.augmentation import Sample, augment
+from bisenet_ros.training.folder import Folder
+from bisenet_ros.training.settings import Settings
+
+
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """Sample ``k`` of a run: image uint8 [3,h,w] RGB and labels int64 [h,w], of crop size.
+
+    A sample depends on its number and the seed alone, so a resumed run sees what an unbroken one
+    would have, whatever the number of workers.
+    """
+
+    def __init__(self, folder: Folder, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.epoch_length = len(folder) + settings.synthetic_images
+
+    def __len__(self) -> int:
+        return self.settings.iterations * self.settings.batch_size
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
+        # The synthetic frames have OpenCV draw in its own threads, beside those of the network.
+        cv2.setNumThreads(0)
+        epoch, position = divmod(k, self.epoch_length)
+        index = int(_order(self.settings.seed, epoch, self.epoch_length)[position])
+        rng = np.random.default_rng((self.settings.seed, 1, k))
+        sample = self.folder[index] if index < len(self.folder) else self._synthetic(rng)
+        image, labels = augment(sample, self.settings, rng)
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels).long()
+
+    def _synthetic(self, rng: np.random.Generator) -> Sample:
+        seed = TRAINING_SEEDS[int(rng.integers(len(TRAINING_SEEDS)))]
+        width, height = self.settings.resolution
+        return Street(seed, width, height).frame(int(rng.integers(100)))
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, 0, epoch)).permutation(length)

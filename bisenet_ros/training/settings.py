@@ -1,0 +1,116 @@
+"""What a training run is: plain values, read from a YAML file once and stored in the weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from bisenet_ros.network import PRESETS
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names it, its value and the valid ones."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training recipe; the defaults are the paper's for CamVid (section 5.1).
+
+    - ``resolution``: (width, height) that the network is trained for and will run at.
+    - ``crop``: (width, height) of the training samples, after scaling.
+    - ``scales``: one is drawn for each sample.
+    - ``brightness``: largest relative change of brightness, contrast and saturation; the paper
+      has none.
+    - ``synthetic_images``: frames of the synthetic street added to each epoch.
+    - ``class_weights``: weight classes by 1 / ln(1.1 + share of pixels); the paper does not.
+    - ``workers``: processes that prepare samples.
+    - ``checkpoint_every``: iterations between checkpoints.
+    """
+
+    preset: str = "bisenetv2"
+    head_channels: int = 1024
+    resolution: tuple[int, int] = (960, 720)
+    crop: tuple[int, int] = (960, 720)
+    scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    flip: bool = True
+    brightness: float = 0.0
+    synthetic_images: int = 0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.05
+    weight_decay: float = 5e-4
+    poly_power: float = 0.9
+    warmup_iterations: int = 0
+    class_weights: bool = False
+    batch_size: int = 16
+    iterations: int = 10_000
+    precision: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    workers: int = 2
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        def require(name: str, holds: bool, rule: str) -> None:
+            if not holds:
+                raise SettingsError(f"setting '{name}' is {getattr(self, name)!r}; {rule}")
+
+        require("preset", self.preset in PRESETS, f"must be one of {', '.join(PRESETS)}")
+        require("optimizer", self.optimizer in ("sgd", "adamw"), "must be sgd or adamw")
+        require("precision", self.precision in ("bf16", "fp32"), "must be bf16 or fp32")
+        for name in ("resolution", "crop"):
+            size = getattr(self, name)
+            divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
+            require(name, divisible, "must be [width, height], both divisible by 8")
+        for name in ("head_channels", "batch_size", "iterations", "checkpoint_every"):
+            require(name, getattr(self, name) >= 1, "must be at least 1")
+        require("batch_size", self.batch_size >= 2, "batch norm needs at least 2")
+        for name in ("synthetic_images", "warmup_iterations", "workers", "weight_decay"):
+            require(name, getattr(self, name) >= 0, "must not be negative")
+        require("learning_rate", self.learning_rate > 0, "must be positive")
+        require("brightness", 0 <= self.brightness < 1, "must be in [0, 1)")
+        positive = bool(self.scales) and min(self.scales) > 0
+        require("scales", positive, "must be a list of positive factors")
+
+
+def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Settings from a YAML file of ``name: value`` lines and ``name=value`` overrides.
+
+    Raises:
+        SettingsError: unreadable file, unknown name, or a value that the rules forbid.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(f"cannot read settings {path}: {error}") from error
+        if not isinstance(values, dict):
+            raise SettingsError(f"settings {path} must be lines of 'name: value'")
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise SettingsError(f"'{override}' is not of the form name=value")
+        values[name] = yaml.safe_load(value)
+    return make_settings(values)
+
+
+def make_settings(values: Mapping[str, Any]) -> Settings:
+    """Settings from plain values, each of its field's type.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    defaults = {field.name: field.default for field in fields(Settings)}
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in defaults:
+            raise SettingsError(f"unknown setting '{name}'; there are {', '.join(defaults)}")
+        kind = type(defaults[name])
+        plain = tuple(value) if kind is tuple and isinstance(value, list | tuple) else value
+        if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
+            plain = float(plain)
+        if type(plain) is not kind:
+            raise SettingsError(f"setting '{name}' is {value!r}; must be a {kind.__name__}")
+        checked[name] = plain
+    return replace(Settings(), **checked)
