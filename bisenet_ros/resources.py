@@ -1,0 +1,37 @@
+"""Where the package's own files lie: models/, config/ and launch/."""
+
+import sys
+from pathlib import Path
+
+SHIPPED_MODEL = "bisenetv2_camvid"
+
+
+def share_directory() -> Path:
+    """The folder that holds models/ and config/: the source tree, or share/bisenet_ros.
+
+    Raises:
+        FileNotFoundError: the package is neither in its source tree nor installed.
+    """
+    source_tree = Path(__file__).resolve().parents[1]
+    if (source_tree / "package.xml").is_file():
+        return source_tree
+    # <prefix>/lib/pythonX.Y/site-packages/bisenet_ros/resources.py, for colcon and for pip
+    for prefix in (*Path(__file__).parents, Path(sys.prefix)):
+        share = prefix / "share" / "bisenet_ros"
+        if share.is_dir():
+            return share
+    raise FileNotFoundError(
+        "no share/bisenet_ros beside the installed package: install it with colcon or pip"
+    )
+
+
+def model_path(name: str) -> Path:
+    """The model file that a user means by ``name``.
+
+    That is the shipped model for an empty name, the file for a path, and models/NAME.safetensors
+    for the bare name of a shipped one. The path need not exist.
+    """
+    given = Path(name or SHIPPED_MODEL).expanduser()
+    if given.suffix or len(given.parts) > 1:
+        return given
+    return share_directory() / "models" / f"{given}.safetensors"
