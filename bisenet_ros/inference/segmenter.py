@@ -1,0 +1,121 @@
+"""The ROS-free class between a user and the network: any image in, its labels out."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.inference.backend import load_backend
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.model_file import Model
+
+LabelSize = Literal["input", "network"]
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Where the time of one image went, in milliseconds."""
+
+    resize_ms: float
+    inference_ms: float
+    restore_ms: float
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The labels of one image.
+
+    - ``image``: uint8 [H,W,3] RGB, the input or its resized copy, whose pixels ``labels`` names.
+    - ``labels``: uint8 [H,W], class ids.
+    - ``confidence``: uint8 [H,W], 0..255 for probability 0..1; None unless asked for.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8] | None
+    times: StageTimes
+
+
+class Segmenter:
+    """A model on a backend, for images of any size.
+
+    Args:
+        model: from ``model_file.load``.
+        backend: a name in ``BACKENDS``, or "auto".
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, fp32, bf16 or fp16, as the backend allows.
+        resolution: (width, height) of the network, divisible by 8; None for the model's own.
+        confidence: also compute the confidence of each label.
+
+    Raises:
+        InferenceError: naming what this machine or model cannot serve, and what it can.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        resolution: tuple[int, int] | None = None,
+        confidence: bool = False,
+    ) -> None:
+        self.model = model
+        self.resolution = resolution or model.metadata.resolution
+        width, height = self.resolution
+        if min(width, height) < 32 or width % 8 or height % 8:
+            raise InferenceError(
+                f"resolution {width}x{height} must be at least 32x32 and divisible by 8"
+            )
+        self.backend = load_backend(backend, model, device, precision, confidence=confidence)
+        # The first run of an engine allocates and chooses kernels; no frame should wait for it.
+        self.backend.run(np.zeros((height, width, 3), np.uint8))
+
+    def segment(self, image: NDArray[np.uint8], size: LabelSize = "input") -> Segmentation:
+        """Label ``image``, uint8 [H,W,3] RGB, at its own size or at the network's.
+
+        The image is resized bilinearly to ``resolution``, and the labels back by nearest
+        neighbour, since a mean of two class ids is a third class.
+        """
+        started = time.perf_counter()
+        resized = _resize(image, self.resolution, cv2.INTER_LINEAR)
+        ready = time.perf_counter()
+        outputs = self.backend.run(np.ascontiguousarray(resized))
+        done = time.perf_counter()
+        if size == "input":
+            target = image.shape[1], image.shape[0]
+            outputs = tuple(_resize(output, target, cv2.INTER_NEAREST) for output in outputs)
+            resized = image
+        finished = time.perf_counter()
+        times = StageTimes(
+            1e3 * (ready - started), 1e3 * (done - ready), 1e3 * (finished - done)
+        )
+        return Segmentation(resized, outputs[0], outputs[1] if outputs[1:] else None, times)
+
+    def close(self) -> None:
+        """Give back the engine's memory."""
+        self.backend.close()
+
+
+def parse_resolution(text: str) -> tuple[int, int]:
+    """(width, height) from "WxH", such as "1024x512".
+
+    Raises:
+        InferenceError: the text has another form.
+    """
+    width, x, height = text.lower().partition("x")
+    if not (x and width.strip().isdecimal() and height.strip().isdecimal()):
+        raise InferenceError(f"resolution '{text}' is not of the form WxH, such as 1024x512")
+    return int(width), int(height)
+
+
+def _resize(
+    image: NDArray[np.uint8], size: tuple[int, int], interpolation: int
+) -> NDArray[np.uint8]:
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)

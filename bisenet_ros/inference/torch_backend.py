@@ -1,0 +1,66 @@
+"""PyTorch as it is: the backend that runs everywhere, and the measure for the others."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.model_file import Model
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchBackend:
+    """``Deployed`` in eager PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16)."""
+
+    name = "torch"
+
+    def __init__(self, model: Model, device: str, precision: str, *, confidence: bool) -> None:
+        self.device = _device(device)
+        self.precision = _precision(precision, self.device)
+        deployed = Deployed(model, confidence=confidence, dtype=DTYPES[self.precision])
+        deployed.to(self.device)
+        self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """See ``Backend.run``."""
+        batch = torch.from_numpy(image).to(self.device).unsqueeze(0)
+        return tuple(output[0].cpu().numpy() for output in self._deployed(batch))
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        del self._deployed
+        if self.device != "cpu":
+            torch.cuda.empty_cache()
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return device
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise InferenceError(f"device '{device}' is none of auto, cpu, cuda, cuda:N")
+    count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        raise InferenceError(
+            f"device '{device}' is not there: this PyTorch sees {count} CUDA devices; use cpu, or "
+            "install a PyTorch built for CUDA"
+        )
+    return f"cuda:{number or 0}"
+
+
+def _precision(precision: str, device: str) -> str:
+    if precision == "auto":
+        if device != "cpu":
+            return "fp16"
+        # Elsewhere PyTorch computes bf16 by way of fp32, slower than fp32 itself.
+        native: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return "bf16" if native else "fp32"
+    if precision not in DTYPES or (precision == "fp16" and device == "cpu"):
+        valid = "auto, fp32, bf16" + ("" if device == "cpu" else ", fp16")
+        raise InferenceError(f"precision '{precision}' is not for torch on {device}; use {valid}")
+    return precision
