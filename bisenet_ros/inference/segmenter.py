@@ -91,9 +91,7 @@ class Segmenter:
             outputs = tuple(_resize(output, target, cv2.INTER_NEAREST) for output in outputs)
             resized = image
         finished = time.perf_counter()
-        times = StageTimes(
-            1e3 * (ready - started), 1e3 * (done - ready), 1e3 * (finished - done)
-        )
+        times = StageTimes(1e3 * (ready - started), 1e3 * (done - ready), 1e3 * (finished - done))
         return Segmentation(resized, outputs[0], outputs[1] if outputs[1:] else None, times)
 
     def close(self) -> None:

@@ -1,0 +1,207 @@
+"""The node's parameters: declared, checked and read in one place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from bisenet_ros.inference.backend import BACKENDS
+from bisenet_ros.inference.segmenter import parse_resolution
+from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
+
+OUTPUTS = ("label", "confidence", "overlay", "color")
+
+
+class ParameterError(ValueError):
+    """A parameter value that cannot be used; the text names it and the valid ones."""
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    *,
+    name: str | None = None,
+    choices: Sequence[str] = (),
+    low: float | None = None,
+    high: float | None = None,
+    when: str = "configure",
+) -> Any:
+    metadata = {
+        "name": name,
+        "description": description,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "when": when,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Values of all parameters; the metadata of each field is its ROS description.
+
+    ``when`` says when a value takes effect: "configure" ones can be set only while the node is
+    unconfigured, "always" ones at any time, "start" ones only on the command line.
+    """
+
+    model: str = _parameter(
+        "", "Model file, or name of a shipped model; empty: the shipped CamVid model."
+    )
+    classes: str = _parameter(
+        "", "Class file whose names and colours replace those in the model; empty: none."
+    )
+    backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
+    device: str = _parameter("auto", "auto, cpu, cuda or cuda:N.")
+    precision: str = _parameter("auto", "Arithmetic of the network.", choices=("auto", *DTYPES))
+    resolution: str = _parameter(
+        "", "Size of the network's input, WxH in pixels, divisible by 8; empty: the model's."
+    )
+    label_size: str = _parameter(
+        "input",
+        "Size of the published images: the input's or the network's.",
+        choices=("input", "network"),
+    )
+    input_transport: str = _parameter(
+        "raw",
+        "Subscribe to 'image', or to its resolved name + '/compressed'.",
+        choices=("raw", "compressed"),
+    )
+    outputs: tuple[str, ...] = _parameter(
+        ("label", "overlay", "color"), "Images to publish.", choices=OUTPUTS
+    )
+    overlay_alpha: float = _parameter(
+        0.5, "Share of the class colour in the overlay.", low=0.0, high=1.0, when="always"
+    )
+    confidence_threshold: float = _parameter(
+        0.0,
+        "Probability below which a pixel is labelled 255; 0 computes no confidence for it.",
+        low=0.0,
+        high=1.0,
+    )
+    image_reliability: str = _parameter(
+        "best_effort",
+        "Of the image subscription.",
+        name="image_qos.reliability",
+        choices=tuple(RELIABILITY),
+    )
+    image_durability: str = _parameter(
+        "volatile",
+        "Of the image subscription.",
+        name="image_qos.durability",
+        choices=tuple(DURABILITY),
+    )
+    image_depth: int = _parameter(
+        1,
+        "Frames that the middleware keeps for the node.",
+        name="image_qos.depth",
+        low=1,
+        high=100,
+    )
+    output_reliability: str = _parameter(
+        "reliable",
+        "Of the published images.",
+        name="output_qos.reliability",
+        choices=tuple(RELIABILITY),
+    )
+    output_durability: str = _parameter(
+        "volatile",
+        "Of the published images.",
+        name="output_qos.durability",
+        choices=tuple(DURABILITY),
+    )
+    output_depth: int = _parameter(
+        2,
+        "Images that the middleware keeps for each subscriber.",
+        name="output_qos.depth",
+        low=1,
+        high=100,
+    )
+    autostart: bool = _parameter(False, "Configure and activate without being asked.", when="start")
+
+
+_FIELDS = {f.metadata["name"] or f.name: f for f in fields(Parameters)}
+
+
+def declare(node: Node) -> dict[str, str]:
+    """Declare every parameter of ``Parameters`` on ``node``.
+
+    A value of the wrong type or range, given on the command line or in a file, is not taken: the
+    parameter keeps its default, so that the node lives and the value can be mended.
+
+    Returns:
+        The reason for each parameter whose given value was not taken.
+    """
+    refused = {}
+    for name, entry in _FIELDS.items():
+        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+        descriptor = _descriptor(name)
+        try:
+            node.declare_parameter(name, default, descriptor)
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            node.declare_parameter(name, default, descriptor, ignore_override=True)
+            refused[name] = f"parameter '{name}' cannot have the value given: {error}"
+    return refused
+
+
+def read(node: Node) -> Parameters:
+    """All parameters of ``node`` as they are now.
+
+    Raises:
+        ParameterError: the first value that cannot be used.
+    """
+    values = {}
+    for name, entry in _FIELDS.items():
+        parameter = node.get_parameter(name)
+        check(parameter)
+        value = parameter.value
+        values[entry.name] = tuple(value) if isinstance(entry.default, tuple) else value
+    return Parameters(**values)
+
+
+def check(parameter: Parameter) -> None:
+    """Check what the parameter's type and range do not say; other nodes' parameters pass.
+
+    Raises:
+        ParameterError: naming the parameter, its value and the valid ones.
+    """
+    entry = _FIELDS.get(parameter.name)
+    if entry is None:
+        return
+    choices = entry.metadata["choices"]
+    given = [parameter.value] if isinstance(parameter.value, str) else parameter.value
+    if choices:
+        for value in given:
+            if value not in choices:
+                raise ParameterError(
+                    f"parameter '{parameter.name}' has '{value}'; valid: {', '.join(choices)}"
+                )
+    if parameter.name == "resolution" and parameter.value:
+        parse_resolution(parameter.value)
+
+
+def is_fixed(name: str) -> bool:
+    """Whether parameter ``name`` is read at configure, so that a later change has no effect."""
+    entry = _FIELDS.get(name)
+    return entry is not None and entry.metadata["when"] == "configure"
+
+
+def _descriptor(name: str) -> ParameterDescriptor:
+    metadata = _FIELDS[name].metadata
+    descriptor = ParameterDescriptor(
+        description=metadata["description"],
+        read_only=metadata["when"] == "start",
+    )
+    if metadata["choices"]:
+        descriptor.additional_constraints = f"Valid: {', '.join(metadata['choices'])}."
+    low, high = metadata["low"], metadata["high"]
+    if isinstance(low, int):
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    elif low is not None:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return descriptor

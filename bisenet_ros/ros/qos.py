@@ -1,0 +1,52 @@
+"""Quality of service from the words of a parameter file."""
+
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+
+RELIABILITY = {
+    "best_effort": ReliabilityPolicy.BEST_EFFORT,
+    "reliable": ReliabilityPolicy.RELIABLE,
+}
+DURABILITY = {
+    "volatile": DurabilityPolicy.VOLATILE,
+    "transient_local": DurabilityPolicy.TRANSIENT_LOCAL,
+}
+
+
+def qos_profile(reliability: str, durability: str, depth: int) -> QoSProfile:
+    """A keep-last profile; the words are the keys of ``RELIABILITY`` and ``DURABILITY``."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=RELIABILITY[reliability],
+        durability=DURABILITY[durability],
+    )
+
+
+LATCHED = qos_profile("reliable", "transient_local", 1)
+"""For what is said once and must reach those who come later."""
+
+
+def explain_silence(node: Node, topic: str, qos: QoSProfile) -> str:
+    """Why nothing may arrive on ``topic`` with ``qos``, and what to do about it."""
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        return f"nobody publishes {topic}: remap 'image' to the camera's topic"
+    for publisher in publishers:
+        compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
+        if compatibility == QoSCompatibility.ERROR:
+            return (
+                f"{publisher.node_name} publishes {topic} with a QoS that does not match "
+                f"({reason.strip()}): set image_qos.reliability and image_qos.durability to its own"
+            )
+    return (
+        f"{publishers[0].node_name} publishes {topic} with a QoS that matches: it may be paused, "
+        "or its images are too large for the transport (see config/fastdds_images.xml)"
+    )

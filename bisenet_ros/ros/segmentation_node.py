@@ -1,0 +1,280 @@
+"""The node ``segmentation``: camera images in, label images and overlays out."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from rclpy.time import Time
+from rclpy.timer import Timer
+from sensor_msgs.msg import CompressedImage, Image
+
+from bisenet_ros import model_file, resources
+from bisenet_ros.classes import UNLABELLED, palette
+from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+from bisenet_ros.msg import ClassMap, SegmentationStats
+from bisenet_ros.ros import class_messages, parameters
+from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
+from bisenet_ros.ros.managed_node import ManagedNode
+from bisenet_ros.ros.outputs import ImageOutputs
+from bisenet_ros.ros.parameters import ParameterError, Parameters
+from bisenet_ros.ros.qos import LATCHED, explain_silence, qos_profile
+from bisenet_ros.ros.statistics import FrameTimes, Statistics
+from bisenet_ros.ros.worker import Worker
+
+REPORT_PERIOD_S = 1.0
+SILENT_REPORTS = 5
+"""After as many reports without an image, the log says why that may be."""
+
+
+@dataclass
+class _Configured:
+    """What lives from configure to cleanup."""
+
+    parameters: Parameters
+    segmenter: Segmenter
+    outputs: ImageOutputs
+    class_map: Publisher
+    label_info: Publisher | None
+    stats: Publisher
+
+
+@dataclass
+class _Active:
+    """What lives from activate to deactivate."""
+
+    subscription: Subscription
+    qos: QoSProfile
+    timer: Timer
+    statistics: Statistics
+    received_before: int = 0
+    silent_reports: int = 0
+
+
+class SegmentationNode(ManagedNode):
+    """A managed node (design.ros2.org, node lifecycle); its parameters are ``Parameters``."""
+
+    def __init__(self) -> None:
+        self._configured: _Configured | None = None
+        self._active: _Active | None = None
+        self._fixed = False
+        super().__init__("segmentation", Worker(self._process, self._frame_failed))
+        self._decoder = ImageDecoder(self.get_logger())
+        self._refused = parameters.declare(self)
+        for reason in self._refused.values():
+            self.get_logger().error(reason)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._forget_refusals)
+        if self.get_parameter("autostart").value:
+            self.start()
+        else:
+            self.get_logger().info(
+                "unconfigured: waiting for the transitions configure and activate; with "
+                "'-p autostart:=true' the node makes them itself"
+            )
+
+    # Transitions, on the worker's thread.
+
+    def configure(self) -> None:
+        """Read the parameters, load and warm up the model, create the publishers."""
+        self._fixed = True
+        if self._refused:
+            raise ParameterError("; ".join(self._refused.values()))
+        values = parameters.read(self)
+        classes = Path(values.classes).expanduser() if values.classes else None
+        model = model_file.load(resources.model_path(values.model), classes)
+        segmenter = Segmenter(
+            model,
+            backend=values.backend,
+            device=values.device,
+            precision=values.precision,
+            resolution=parse_resolution(values.resolution) if values.resolution else None,
+            confidence="confidence" in values.outputs or values.confidence_threshold > 0,
+        )
+        qos = qos_profile(values.output_reliability, values.output_durability, values.output_depth)
+        label_info = class_messages.label_info_type()
+        self._configured = _Configured(
+            parameters=values,
+            segmenter=segmenter,
+            outputs=ImageOutputs(self, values.outputs, qos, palette(model.metadata.classes)),
+            class_map=self.create_publisher(ClassMap, "~/class_map", LATCHED),
+            label_info=self.create_publisher(label_info, "~/label_info", LATCHED)
+            if label_info
+            else None,
+            stats=self.create_publisher(SegmentationStats, "~/stats", 10),
+        )
+        width, height = segmenter.resolution
+        backend = segmenter.backend
+        self.get_logger().info(
+            f"model {model.name}, {len(model.metadata.classes)} classes, at {width}x{height} on "
+            f"{backend.name}, {backend.device}, {backend.precision}"
+        )
+
+    def activate(self) -> None:
+        """Say what the labels mean, and subscribe."""
+        assert self._configured is not None
+        values, model = self._configured.parameters, self._configured.segmenter.model
+        now = self.get_clock().now().to_msg()
+        self._configured.class_map.publish(class_messages.class_map(model, now))
+        if self._configured.label_info is not None:
+            info = class_messages.label_info(model, now, values.confidence_threshold)
+            self._configured.label_info.publish(info)
+        topic, kind = self.resolve_topic_name("image"), Image
+        if values.input_transport == "compressed":
+            topic, kind = f"{topic}/compressed", CompressedImage
+        qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
+        self._active = _Active(
+            subscription=self.create_subscription(kind, topic, self._receive, qos),
+            qos=qos,
+            timer=self.create_timer(REPORT_PERIOD_S, self._request_report),
+            statistics=Statistics(),
+        )
+        self.get_logger().info(f"waiting for images on {topic} ({values.image_reliability})")
+
+    def deactivate(self) -> None:
+        """Unsubscribe, and forget the frame that waits."""
+        active, self._active = self._active, None
+        if active is not None:
+            self.destroy_timer(active.timer)
+            self.destroy_subscription(active.subscription)
+        self.worker.discard_frame()
+
+    def cleanup(self) -> None:
+        """Destroy the publishers and give back the engine's memory."""
+        configured, self._configured = self._configured, None
+        if configured is not None:
+            configured.outputs.close()
+            for publisher in (configured.class_map, configured.label_info, configured.stats):
+                if publisher is not None:
+                    self.destroy_publisher(publisher)
+            configured.segmenter.close()
+        self._fixed = False
+
+    # Frames: received on the executor's thread, processed on the worker's.
+
+    def _receive(self, message: Image | CompressedImage) -> None:
+        active = self._active
+        if active is not None:
+            active.statistics.frame_received(replaced=self.worker.offer(message))
+
+    def _process(self, message: Image | CompressedImage) -> None:
+        if self._active is None or self._configured is None:
+            return
+        values = self._configured.parameters
+        started = time.perf_counter()
+        if isinstance(message, CompressedImage):
+            image = decode_compressed(message)
+        else:
+            image = self._decoder.to_rgb(message)
+        decoded = time.perf_counter()
+        segmentation = self._configured.segmenter.segment(image, values.label_size)
+        if values.confidence_threshold > 0:
+            unsure = segmentation.confidence < round(values.confidence_threshold * 255)
+            np.putmask(segmentation.labels, unsure, UNLABELLED)
+        publishing = time.perf_counter()
+        alpha = self.get_parameter("overlay_alpha").value
+        self._configured.outputs.publish(segmentation, message.header, alpha)
+        done = time.perf_counter()
+        latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
+        self._active.statistics.frame_processed(
+            done,
+            FrameTimes(
+                decode_ms=1e3 * (decoded - started),
+                resize_ms=segmentation.times.resize_ms,
+                inference_ms=segmentation.times.inference_ms,
+                restore_ms=segmentation.times.restore_ms,
+                publish_ms=1e3 * (done - publishing),
+                latency_ms=latency.nanoseconds / 1e6,
+            ),
+        )
+
+    def _frame_failed(self, error: Exception) -> None:
+        if not self.context.ok():
+            return  # the process is ending and its publishers are gone
+        if self._active is not None:
+            self._active.statistics.frame_rejected()
+        kind = "" if isinstance(error, ImageError) else f"{type(error).__name__}: "
+        self.get_logger().error(f"frame lost: {kind}{error}", throttle_duration_sec=5.0)
+
+    # Reports, on the worker's thread, so that no transition takes their publisher away.
+
+    def _request_report(self) -> None:
+        self.worker.submit(self._report)
+
+    def _report(self) -> None:
+        if self._active is None or self._configured is None or not self.context.ok():
+            return
+        segmenter = self._configured.segmenter
+        message = SegmentationStats(
+            model=segmenter.model.name,
+            backend=segmenter.backend.name,
+            device=segmenter.backend.device,
+            precision=segmenter.backend.precision,
+            width=segmenter.resolution[0],
+            height=segmenter.resolution[1],
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._active.statistics.fill(message)
+        self._configured.stats.publish(message)
+        self._warn_of_silence(self._active, message.received)
+
+    def _warn_of_silence(self, active: _Active, received: int) -> None:
+        heard = received > active.received_before
+        active.received_before = received
+        active.silent_reports = 0 if heard else active.silent_reports + 1
+        if active.silent_reports == SILENT_REPORTS:
+            reason = explain_silence(self, active.subscription.topic_name, active.qos)
+            self.get_logger().warning(
+                f"no image for {SILENT_REPORTS * REPORT_PERIOD_S:.0f} s: {reason}"
+            )
+
+    # Parameters, on the executor's thread.
+
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        for change in changes:
+            if self._fixed and parameters.is_fixed(change.name):
+                reason = (
+                    f"parameter '{change.name}' is read at configure: make the transitions "
+                    "deactivate and cleanup, set it, and configure again"
+                )
+                return SetParametersResult(successful=False, reason=reason)
+            try:
+                parameters.check(change)
+            except ValueError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _forget_refusals(self, changes: list[Parameter]) -> None:
+        for change in changes:
+            self._refused.pop(change.name, None)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Spin the node until SIGINT or SIGTERM."""
+    rclpy.init(args=args)
+    node = SegmentationNode()
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        idle = node.worker.stop(timeout=1.0)
+        if idle:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    if not idle:
+        # The worker is in a library call that nothing interrupts, such as loading an engine.
+        # Waiting for it would outlast the patience of whoever pressed ctrl-C.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

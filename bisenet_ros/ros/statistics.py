@@ -1,0 +1,74 @@
+"""Counts and times of the frames since the node became active."""
+
+import threading
+from collections import deque
+from dataclasses import astuple, dataclass
+
+import numpy as np
+
+from bisenet_ros.msg import SegmentationStats
+
+WINDOW = 100
+"""Frames over which times and rates are taken."""
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Times of one frame in milliseconds, in the order of the message's fields."""
+
+    decode_ms: float
+    resize_ms: float
+    inference_ms: float
+    restore_ms: float
+    publish_ms: float
+    latency_ms: float
+
+
+class Statistics:
+    """Written by the executor's thread and the worker, read by the executor's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received = self._dropped = self._processed = self._rejected = 0
+        self._frames: deque[tuple[float, FrameTimes]] = deque(maxlen=WINDOW)
+
+    @property
+    def received(self) -> int:
+        """Frames that have arrived."""
+        return self._received
+
+    def frame_received(self, *, replaced: bool) -> None:
+        """Count a frame, and the waiting one that it replaced."""
+        with self._lock:
+            self._received += 1
+            self._dropped += replaced
+
+    def frame_rejected(self) -> None:
+        """Count a frame that could not be processed."""
+        with self._lock:
+            self._rejected += 1
+
+    def frame_processed(self, now: float, times: FrameTimes) -> None:
+        """Count a published frame; ``now`` in seconds of a monotonic clock."""
+        with self._lock:
+            self._processed += 1
+            self._frames.append((now, times))
+
+    def fill(self, message: SegmentationStats) -> None:
+        """Set the message's counts, rates and times."""
+        with self._lock:
+            message.received = self._received
+            message.processed = self._processed
+            message.dropped = self._dropped
+            message.rejected = self._rejected
+            frames = list(self._frames)
+        if not frames:
+            return
+        seconds = frames[-1][0] - frames[0][0]
+        message.fps = (len(frames) - 1) / seconds if seconds > 0 else 0.0
+        table = np.array([astuple(times) for _, times in frames])
+        stages = ("decode_ms", "resize_ms", "inference_ms", "restore_ms", "publish_ms")
+        for name, mean in zip(stages, table.mean(axis=0), strict=False):
+            setattr(message, name, float(mean))
+        p50, p95 = np.percentile(table[:, -1], (50, 95))
+        message.latency_p50_ms, message.latency_p95_ms = float(p50), float(p95)

@@ -1,0 +1,85 @@
+"""One thread that does the slow work: transitions and frames, in turn, so neither needs locks."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+Frame = TypeVar("Frame")
+
+
+class Worker(Generic[Frame]):
+    """Runs jobs in the order given, and between them ``process`` on the newest frame.
+
+    The thread is a daemon: a library call that cannot be interrupted, such as loading an engine,
+    must not keep a process alive that was told to end.
+
+    Args:
+        process: called with each frame that is taken; whatever it raises goes to ``failed``.
+        failed: called with the exception.
+    """
+
+    def __init__(
+        self, process: Callable[[Frame], None], failed: Callable[[Exception], None]
+    ) -> None:
+        self._process = process
+        self._failed = failed
+        self._wake = threading.Condition()
+        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._frame: Frame | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], Any]) -> Future[Any]:
+        """Have ``job`` run; the future gets what it returns or raises."""
+        future: Future[Any] = Future()
+        with self._wake:
+            self._jobs.append((job, future))
+            self._wake.notify()
+        return future
+
+    def offer(self, frame: Frame) -> bool:
+        """Put ``frame`` into the one slot; true if a frame that was waiting there is lost."""
+        with self._wake:
+            replaced = self._frame is not None
+            self._frame = frame
+            self._wake.notify()
+        return replaced
+
+    def discard_frame(self) -> None:
+        """Empty the slot."""
+        with self._wake:
+            self._frame = None
+
+    def stop(self, timeout: float) -> bool:
+        """Take nothing more; true if the thread ended within ``timeout`` seconds."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._stopping or self._jobs or self._frame is not None):
+                    self._wake.wait()
+                if self._stopping:
+                    return
+                job = self._jobs.popleft() if self._jobs else None
+                frame = None
+                if job is None:
+                    frame, self._frame = self._frame, None
+            if job is not None:
+                call, future = job
+                try:
+                    future.set_result(call())
+                except Exception as error:
+                    future.set_exception(error)
+            elif frame is not None:
+                try:
+                    self._process(frame)
+                except Exception as error:
+                    self._failed(error)
