@@ -22,7 +22,7 @@ FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
 
 
-class ManagedNode(LifecycleNodeMixin, Node):  # type: ignore[misc]
+class ManagedNode(LifecycleNodeMixin, Node):
     """Subclasses say what to do in ``configure``, ``activate``, ``deactivate`` and ``cleanup``.
 
     Each runs on ``worker``. ValueError and OSError are the user's to mend: the transition fails
@@ -36,8 +36,8 @@ class ManagedNode(LifecycleNodeMixin, Node):  # type: ignore[misc]
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self.worker = worker
         service = self._service_change_state
-        self._rclpy_change_state = service.callback
-        service.callback = self._change_state
+        self._rclpy_change_state: Callable[[Any, Any], Any] = service.callback
+        service.callback = self._change_state  # type: ignore[assignment]  # may be a coroutine
 
     def configure(self) -> None:
         """Acquire what does not need the graph's attention yet."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from bisenet_ros.inference.backend import BACKENDS
-from bisenet_ros.inference.segmenter import parse_resolution
+from bisenet_ros.inference.segmenter import LabelSize, parse_resolution
 from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 
@@ -62,10 +62,10 @@ class Parameters:
     resolution: str = _parameter(
         "", "Size of the network's input, WxH in pixels, divisible by 8; empty: the model's."
     )
-    label_size: str = _parameter(
+    label_size: LabelSize = _parameter(
         "input",
         "Size of the published images: the input's or the network's.",
-        choices=("input", "network"),
+        choices=get_args(LabelSize),
     )
     input_transport: str = _parameter(
         "raw",
@@ -155,7 +155,7 @@ def read(node: Node) -> Parameters:
     Raises:
         ParameterError: the first value that cannot be used.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for name, entry in _FIELDS.items():
         parameter = node.get_parameter(name)
         check(parameter)

@@ -176,7 +176,7 @@ class SegmentationNode(ManagedNode):
             image = self._decoder.to_rgb(message)
         decoded = time.perf_counter()
         segmentation = self._configured.segmenter.segment(image, values.label_size)
-        if values.confidence_threshold > 0:
+        if segmentation.confidence is not None:
             unsure = segmentation.confidence < round(values.confidence_threshold * 255)
             np.putmask(segmentation.labels, unsure, UNLABELLED)
         publishing = time.perf_counter()
