@@ -33,6 +33,13 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
     """
     if not 2 <= len(classes) <= UNLABELLED:
         raise ClassesError(f"{len(classes)} classes; there must be 2 to {UNLABELLED}")
+    for entry in classes:
+        # These come from files: 1.5 or "1" would fail far from here.
+        if type(entry.id) is not int or not isinstance(entry.name, str):
+            raise ClassesError(
+                f"class {entry.id!r} {entry.name!r}: the id must be a whole number "
+                "and the name text"
+            )
     ordered = tuple(sorted(classes, key=lambda c: c.id))
     names: set[str] = set()
     for index, entry in enumerate(ordered):
@@ -44,7 +51,7 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
         if not entry.name or entry.name in names:
             raise ClassesError(f"class {entry.id}: name '{entry.name}' is empty or given twice")
         names.add(entry.name)
-        if len(entry.color) != 3 or not all(0 <= v <= 255 for v in entry.color):
+        if len(entry.color) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in entry.color):
             raise ClassesError(
                 f"class {entry.id} '{entry.name}': colour {entry.color} must be three values "
                 "in 0..255 (red, green, blue)"
@@ -104,8 +111,8 @@ def _entries_of_yaml(text: str) -> list[SemanticClass]:
     entries = []
     for entry in document["classes"]:
         try:
-            red, green, blue = (int(v) for v in entry["color"])
-            entries.append(SemanticClass(int(entry["id"]), str(entry["name"]), (red, green, blue)))
+            red, green, blue = entry["color"]
+            entries.append(SemanticClass(entry["id"], entry["name"], (red, green, blue)))
         except (KeyError, TypeError, ValueError):
             raise ClassesError(
                 f"entry {entry!r} is not of the form {{id: 0, name: sky, color: [r, g, b]}}"

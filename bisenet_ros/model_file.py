@@ -1,71 +1,28 @@
 """Model files: weights in one ``.safetensors`` together with what they mean.
 
-Weights alone do not say which normalisation, class order or variant they were trained with, and
-a network that runs with the wrong ones gives bad labels without a word. So everything that the
-weights need to be used rightly stands in the file, and loading checks all of it.
+Loading checks all of it, and that the weights are those of the architecture that is named.
 """
 
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from bisenet_ros.classes import (
-    UNLABELLED,
-    ClassesError,
-    SemanticClass,
-    check_classes,
-    read_classes,
-)
-from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
-from bisenet_ros.network.aggregation import Upsampling
-from bisenet_ros.network.semantic import ExpandIn
+from bisenet_ros.classes import read_classes
+from bisenet_ros.metadata import Metadata, ModelFileError, from_json, name_some, to_json
+from bisenet_ros.network import BiSeNetV2
+from bisenet_ros.readers import read_checkpoint
 
-T = TypeVar("T")
+__all__ = ["Metadata", "Model", "ModelFileError", "load", "save"]
 
-FORMAT = 1
 _KEY = "bisenet_ros"
-
-ChannelOrder = Literal["rgb", "bgr"]
-
-
-class ModelFileError(ValueError):
-    """A model file that cannot be used; the text says what is wrong and what to do."""
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What the weights mean.
-
-    - ``preset``: the preset that ``architecture`` is made from.
-    - ``classes``: one for each logit, in their order.
-    - ``mean``, ``std``: of the channels in ``channel_order``, for images in 0..1.
-    - ``resolution``: (width, height) in pixels that the network was trained for.
-    - ``scores``: measured fractions, such as ``{"camvid/val miou": 0.65}``.
-    - ``recipe``: the settings that trained the weights.
-    """
-
-    preset: str
-    architecture: Architecture
-    classes: tuple[SemanticClass, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resolution: tuple[int, int]
-    channel_order: ChannelOrder = "rgb"
-    ignore_id: int = UNLABELLED
-    dataset: str = ""
-    licence: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,18 +38,28 @@ def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
     """Write the inference part of ``network`` as fp16, and ``metadata``, atomically.
 
     A reader sees the old file or the new one, never a part of one.
+
+    Raises:
+        ModelFileError: a file would come of it that ``load`` refuses.
+        OSError: the file cannot be written.
     """
     tensors = {
         name: tensor.detach().cpu().to(torch.float16).contiguous()
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point() and not name.startswith("boosters.")
     }
-    header = {"format": "pt", _KEY: json.dumps(_to_json(metadata))}
+    try:
+        _check_finite(tensors)
+        document = json.dumps(to_json(metadata))
+        if from_json(json.loads(document)).architecture != network.architecture:
+            raise ModelFileError("its metadata has another architecture than the network")
+    except ModelFileError as error:
+        raise ModelFileError(f"cannot write {path}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        safetensors.torch.save_file(tensors, temporary, metadata=header)
+        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt", _KEY: document})
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
@@ -112,22 +79,18 @@ def load(path: Path, classes: Path | None = None) -> Model:
         ModelFileError: one sentence with the file, what is wrong with it and what to do.
     """
     if not path.is_file():
-        raise ModelFileError(f"no model file at {path}: check the path, or leave it out to use "
-                             "the shipped model")
+        raise ModelFileError(
+            f"no model file at {path}: check the path, or leave it out to use the shipped model"
+        )
     try:
-        if path.suffix == ".safetensors":
-            metadata, tensors = _read(path)
-        else:
-            from bisenet_ros.readers import read_checkpoint
-
-            metadata, tensors = read_checkpoint(path)
+        read = _read if path.suffix == ".safetensors" else read_checkpoint
+        metadata, tensors = read(path)
         if classes is not None:
             metadata = _with_classes(metadata, classes)
-        network = BiSeNetV2(metadata.architecture)
-        _fill(network, tensors)
-    except (ModelFileError, ClassesError) as error:
+        network = _network(metadata, tensors)
+    except ValueError as error:  # of classes, architecture and readers too
         raise ModelFileError(f"model {path}: {error}") from error
-    return Model(path.stem, network.eval(), metadata)
+    return Model(path.stem, network, metadata)
 
 
 def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
@@ -149,18 +112,20 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
         document = json.loads(header[_KEY])
     except json.JSONDecodeError as error:
         raise ModelFileError(f"its metadata is not JSON ({error}); write it again") from error
-    return _from_json(document), tensors
+    return from_json(document), tensors
 
 
-def _fill(network: BiSeNetV2, tensors: Mapping[str, Tensor]) -> None:
-    """Copy ``tensors`` into ``network``, once they are the ones that it has."""
+def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
+    """The network of ``metadata`` with ``tensors`` in it, once they are the ones that it has."""
+    with torch.device("meta"):  # nothing is allocated or drawn before the file proves right
+        network = BiSeNetV2(metadata.architecture)
     wanted = {n: t for n, t in network.state_dict().items() if t.is_floating_point()}
     missing = sorted(wanted.keys() - tensors.keys())
     extra = sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         raise ModelFileError(
-            f"its tensors are not those of its architecture (missing: {_some(missing)}; "
-            f"unknown: {_some(extra)}); the file does not belong to this version or variant"
+            f"its tensors are not those of its architecture (missing: {name_some(missing)}; "
+            f"unknown: {name_some(extra)}); the file does not belong to this version or variant"
         )
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
@@ -168,14 +133,23 @@ def _fill(network: BiSeNetV2, tensors: Mapping[str, Tensor]) -> None:
                 f"tensor '{name}' has shape {tuple(tensor.shape)} and its architecture needs "
                 f"{tuple(wanted[name].shape)}; check num_classes and head_channels"
             )
+    _check_finite(tensors)
+    network.to_empty(device="cpu")
+    for name, tensor in network.state_dict().items():
+        if name in tensors:
+            tensor.copy_(tensors[name])
+        else:
+            tensor.zero_()  # batch norm's count of batches, which inference never reads
+    return network.eval()
+
+
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ModelFileError(
-                f"tensor '{name}' holds NaN or infinity, so the training diverged; use an "
-                "earlier checkpoint"
+                f"tensor '{name}' holds NaN or infinity (in fp16), so the training diverged; use "
+                "an earlier checkpoint"
             )
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            wanted[name].copy_(tensor)
 
 
 def _with_classes(metadata: Metadata, path: Path) -> Metadata:
@@ -186,94 +160,3 @@ def _with_classes(metadata: Metadata, path: Path) -> Metadata:
             f"{len(classes)}; use the class file that it was trained with"
         )
     return replace(metadata, classes=classes)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (", ".join(names[:3]) + more) or "none"
-
-
-def _to_json(metadata: Metadata) -> dict[str, Any]:
-    document = asdict(metadata)
-    document["architecture"]["lambda_"] = str(metadata.architecture.lambda_)
-    return {"format": FORMAT, **document}
-
-
-def _from_json(document: Any) -> Metadata:
-    """Check every field of the stored metadata.
-
-    Raises:
-        ModelFileError: naming the field.
-    """
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        found = document.get("format") if isinstance(document, dict) else None
-        raise ModelFileError(
-            f"its metadata has format {found!r} and this version reads {FORMAT}; update "
-            "bisenet_ros or write the file again"
-        )
-
-    def parse(name: str, convert: Callable[[Any], T]) -> T:
-        try:
-            return convert(document[name])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"its metadata field '{name}' is {document.get(name)!r}, which cannot be used "
-                f"({error or type(error).__name__}); write the file again"
-            ) from error
-
-    metadata = Metadata(
-        preset=parse("preset", str),
-        architecture=parse("architecture", _architecture),
-        classes=parse("classes", _classes),
-        mean=parse("mean", _triple),
-        std=parse("std", _triple),
-        resolution=parse("resolution", _resolution),
-        channel_order=parse("channel_order", _channel_order),
-        ignore_id=parse("ignore_id", int),
-        dataset=parse("dataset", str),
-        licence=parse("licence", str),
-        scores=parse("scores", dict),
-        recipe=parse("recipe", dict),
-    )
-    if metadata.preset not in PRESETS:
-        raise ModelFileError(f"preset '{metadata.preset}' is none of {', '.join(PRESETS)}")
-    if len(metadata.classes) != metadata.architecture.num_classes:
-        raise ModelFileError(
-            f"names {len(metadata.classes)} classes and its architecture has "
-            f"{metadata.architecture.num_classes}"
-        )
-    if min(metadata.std) <= 0:
-        raise ModelFileError(f"std {metadata.std} must be positive")
-    return metadata
-
-
-def _architecture(value: Any) -> Architecture:
-    architecture = Architecture(**{**value, "lambda_": Fraction(value["lambda_"])})
-    if architecture.expand_in not in get_args(ExpandIn):
-        raise ValueError(f"expand_in must be one of {get_args(ExpandIn)}")
-    if architecture.upsampling not in get_args(Upsampling):
-        raise ValueError(f"upsampling must be one of {get_args(Upsampling)}")
-    return architecture
-
-
-def _classes(value: Any) -> tuple[SemanticClass, ...]:
-    return check_classes([SemanticClass(v["id"], v["name"], tuple(v["color"])) for v in value])
-
-
-def _triple(value: Any) -> tuple[float, float, float]:
-    first, second, third = (float(v) for v in value)
-    return first, second, third
-
-
-def _resolution(value: Any) -> tuple[int, int]:
-    width, height = (int(v) for v in value)
-    if min(width, height) <= 0 or width % 8 or height % 8:
-        raise ValueError("width and height must be positive and divisible by 8")
-    return width, height
-
-
-def _channel_order(value: Any) -> ChannelOrder:
-    if value not in get_args(ChannelOrder):
-        raise ValueError(f"must be one of {get_args(ChannelOrder)}")
-    order: ChannelOrder = value
-    return order

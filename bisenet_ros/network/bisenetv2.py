@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import get_args
 
 from torch import Tensor, nn
 
@@ -37,6 +38,28 @@ class Architecture:
     booster_channels: int = 128
     expand_in: ExpandIn = "depthwise"
     upsampling: Upsampling = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, naming the quantity, its value and the rule, if one is unusable."""
+
+        def require(name: str, holds: bool, rule: str) -> None:
+            if not holds:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
+
+        minima = {"num_classes": 2, "alpha": 1, "d": 1, "epsilon": 1}
+        minima |= {"head_channels": 1, "booster_channels": 1}
+        for name, minimum in minima.items():
+            value = getattr(self, name)
+            # bool is an int to Python
+            require(name, type(value) is int and value >= minimum, f"a number from {minimum} on")
+        stem = 64 * self.alpha * self.lambda_
+        whole = 0 < self.lambda_ <= 1 and stem % 2 == 0
+        require("lambda_", whole, "in (0, 1], and give the Stem a whole, even number of channels")
+        for name, valid in (
+            ("expand_in", get_args(ExpandIn)),
+            ("upsampling", get_args(Upsampling)),
+        ):
+            require(name, getattr(self, name) in valid, f"one of {', '.join(valid)}")
 
 
 PRESETS = {

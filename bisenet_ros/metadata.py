@@ -1,0 +1,179 @@
+"""What weights mean: everything that is needed to use them rightly, and its JSON form.
+
+Weights alone do not say which normalisation, class order or variant they were trained with, and
+a network that runs with the wrong ones gives bad labels without a word.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, TypeVar, get_args
+
+from bisenet_ros.classes import UNLABELLED, SemanticClass, check_classes
+from bisenet_ros.network import PRESETS, Architecture
+
+T = TypeVar("T")
+
+FORMAT = 1
+
+ChannelOrder = Literal["rgb", "bgr"]
+
+
+class ModelFileError(ValueError):
+    """A model file that cannot be used; the text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the weights mean.
+
+    - ``preset``: the preset that ``architecture`` is made from.
+    - ``classes``: one for each logit, in their order.
+    - ``mean``, ``std``: of the channels in ``channel_order``, for images in 0..1.
+    - ``resolution``: (width, height) in pixels that the network was trained for.
+    - ``ignore_id``: the label value of pixels that training left out.
+    - ``scores``: measured fractions, such as ``{"camvid/val miou": 0.65}``.
+    - ``recipe``: the settings that trained the weights.
+    """
+
+    preset: str
+    architecture: Architecture
+    classes: tuple[SemanticClass, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resolution: tuple[int, int]
+    channel_order: ChannelOrder = "rgb"
+    ignore_id: int = UNLABELLED
+    dataset: str = ""
+    licence: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first names of a list that may be long, for an error's text."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) + more) or "none"
+
+
+def to_json(metadata: Metadata) -> dict[str, Any]:
+    """The metadata as values that JSON has, for ``from_json``."""
+    document = asdict(metadata)
+    document["architecture"]["lambda_"] = str(metadata.architecture.lambda_)
+    return {"format": FORMAT, **document}
+
+
+def from_json(document: Any) -> Metadata:
+    """The metadata that ``to_json`` gave, once every field of it is checked.
+
+    Raises:
+        ModelFileError: naming the field.
+    """
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        found = document.get("format") if isinstance(document, dict) else None
+        raise ModelFileError(
+            f"its metadata has format {found!r} and this version reads {FORMAT}; update "
+            "bisenet_ros or write the file again"
+        )
+
+    def parse(name: str, convert: Callable[[Any], T]) -> T:
+        try:
+            return convert(document[name])
+        except KeyError as error:
+            reason = f"'{error.args[0]}' is missing"
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            reason = str(error)
+        raise ModelFileError(
+            f"its metadata field '{name}' is {document.get(name)!r}, which cannot be used "
+            f"({reason}); write the file again"
+        )
+
+    metadata = Metadata(
+        preset=parse("preset", _preset),
+        architecture=parse("architecture", _architecture),
+        classes=parse("classes", _classes),
+        mean=parse("mean", _triple),
+        std=parse("std", _positive_triple),
+        resolution=parse("resolution", _resolution),
+        channel_order=parse("channel_order", _channel_order),
+        ignore_id=parse("ignore_id", _ignore_id),
+        dataset=parse("dataset", _text),
+        licence=parse("licence", _text),
+        scores=parse("scores", _scores),
+        recipe=parse("recipe", _mapping),
+    )
+    if len(metadata.classes) != metadata.architecture.num_classes:
+        raise ModelFileError(
+            f"its metadata names {len(metadata.classes)} classes and its architecture has "
+            f"{metadata.architecture.num_classes}; write the file again"
+        )
+    return metadata
+
+
+def _require(holds: bool, rule: str) -> None:
+    if not holds:
+        raise ValueError(rule)
+
+
+def _text(value: Any) -> str:
+    _require(isinstance(value, str), "must be text")
+    return str(value)
+
+
+def _preset(value: Any) -> str:
+    _require(value in PRESETS, f"must be one of {', '.join(PRESETS)}")
+    return str(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    _require(isinstance(value, dict), "must be a mapping")
+    return dict(value)
+
+
+def _scores(value: Any) -> dict[str, float]:
+    scores = {name: float(score) for name, score in _mapping(value).items()}
+    _require(all(0 <= score <= 1 for score in scores.values()), "scores must be in [0, 1]")
+    return scores
+
+
+def _architecture(value: Any) -> Architecture:
+    return Architecture(**{**value, "lambda_": Fraction(value["lambda_"])})
+
+
+def _classes(value: Any) -> tuple[SemanticClass, ...]:
+    return check_classes([SemanticClass(v["id"], v["name"], tuple(v["color"])) for v in value])
+
+
+def _triple(value: Any) -> tuple[float, float, float]:
+    _require(isinstance(value, list) and len(value) == 3, "must be three numbers")
+    first, second, third = (float(v) for v in value)
+    _require(math.isfinite(first + second + third), "must be finite")
+    return first, second, third
+
+
+def _positive_triple(value: Any) -> tuple[float, float, float]:
+    triple = _triple(value)
+    _require(min(triple) > 0, "must be positive")
+    return triple
+
+
+def _resolution(value: Any) -> tuple[int, int]:
+    usable = (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(v, int) and v > 0 and v % 8 == 0 for v in value)
+    )
+    _require(usable, "must be a width and a height, positive and divisible by 8")
+    return value[0], value[1]
+
+
+def _channel_order(value: Any) -> ChannelOrder:
+    _require(value in get_args(ChannelOrder), f"must be one of {', '.join(get_args(ChannelOrder))}")
+    order: ChannelOrder = value
+    return order
+
+
+def _ignore_id(value: Any) -> int:
+    _require(isinstance(value, int) and 0 <= value <= 255, "must be a label value in 0..255")
+    return int(value)

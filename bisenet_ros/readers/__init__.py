@@ -1,0 +1,40 @@
+"""Readers of other projects' checkpoints, one file a project."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bisenet_ros.metadata import Metadata, ModelFileError
+from bisenet_ros.readers import coincheung
+
+
+def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
+    """Metadata and tensors, by our names, of a PyTorch checkpoint of a project that we know.
+
+    Nothing in the file is executed.
+
+    Raises:
+        ValueError: not a checkpoint, an unknown one, or one that is not whole; the text says
+            which, without the file's name.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or foreign file makes torch.load raise nearly anything
+        raise ModelFileError(
+            f"not a PyTorch checkpoint of plain tensors ({_first_sentence(error)}); it may be "
+            "truncated, a Git LFS pointer, or hold pickled code, which is never run: fetch it "
+            "again, or save its state_dict() alone"
+        ) from error
+    if isinstance(checkpoint, dict) and coincheung.RECOGNISED_BY in checkpoint:
+        return coincheung.convert(checkpoint)
+    raise ModelFileError(
+        "a checkpoint of a project that is not known here; pass a bisenet_ros .safetensors, or a "
+        f".pth of CoinCheung/BiSeNet's bisenetv2 (which has '{coincheung.RECOGNISED_BY}')"
+    )
+
+
+def _first_sentence(error: Exception) -> str:
+    """What torch says, less the advice to load with weights_only=False that may follow."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(". ")[0].strip()

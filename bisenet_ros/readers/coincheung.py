@@ -1,0 +1,172 @@
+"""Checkpoints of https://github.com/CoinCheung/BiSeNet, model type bisenetv2.
+
+They are the ``state_dict()`` of the network as the project has trained it since July 2021, with
+or without the booster heads (``aux2`` to ``aux5_4``). These have another form than the paper's
+and serve training only, so they are left out. Checkpoints from before, in which the last layer
+of the head has another name, need other upsampling and are refused for that name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bisenet_ros.classes import SemanticClass, check_classes
+from bisenet_ros.metadata import Metadata, ModelFileError, name_some
+from bisenet_ros.network import Architecture, BiSeNetV2
+
+RECOGNISED_BY = "detail.S1.0.conv.weight"
+
+_BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What the project trains a data set with; ``resolution`` is its crop, (width, height)."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resolution: tuple[int, int]
+
+
+_CITYSCAPES = _Recipe((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115), (1024, 512))
+# A checkpoint does not say what it was trained on. The number of classes tells these two.
+_BY_CLASSES = {
+    171: _Recipe(  # COCO-Stuff
+        (0.46962251, 0.4464104, 0.40718787), (0.27469736, 0.27012361, 0.28515933), (640, 640)
+    ),
+    150: _Recipe(  # ADE20K
+        (0.49343230, 0.46819794, 0.43106043), (0.25680755, 0.25506608, 0.27422913), (640, 640)
+    ),
+}
+
+
+def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]:
+    """Metadata and the inference part's tensors, by our names, of the project's state dict.
+
+    Every key is used exactly once.
+
+    Raises:
+        ValueError: naming a key that is missing, unknown or not a tensor.
+    """
+    ours_by_theirs = _ours_by_theirs()
+    boosters = _booster_keys() if any(str(key).startswith("aux") for key in checkpoint) else []
+    expected = {*ours_by_theirs, *boosters}
+    missing = sorted(expected - checkpoint.keys())
+    unknown = sorted(str(key) for key in checkpoint.keys() - expected)
+    if missing or unknown:
+        raise ModelFileError(
+            "not a whole checkpoint of CoinCheung/BiSeNet's bisenetv2 in its form since July 2021 "
+            f"(missing: {name_some(missing)}; unknown: {name_some(unknown)}); save the "
+            "state_dict() of its network again"
+        )
+    for key, value in checkpoint.items():
+        if not isinstance(value, Tensor):
+            raise ModelFileError(
+                f"'{key}' is of type {type(value).__name__}, not a tensor; save the state_dict() "
+                "of the network again"
+            )
+    tensors = {
+        ours: checkpoint[theirs]
+        for theirs, ours in ours_by_theirs.items()
+        if not theirs.endswith(".num_batches_tracked")
+    }
+    architecture = Architecture(
+        # Of a tensor without dimensions none is right; the shape's check will name it.
+        num_classes=next(iter(tensors["head.2.weight"].shape), 0),
+        head_channels=next(iter(tensors["head.0.0.weight"].shape), 0),
+        expand_in="depthwise",
+        upsampling="nearest",
+    )
+    recipe = _BY_CLASSES.get(architecture.num_classes, _CITYSCAPES)
+    metadata = Metadata(
+        preset="bisenetv2",
+        architecture=architecture,
+        classes=_numbered_classes(architecture.num_classes),
+        mean=recipe.mean,
+        std=recipe.std,
+        resolution=recipe.resolution,
+        dataset="unknown; see the project that the checkpoint comes from",
+        licence="unknown; see the project that the checkpoint comes from",
+    )
+    return metadata, tensors
+
+
+def _ours_by_theirs() -> dict[str, str]:
+    """The project's name of each tensor of the inference part, and ours."""
+    theirs_by_ours = _modules()
+    with torch.device("meta"):
+        names = list(BiSeNetV2(Architecture()).state_dict())
+    result = {}
+    for ours in names:
+        module, _, tensor = ours.rpartition(".")
+        result[f"{theirs_by_ours[module]}.{tensor}"] = ours
+    return result
+
+
+def _modules() -> dict[str, str]:
+    """Our name of each convolution and batch norm of the inference part, and the project's."""
+    modules: dict[str, str] = {}
+
+    def named(ours: str, theirs: str) -> None:  # the project's ConvBNReLU
+        modules[f"{ours}.0"] = f"{theirs}.conv"
+        modules[f"{ours}.1"] = f"{theirs}.bn"
+
+    def numbered(ours: str, theirs: str, first: int = 0) -> None:  # a part of an nn.Sequential
+        modules[f"{ours}.0"] = f"{theirs}.{first}"
+        modules[f"{ours}.1"] = f"{theirs}.{first + 1}"
+
+    for stage, layers in (("S1", 2), ("S2", 3), ("S3", 3)):
+        for i in range(layers):
+            named(f"detail.{stage}.{i}", f"detail.{stage}.{i}")
+    for part in ("conv", "left.0", "left.1", "fuse"):
+        named(f"semantic.stem.{part}", f"segment.S1S2.{part}")
+    for stage, layers in (("S3", 2), ("S4", 2), ("S5_4", 4)):
+        for i in range(layers):
+            ours, theirs = f"semantic.{stage}.{i}", f"segment.{stage}.{i}"
+            named(f"{ours}.gather", f"{theirs}.conv1")
+            if i == 0:
+                numbered(f"{ours}.depthwise.0", f"{theirs}.dwconv1")
+                numbered(f"{ours}.depthwise.1", f"{theirs}.dwconv2")
+                numbered(f"{ours}.shortcut.0", f"{theirs}.shortcut")
+                numbered(f"{ours}.shortcut.1", f"{theirs}.shortcut", first=2)
+            else:
+                numbered(f"{ours}.depthwise.0", f"{theirs}.dwconv")
+            numbered(f"{ours}.project", f"{theirs}.conv2")
+    modules["semantic.S5_5.bn"] = "segment.S5_5.bn"
+    named("semantic.S5_5.embed", "segment.S5_5.conv_gap")
+    named("semantic.S5_5.conv", "segment.S5_5.conv_last")
+    for ours, theirs in (("detail_keep", "left1"), ("semantic_keep", "right2")):
+        numbered(f"aggregation.{ours}.0", f"bga.{theirs}")
+        modules[f"aggregation.{ours}.1"] = f"bga.{theirs}.2"
+    numbered("aggregation.detail_down.0", "bga.left2")
+    numbered("aggregation.semantic_up", "bga.right1")
+    numbered("aggregation.fuse", "bga.conv")
+    named("head.0", "head.conv")
+    modules["head.2"] = "head.conv_out.1"
+    return modules
+
+
+def _booster_keys() -> list[str]:
+    keys = []
+    for head in ("aux2", "aux3", "aux4", "aux5_4"):
+        for layer in (f"{head}.conv", f"{head}.conv_out.0.1"):
+            keys += [f"{layer}.conv.weight", *(f"{layer}.bn.{name}" for name in _BATCH_NORM)]
+        keys += [f"{head}.conv_out.1.weight", f"{head}.conv_out.1.bias"]
+    return keys
+
+
+def _numbered_classes(count: int) -> tuple[SemanticClass, ...]:
+    """Classes for a checkpoint that names none, each with another colour that is not black."""
+
+    def color(index: int) -> tuple[int, int, int]:
+        # Every third bit of the index goes to one channel, the lowest to the channel's highest.
+        red, green, blue = (
+            sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
+            for channel in range(3)
+        )
+        return red, green, blue
+
+    return check_classes([SemanticClass(i, f"class_{i}", color(i + 1)) for i in range(count)])
