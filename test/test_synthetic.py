@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bisenet_ros.synthetic import DEMO_SEEDS, ROAD, SKY, TRAINING_SEEDS, Street
+from bisenet_ros.synthetic import DEMO_SEEDS, TRAINING_SEEDS, Street
+from bisenet_ros.synthetic.labels import ROAD, SKY
 
 Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 

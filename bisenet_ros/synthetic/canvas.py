@@ -1,0 +1,124 @@
+"""The camera, and the pen that draws colour and label together."""
+
+from dataclasses import dataclass
+from math import exp
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.synthetic import colours, textures
+from bisenet_ros.synthetic.colours import Colour
+from bisenet_ros.synthetic.shapes import Array, Point, Points
+
+NEAR = 0.5
+"""Metres; what is closer is cut off."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole with its principal point shifted: pitch and yaw that keep verticals vertical."""
+
+    width: int
+    height: int
+    focal: float
+    centre: float
+    horizon: float
+    eye: float
+    z: float
+
+    def scale(self, z: float) -> float:
+        """Pixels a metre at depth z of the world, clamped: that cuts boxes along z exactly."""
+        return self.focal / max(z - self.z, NEAR)
+
+    def pixel(self, x: float, y: float, z: float) -> tuple[int, int]:
+        """Column and row of one point of the world; they may lie outside the image."""
+        scale = self.scale(z)
+        return round(self.centre + x * scale), round(self.horizon + (self.eye - y) * scale)
+
+    def pixels(self, points: Points | Array) -> NDArray[np.int32]:
+        """Columns and rows, int32 [..., 2], of points of the world, [..., 3]."""
+        if isinstance(points, list):  # a few points: plain arithmetic is several times faster
+            f, cu, cv, eye, z0 = self.focal, self.centre, self.horizon, self.eye, self.z
+            scaled = ((x, y, f / max(z - z0, NEAR)) for x, y, z in points)
+            pixel = [(round(cu + x * k), round(cv + (eye - y) * k)) for x, y, k in scaled]
+            return np.array(pixel, np.int32)
+        scale = self.focal / np.maximum(points[..., 2] - self.z, NEAR)
+        pixels = np.empty((*points.shape[:-1], 2))
+        pixels[..., 0] = self.centre + points[..., 0] * scale
+        pixels[..., 1] = self.horizon + (self.eye - points[..., 1]) * scale
+        return pixels.round().astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Light:
+    """Where the sun stands and how sky and air look."""
+
+    sun: float  # -1 far left .. 1 far right; 0 is a covered sky
+    dusk: bool
+    haze: Colour  # the sky at the horizon
+    zenith: Colour
+    clouds: float  # deviation of the sky in grey levels
+    visibility: float  # metres until 63 % of a colour is haze
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Colour and label, uint8 [H, W, 4], as the camera sees them in this light."""
+
+    camera: Camera
+    light: Light
+    pixels: NDArray[np.uint8]
+
+
+class Pen:
+    """Draws things of one label at depth z; without z, the air before them is added later."""
+
+    def __init__(self, canvas: Canvas, label: int, z: float | None = None) -> None:
+        self.pixels, self.camera, self.haze = canvas.pixels, canvas.camera, canvas.light.haze
+        self.label, self.scale, self.clear = label, 1.0, 1.0
+        if z is not None:
+            self.scale = self.camera.scale(z)
+            self.clear = exp(min(self.camera.z - z, 0.0) / canvas.light.visibility)
+
+    def ink(self, colour: Colour) -> tuple[int, int, int, int]:
+        """The colour seen through the air, with the label."""
+        (r, g, b), (hr, hg, hb), clear = colour, self.haze, self.clear
+        r, g, b = hr + (r - hr) * clear, hg + (g - hg) * clear, hb + (b - hb) * clear
+        return int(r), int(g), int(b), self.label
+
+    def fill(self, points: Points | Array, colour: Colour) -> None:
+        """Fill one polygon [N, 3], or several that do not overlap [M, N, 3]."""
+        pixels = self.camera.pixels(points)
+        polygons = [pixels] if pixels.ndim == 2 else list(pixels)
+        if polygons:
+            cv2.fillPoly(self.pixels, polygons, self.ink(colour))
+
+    def stroke(self, points: Points, width: float, colour: Colour) -> None:
+        """Draw a line, width in metres, through points [N, 3]."""
+        line, thickness = self.camera.pixels(points), max(1, round(width * self.scale))
+        cv2.polylines(self.pixels, [line], False, self.ink(colour), thickness)
+
+    def disc(self, x: float, y: float, z: float, radius: float, colour: Colour) -> None:
+        """Fill a circle that faces the camera."""
+        centre = self.camera.pixel(x, y, z)
+        cv2.circle(self.pixels, centre, round(radius * self.scale), self.ink(colour), -1)
+
+    def foliage(self, at: Point, size: tuple[float, float], colour: Colour, kind: int) -> None:
+        """Paste a crown of leaves around a point, size (width, height) in metres."""
+        crown = textures.crowns()[kind % len(textures.crowns())]
+        u, v = self.camera.pixel(*at)
+        w, h = max(size[0] * self.scale, 2.0), max(size[1] * self.scale, 2.0)
+        left, right = max(int(u - w / 2), 0), min(int(u + w / 2), self.camera.width)
+        top, bottom = max(int(v - h / 2), 0), min(int(v + h / 2), self.camera.height)
+        if left >= right or top >= bottom:
+            return
+        du, dv = crown.shape[1] / w, crown.shape[0] / h
+        place = np.array([[du, 0, (left - u + w / 2) * du], [0, dv, (top - v + h / 2) * dv]])
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        shade = cv2.warpAffine(crown, place, (right - left, bottom - top), flags=flags)
+        dark, bright = self.ink((0, 0, 0)), self.ink(colours.scaled(colour, 2))
+        inks = np.linspace(dark, bright, 256).astype(np.uint8)
+        # A pixel is four bytes, so it moves as one 32-bit word.
+        words = self.pixels[top:bottom, left:right].view(np.uint32)[..., 0]
+        np.copyto(words, inks.view(np.uint32)[shade, 0], where=shade > 0)

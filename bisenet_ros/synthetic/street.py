@@ -1,0 +1,90 @@
+"""One street: its layout, weather and camera drawn from a seed, and its frames put together."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.synthetic import colours
+from bisenet_ros.synthetic.backdrop import draw_ground, draw_sky, draw_texture
+from bisenet_ros.synthetic.canvas import Camera, Canvas, Light
+from bisenet_ros.synthetic.colours import Colour
+from bisenet_ros.synthetic.layout import VIEW, Layout
+from bisenet_ros.synthetic.sensor import Sensor
+from bisenet_ros.synthetic.things import House, Thing
+
+DEMO_SEEDS = range(0, 1000)
+"""Seeds of the demo and the tests; no network is trained on these streets."""
+TRAINING_SEEDS = range(1_000_000, 2_000_000)
+"""Seeds of the training streets, disjoint from DEMO_SEEDS."""
+
+FRAME_RATE = 15.0
+METRES_PER_FRAME = 0.4
+
+
+class Street:
+    """One street, drawn from a seed: `frame(k)` is what the camera sees k frames into the drive."""
+
+    def __init__(self, seed: int, width: int = 480, height: int = 360) -> None:
+        self.seed, self.width, self.height = seed, width, height
+        # One generator for all, so the order of these lines is part of what a seed means.
+        rng = np.random.default_rng(seed)
+        self.eye = rng.uniform(1.35, 1.65)
+        self.focal = height * rng.uniform(1.0, 1.25)
+        self.centre = width * (0.5 + rng.uniform(-0.07, 0.07))
+        self.horizon = height * (0.5 + rng.uniform(-0.08, 0.06))
+        self.layout = Layout(seed, rng)
+        self.light, self.sensor = _weather(rng)
+
+    def frame(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Frame `index` >= 0: image, RGB uint8 [H, W, 3], and labels 0..10, uint8 [H, W]."""
+        z = index * METRES_PER_FRAME
+        optics = (self.width, self.height, self.focal, self.centre, self.horizon, self.eye)
+        empty = np.zeros((self.height, self.width, 4), np.uint8)
+        canvas = Canvas(Camera(*optics, z), self.light, empty)
+
+        things = self._things(z, index / FRAME_RATE)
+        houses = [thing for thing in things if isinstance(thing, House)]
+        others = [thing for thing in things if not isinstance(thing, House)]
+        draw_sky(canvas, self.seed, self.layout.leaves)
+        draw_ground(canvas, self.layout)
+        for house in houses:
+            house.draw(canvas)
+        draw_texture(canvas, self.layout.walls, others)
+        for thing in others:
+            thing.draw(canvas)
+
+        labels = np.asarray(cv2.extractChannel(canvas.pixels, 3), np.uint8)
+        rng = np.random.default_rng((self.seed, 2, index))
+        return self.sensor.expose(canvas.pixels, rng), labels
+
+    def _things(self, z: float, time: float) -> list[Thing]:
+        """What the camera at depth z may see, in the order in which it is drawn."""
+        first = int(z // self.layout.pitch) - 1
+        things = list(self.layout.traffic(z, time))
+        for cell in range(first, first + int(VIEW / self.layout.pitch) + 2):
+            things += self.layout.standing(cell)
+        things = [thing for thing in things if -thing.reach < thing.z - z < VIEW]
+        return sorted(things, key=lambda thing: (thing.layer, -thing.z))
+
+
+def _weather(rng: np.random.Generator) -> tuple[Light, Sensor]:
+    weather = ("overcast", "sunny", "dusk")[rng.choice(3, p=(0.5, 0.35, 0.15))]
+    grey = rng.uniform(196, 238)
+    haze: Colour = (grey, grey * 1.005, grey * 1.015)
+    zenith = colours.scaled(haze, rng.uniform(0.8, 1.0))
+    exposure, warmth, sun = rng.uniform(1.05, 1.5), rng.uniform(0.93, 1.03), 0.0
+    if weather == "sunny":
+        sun = float(rng.choice((-1, 1))) * rng.uniform(0.5, 1.0)
+        zenith = colours.between(rng, (120, 160, 205), (165, 190, 220))
+    elif weather == "dusk":
+        haze, zenith = (190, 168, 158), (112, 124, 150)
+        exposure *= rng.uniform(0.55, 0.8)
+    clouds = rng.uniform(3, 18)
+    light = Light(sun, weather == "dusk", haze, zenith, clouds, visibility=rng.uniform(90, 260))
+    sensor = Sensor(
+        gain=(exposure * warmth, exposure, exposure * (2 - warmth)),
+        contrast=rng.uniform(1.1, 1.6),
+        blur=rng.uniform(0.35, 0.8),
+        noise=rng.uniform(1.5, 4.5),
+    )
+    return light, sensor

@@ -1,0 +1,58 @@
+"""Textures drawn once for all streets: noise, surfaces and crowns of leaves."""
+
+from functools import cache, lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@cache
+def noise(size: int = 512) -> NDArray[np.float32]:
+    """Cloud-like noise, float32 [size, size], mean 0, deviation 1, that repeats without a seam."""
+    rng = np.random.default_rng(7)
+    f = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
+    spectrum = np.fft.rfft2(rng.standard_normal((size, size))) / np.maximum(f, 1 / size) ** 1.3
+    noise = np.fft.irfft2(spectrum, (size, size))
+    noise -= noise.mean()
+    return np.asarray(noise / noise.std(), np.float32)
+
+
+@cache
+def surfaces(size: int = 512) -> NDArray[np.uint8]:
+    """Asphalt, slabs and bricks, uint8 [size, size, 3]: 128 is even, 256 more twice as bright."""
+    rng = np.random.default_rng(8)
+    fine = rng.standard_normal((size, size)).astype(np.float32)
+    row, column = np.indices((size, size))
+    asphalt = 0.07 * fine + 0.06 * noise()
+    slabs = 0.04 * fine + 0.06 * noise() - 0.22 * ((row % 32 < 2) | (column % 32 < 2))
+    course, along = row // 8, column + row // 8 % 2 * 8
+    bricks = rng.standard_normal((size // 8, size // 16)).astype(np.float32)
+    bricks = bricks[course, along // 16 % 32]
+    mortar = (row % 8 < 1) | (along % 16 < 1)
+    brickwork = np.where(mortar, 0.12, 0.09 * bricks) + 0.03 * fine + 0.06 * noise()
+    surfaces = 128 + 256 * np.stack([asphalt, slabs, brickwork], -1)
+    return np.asarray(surfaces.clip(0, 255), np.uint8)
+
+
+@cache
+def crowns(count: int = 6, size: int = 224) -> list[NDArray[np.uint8]]:
+    """Crowns of leaves, uint8 [size, size]: 0 is a hole, 128 their colour, lighter on top."""
+    rng = np.random.default_rng(9)
+    crowns = []
+    for _ in range(count):
+        crown = np.zeros((size, size), np.uint8)
+        for _ in range(1900):
+            angle, radius = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * size * 0.44
+            x, y = size / 2 + radius * np.cos(angle), size / 2 + radius * np.sin(angle)
+            shade = int(np.clip(128 * (1.25 - 0.6 * y / size) + rng.normal(0, 30), 30, 255))
+            cv2.circle(crown, (round(x), round(y)), int(rng.integers(2, 7)), shade, -1)
+        crowns.append(crown)
+    return crowns
+
+
+@lru_cache(4)
+def sensor_noise(height: int, width: int) -> NDArray[np.int8]:
+    """Noise of deviation 32, int8 [height + 64, width + 64, 3], for a frame to be cut from."""
+    noise = np.random.default_rng(10).standard_normal((height + 64, width + 64, 3), np.float32)
+    return np.clip(noise * 32, -127, 127).astype(np.int8)
