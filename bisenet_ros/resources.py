@@ -31,7 +31,16 @@ def model_path(name: str) -> Path:
     That is the shipped model for an empty name, the file for a path, and models/NAME.safetensors
     for the bare name of a shipped one. The path need not exist.
     """
-    given = Path(name or SHIPPED_MODEL).expanduser()
+    return _path_or_shipped(name or SHIPPED_MODEL, "models", ".safetensors")
+
+
+def classes_path(name: str) -> Path | None:
+    """The class file that a user means by ``name``: none, a path, or "camvid", "cityscapes"."""
+    return _path_or_shipped(name, "config/classes", ".yaml") if name else None
+
+
+def _path_or_shipped(name: str, folder: str, suffix: str) -> Path:
+    given = Path(name).expanduser()
     if given.suffix or len(given.parts) > 1:
         return given
-    return share_directory() / "models" / f"{given}.safetensors"
+    return share_directory() / folder / f"{given}{suffix}"

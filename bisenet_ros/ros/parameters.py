@@ -54,7 +54,9 @@ class Parameters:
         "", "Model file, or name of a shipped model; empty: the shipped CamVid model."
     )
     classes: str = _parameter(
-        "", "Class file whose names and colours replace those in the model; empty: none."
+        "",
+        "Class file, or camvid or cityscapes: names and colours instead of the model's; "
+        "empty: the model's.",
     )
     backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
     device: str = _parameter("auto", "auto, cpu, cuda or cuda:N.")

@@ -3,7 +3,6 @@
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import rclpy
@@ -89,8 +88,9 @@ class SegmentationNode(ManagedNode):
         if self._refused:
             raise ParameterError("; ".join(self._refused.values()))
         values = parameters.read(self)
-        classes = Path(values.classes).expanduser() if values.classes else None
-        model = model_file.load(resources.model_path(values.model), classes)
+        model = model_file.load(
+            resources.model_path(values.model), resources.classes_path(values.classes)
+        )
         segmenter = Segmenter(
             model,
             backend=values.backend,
