@@ -57,10 +57,16 @@ def evaluate(
     predict: Callable[[NDArray[np.uint8]], Labels],
     num_classes: int,
 ) -> Scores:
-    """Score ``predict`` (image uint8 [H,W,3] RGB to labels uint8 [H,W]) over all samples."""
+    """Score ``predict`` (image uint8 [H,W,3] RGB to labels uint8 [H,W]) over all samples.
+
+    Raises:
+        ValueError: no pixel of any sample has a class.
+    """
     total = np.zeros((num_classes, num_classes + 1), np.int64)
     for image, truth in samples:
         total += confusion_matrix(truth, predict(image), num_classes)
+    if not total.any():
+        raise ValueError("no pixel of these images has a class, so there is nothing to score")
     return Scores(total)
 
 
