@@ -117,8 +117,7 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
 
 def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
     """The network of ``metadata`` with ``tensors`` in it, once they are the ones that it has."""
-    with torch.device("meta"):  # nothing is allocated or drawn before the file proves right
-        network = BiSeNetV2(metadata.architecture)
+    network = BiSeNetV2(metadata.architecture)
     wanted = {n: t for n, t in network.state_dict().items() if t.is_floating_point()}
     missing = sorted(wanted.keys() - tensors.keys())
     extra = sorted(tensors.keys() - wanted.keys())
@@ -134,12 +133,8 @@ def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
                 f"{tuple(wanted[name].shape)}; check num_classes and head_channels"
             )
     _check_finite(tensors)
-    network.to_empty(device="cpu")
-    for name, tensor in network.state_dict().items():
-        if name in tensors:
-            tensor.copy_(tensors[name])
-        else:
-            tensor.zero_()  # batch norm's count of batches, which inference never reads
+    for name, tensor in tensors.items():
+        wanted[name].copy_(tensor)
     return network.eval()
 
 

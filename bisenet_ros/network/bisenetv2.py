@@ -17,7 +17,7 @@ from bisenet_ros.network.semantic import ExpandIn, SemanticBranch
 class Architecture:
     """The paper's quantities, by its symbols; the defaults are those of the public code.
 
-    - ``num_classes``: N, at least 2.
+    - ``num_classes``: N, 2 to 255.
     - ``lambda_``: channels of the Stem and S3 over those of the Detail Branch's S1 and S3. The
       paper's FLOPs for 1/2, 1/4 and 1/8 fit only with S4 and S5 left as they are.
     - ``alpha``: width, a factor on every channel count of the two branches.
@@ -46,15 +46,15 @@ class Architecture:
             if not holds:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
 
-        minima = {"num_classes": 2, "alpha": 1, "d": 1, "epsilon": 1}
-        minima |= {"head_channels": 1, "booster_channels": 1}
-        for name, minimum in minima.items():
+        ranges = {"num_classes": (2, 255), "alpha": (1, 8), "d": (1, 16), "epsilon": (1, 16)}
+        ranges |= {"head_channels": (1, 4096), "booster_channels": (1, 4096)}
+        for name, (low, high) in ranges.items():
             value = getattr(self, name)
-            # bool is an int to Python
-            require(name, type(value) is int and value >= minimum, f"a number from {minimum} on")
+            whole = type(value) is int  # a bool is an instance of int
+            require(name, whole and low <= value <= high, f"a whole number in {low}..{high}")
         stem = 64 * self.alpha * self.lambda_
-        whole = 0 < self.lambda_ <= 1 and stem % 2 == 0
-        require("lambda_", whole, "in (0, 1], and give the Stem a whole, even number of channels")
+        even = 0 < self.lambda_ <= 1 and stem % 2 == 0
+        require("lambda_", even, "in (0, 1], and give the Stem a whole, even number of channels")
         for name, valid in (
             ("expand_in", get_args(ExpandIn)),
             ("upsampling", get_args(Upsampling)),

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bisenet_ros.classes import SemanticClass, check_classes
@@ -97,10 +96,8 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
 def _ours_by_theirs() -> dict[str, str]:
     """The project's name of each tensor of the inference part, and ours."""
     theirs_by_ours = _modules()
-    with torch.device("meta"):
-        names = list(BiSeNetV2(Architecture()).state_dict())
     result = {}
-    for ours in names:
+    for ours in BiSeNetV2(Architecture()).state_dict():
         module, _, tensor = ours.rpartition(".")
         result[f"{theirs_by_ours[module]}.{tensor}"] = ours
     return result

@@ -1,0 +1,142 @@
+"""``bisenet info``: what a network costs, and what a model file is."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bisenet_ros.complexity import Cost
+    from bisenet_ros.metadata import Metadata
+    from bisenet_ros.network import Architecture
+
+DEFAULT_PRESET = "bisenetv2"
+DEFAULT_RESOLUTION = (1024, 512)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    parser.add_argument("--model", metavar="FILE", help="model file or the name of a shipped one")
+    parser.add_argument(
+        "--preset",
+        help="instead of a model: bisenetv2 (the default), bisenetv2_paper or bisenetv2_large",
+    )
+    parser.add_argument("--num-classes", type=int, metavar="N", help="with a preset; default: 19")
+    parser.add_argument(
+        "--head-channels", type=int, metavar="C", help="C_t, with a preset; default: the preset's"
+    )
+    parser.add_argument(
+        "--resolution",
+        metavar="WxH",
+        help="size to count multiply-adds at; default: the model's own, 1024x512 for a preset",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the cost of each part and the model's metadata, and write them as JSON."""
+    from bisenet_ros.complexity import Cost, count
+    from bisenet_ros.inference.segmenter import parse_resolution
+    from bisenet_ros.metadata import to_json
+    from bisenet_ros.model_file import load
+    from bisenet_ros.resources import model_path
+
+    metadata: Metadata | None = None
+    resolution = DEFAULT_RESOLUTION
+    if args.model is None:
+        title, architecture = _architecture(args)
+    else:
+        _refuse_with_model(args)
+        model = load(model_path(args.model))
+        title, metadata = model.name, model.metadata
+        architecture, resolution = metadata.architecture, metadata.resolution
+    if args.resolution is not None:
+        resolution = parse_resolution(args.resolution)
+
+    parts = count(architecture, resolution)
+    total = Cost(
+        sum(cost.parameters for cost in parts.values()), sum(cost.macs for cost in parts.values())
+    )
+    print(_table(title, architecture, resolution, {**parts, "total": total}))
+    if metadata is not None:
+        print()
+        print(_description(metadata))
+    if args.json is not None:
+        document = {
+            "parameters": total.parameters,
+            "gmacs": total.gmacs,
+            "resolution": list(resolution),
+            "parts": {
+                name: {"parameters": cost.parameters, "gmacs": cost.gmacs}
+                for name, cost in parts.items()
+            },
+            "metadata": None if metadata is None else to_json(metadata),
+        }
+        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _architecture(args: argparse.Namespace) -> "tuple[str, Architecture]":
+    from dataclasses import replace
+
+    from bisenet_ros.network import PRESETS
+
+    preset = DEFAULT_PRESET if args.preset is None else args.preset
+    if preset not in PRESETS:
+        raise ValueError(f"--preset '{preset}' is none of {', '.join(PRESETS)}")
+    changes = {"num_classes": args.num_classes, "head_channels": args.head_channels}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return preset, replace(PRESETS[preset], **given)
+
+
+def _refuse_with_model(args: argparse.Namespace) -> None:
+    for option in ("preset", "num_classes", "head_channels"):
+        if getattr(args, option) is not None:
+            raise ValueError(
+                f"--{option.replace('_', '-')} says what --model's file says already; leave one "
+                "of them out"
+            )
+
+
+def _table(
+    title: str,
+    architecture: "Architecture",
+    resolution: tuple[int, int],
+    costs: "Mapping[str, Cost]",
+) -> str:
+    width, height = resolution
+    lines = [
+        f"{title}: {architecture.num_classes} classes, {architecture.head_channels} head "
+        f"channels, in inference at {width}x{height}",
+        f"{'part':<16}{'parameters':>12}{'GMAC':>10}",
+    ]
+    lines += [
+        f"{name:<16}{cost.parameters:>12,}{cost.gmacs:>10.3f}" for name, cost in costs.items()
+    ]
+    return "\n".join(lines)
+
+
+def _description(metadata: "Metadata") -> str:
+    width, height = metadata.resolution
+    architecture = vars(metadata.architecture)
+    rows = {
+        "preset": metadata.preset,
+        "architecture": _pairs(architecture),
+        "resolution": f"{width}x{height}",
+        "normalisation": f"mean {metadata.mean}, std {metadata.std}, "
+        f"{metadata.channel_order.upper()} in 0..1",
+        "ignored label": str(metadata.ignore_id),
+        "dataset": metadata.dataset or "not stated",
+        "licence": metadata.licence or "not stated",
+        "scores": _pairs(metadata.scores) or "not stated",
+        "recipe": _pairs(metadata.recipe) or "not stated",
+    }
+    lines = [f"{name:<16}{value}" for name, value in rows.items()]
+    lines.append("classes")
+    lines += [f"  {c.id:>3}  #{bytes(c.color).hex()}  {c.name}" for c in metadata.classes]
+    return "\n".join(lines)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
