@@ -1,0 +1,161 @@
+"""``bisenet demo``: the real node at work on images, a video, a bag, a camera or a drawn street."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bisenet_ros.demo_report import Recorder
+    from bisenet_ros.ros.demo_client import DemoClient
+    from bisenet_ros.sources import Source
+
+CONFIGURE_TIMEOUT_S = 900.0
+"""Loading is seconds; building an engine for a small GPU takes minutes."""
+LABEL_TIMEOUT_S = 10.0
+LOST_IN_A_ROW = 3
+"""So many frames without a label, each waited for, mean that none will come."""
+
+NODE_PARAMETERS = ("model", "classes", "backend", "device", "precision", "resolution")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    parser.add_argument(
+        "--input",
+        default="synthetic",
+        metavar="X",
+        help="image, folder of images, video, ROS bag (its folder, .mcap or .db3), number of a "
+        "camera, or 'synthetic' (default: a street drawn by code, with exact labels)",
+    )
+    parser.add_argument("--topic", help="topic to read of a bag that has several with images")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="DIR",
+        help="label images (class ids, 255 = ignore): the k-th by name is that of the k-th frame",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo_output"),
+        metavar="DIR",
+        help="folder for overlay pictures, contact sheet and the node's log (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements here")
+    parser.add_argument(
+        "--rate",
+        type=_positive,
+        metavar="HZ",
+        help="frames published a second; default: the next one when the last one's label is here",
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
+    node = parser.add_argument_group("parameters of the node")
+    node.add_argument("--model", metavar="FILE", help="model file, or name of a shipped model")
+    node.add_argument("--classes", metavar="FILE", help="names and colours instead of the model's")
+    node.add_argument("--backend", help="what runs the network, such as torch")
+    node.add_argument("--device", help="cpu, cuda or cuda:N")
+    node.add_argument("--precision", help="fp32, bf16 or fp16")
+    node.add_argument("--resolution", metavar="WxH", help="size the network works at")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the node, show it the frames, and report how it did."""
+    from bisenet_ros.ros.fastdds import profile_environment
+    from bisenet_ros.sources import open_source
+
+    source = open_source(args.input, topic=args.topic, labels=args.labels, limit=args.frames)
+    os.environ.update(profile_environment(os.environ))  # for this process, too: before rclpy
+
+    from bisenet_ros.demo_report import Recorder
+    from bisenet_ros.ros.demo_client import DemoClient
+    from bisenet_ros.ros.node_process import NodeError, NodeProcess
+
+    # A terminal that is closed must not leave the node behind. (nohup ignores the signal.)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    args.output.mkdir(parents=True, exist_ok=True)
+    namespace = f"/bisenet_demo_{os.getpid()}"  # two demos at once do not meet
+    parameters = {name: value for name in NODE_PARAMETERS if (value := getattr(args, name))}
+    # What is measured is the node, not the frames that a best-effort transport may lose before it.
+    parameters["image_qos.reliability"] = "reliable"
+    node = NodeProcess(args.output / "node.log", namespace=namespace, parameters=parameters)
+    recorder = None
+    try:
+        with node, DemoClient(namespace, node) as client:
+            print(f"input        {source.name}\nnode         {node.name}", flush=True)
+            classes = client.start_node(CONFIGURE_TIMEOUT_S)
+            recorder = Recorder(args.output, classes, source.class_names)
+            client.on_label, client.on_overlay = recorder.receive_labels, recorder.receive_overlay
+            _show_frames(source, client, recorder, args.rate)
+    except NodeError:
+        print(f"last lines of {node.log}:\n{node.log_tail()}\n", file=sys.stderr)
+        raise
+    finally:  # what was measured before an error or ctrl-C counts, too
+        if recorder is not None and recorder.sent:
+            _report(recorder, args.json)
+    return 0
+
+
+def _show_frames(
+    source: "Source", client: "DemoClient", recorder: "Recorder", rate: float | None
+) -> None:
+    """Publish all frames and wait for the last answer."""
+    from time import perf_counter
+
+    from tqdm import tqdm
+
+    from bisenet_ros.ros.node_process import NodeError
+
+    def wait_for_labels() -> None:
+        if client.spin_until(recorder.is_answered, LABEL_TIMEOUT_S):
+            return
+        if recorder.received == 0 or recorder.unanswered >= LOST_IN_A_ROW:
+            raise NodeError(
+                f"{recorder.unanswered} frames in a row were not answered in "
+                f"{LABEL_TIMEOUT_S:.0f} s: {client.lifecycle.process.cause()}"
+            )
+
+    with (
+        tqdm(total=source.length, unit="frame", desc="demo") as bar,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        # The next frame is read or drawn while the node works on this one.
+        frames = source.frames()
+        ahead = reader.submit(next, frames, None)
+        start = perf_counter()
+        while True:
+            client.spin_until(ahead.done, inf, poll_s=0.005)  # no callback tells of it
+            frame = ahead.result()
+            if frame is None:
+                break
+            ahead = reader.submit(next, frames, None)
+            if rate is not None:
+                client.spin_until(lambda: False, start + recorder.sent / rate - perf_counter())
+            recorder.publish(*client.publish(frame.image), frame.labels)
+            if rate is None:
+                wait_for_labels()
+            bar.update()
+        wait_for_labels()
+        client.spin_until(recorder.is_complete, LABEL_TIMEOUT_S)
+
+
+def _report(recorder: "Recorder", json_file: Path | None) -> None:
+    sheet = recorder.write_contact_sheet()
+    print(recorder.table())
+    if sheet is not None:
+        print(f"pictures     {sheet}, {recorder.pictures}/")
+    if json_file is not None:
+        json_file.write_text(json.dumps(recorder.measurements(), indent=2) + "\n")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < inf:
+        raise ValueError(text)
+    return value

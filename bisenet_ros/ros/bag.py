@@ -1,0 +1,110 @@
+"""Images out of recorded ROS bags, without ROS's own bag reader."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+class BagError(ValueError):
+    """A bag whose images cannot be read; the text says what is wrong and what to do."""
+
+
+class ImageBag:
+    """The images of one topic of a bag: mcap or db3, its folder or a single file, or ROS 1 .bag.
+
+    - ``topic``: the topic that is read.
+    - ``len()``: its number of messages.
+    """
+
+    def __init__(self, path: Path, topic: str | None = None) -> None:
+        """Look into the bag; without ``topic`` it must hold exactly one topic of images.
+
+        Raises:
+            BagError: no readable bag, no such topic, no image topic or several, or no messages.
+        """
+        self.path = path
+        with closing(self._open()) as reader:
+            counts = {
+                name: info.msgcount
+                for name, info in reader.topics.items()
+                if info.msgtype in IMAGE_TYPES
+            }
+            others = sorted(reader.topics.keys() - counts.keys())
+        # rosbag2 lists topics that were subscribed to and never heard.
+        heard = sorted(name for name, count in counts.items() if count) or sorted(counts)
+        if topic is None:
+            if not heard:
+                found = f"its topics are {', '.join(others)}" if others else "it is empty"
+                raise BagError(f"{path} has no topic of images: {found}")
+            if len(heard) > 1:
+                raise BagError(
+                    f"{path} has several topics of images: choose one with --topic: "
+                    f"{', '.join(heard)}"
+                )
+            topic = heard[0]
+        elif topic not in counts:
+            raise BagError(
+                f"{path} has no topic of images named {topic!r}; "
+                f"it has {', '.join(sorted(counts)) or 'none'}"
+            )
+        if not counts[topic]:
+            raise BagError(f"{path} has no message on {topic}: nothing was recorded there")
+        self.topic = topic
+        self._count: int = counts[topic]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """The images in the order they were recorded in: uint8 [H, W, 3] RGB.
+
+        Raises:
+            BagError: a message is damaged or no picture.
+        """
+        decoder = ImageDecoder()
+        with closing(self._open()) as reader:
+            connections = [c for c in reader.connections if c.topic == self.topic]
+            messages = reader.messages(connections)
+            for number in range(self._count):
+                try:
+                    connection, _, raw = next(messages)
+                    message: Any = reader.deserialize(raw, connection.msgtype)
+                    if connection.msgtype == IMAGE_TYPES[0]:
+                        image = decoder.to_rgb(message)
+                    else:
+                        image = decode_compressed(message)
+                except ImageError as error:
+                    raise BagError(f"{self.path}, message {number}: {error}") from error
+                except Exception as error:  # rosbags raises what its parsers run into
+                    raise BagError(
+                        f"{self.path} is damaged at message {number} of {self.topic} "
+                        f"({_reason(error)}): record it again, or repair it with `ros2 bag convert`"
+                    ) from error
+                yield image
+
+    def _open(self) -> AnyReader:
+        try:
+            # db3 files from before Jazzy lack definitions; those of images never changed.
+            store = get_typestore(Stores.ROS2_HUMBLE)
+            reader = AnyReader([self.path], default_typestore=store)
+            reader.open()
+        except Exception as error:  # rosbags raises what its parsers run into
+            raise BagError(
+                f"{self.path} cannot be read as a bag ({_reason(error)}): it must be a folder "
+                "with metadata.yaml, or one .mcap or .db3 file"
+            ) from error
+        return reader
+
+
+def _reason(error: Exception) -> str:
+    return f"{(str(error).strip() or type(error).__name__).splitlines()[0]:.200}"

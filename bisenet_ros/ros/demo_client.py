@@ -1,0 +1,140 @@
+"""Camera and viewer of the demo: publishes images to the node and hears what it answers."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from bisenet_ros.classes import SemanticClass
+from bisenet_ros.msg import ClassMap
+from bisenet_ros.ros.image_messages import ImageDecoder, image_message
+from bisenet_ros.ros.node_process import POLL_S, Lifecycle, NodeError, NodeProcess
+
+FRAME_ID = "camera"
+MATCH_TIMEOUT_S = 20.0
+DEPTH = 10
+
+Pixels = NDArray[np.uint8]
+
+
+class DemoClient:
+    """A ROS node that feeds one ``NodeProcess``; it works only while ``spin_until`` runs.
+
+    Set ``on_label(stamp, labels, time)`` and ``on_overlay(stamp, image)``, which are called from
+    there: ``stamp`` is what ``publish`` returned for the frame, ``labels`` uint8 [H, W], ``image``
+    uint8 [H, W, 3] RGB, ``time`` when the labels arrived, on the clock of ``time.perf_counter``.
+    """
+
+    def __init__(self, namespace: str, process: NodeProcess) -> None:
+        self.on_label: Callable[[int, Pixels, float], None] = lambda stamp, labels, time: None
+        self.on_overlay: Callable[[int, Pixels], None] = lambda stamp, image: None
+        self._decoder = ImageDecoder()
+        self._class_map: ClassMap | None = None
+        self._last_stamp = 0
+        with ExitStack() as undo:
+            context = rclpy.Context()
+            # Ctrl-C stays a KeyboardInterrupt, so that the node can be ended in order.
+            rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+            undo.callback(context.try_shutdown)
+            self._node = Node("demo", namespace=namespace, context=context)
+            undo.callback(self._node.destroy_node)
+            executor = SingleThreadedExecutor(context=context)
+            undo.callback(executor.shutdown)
+            executor.add_node(self._node)
+            self.lifecycle = Lifecycle(process, self._node, executor)
+            # Reliable, which a best-effort subscription understands as well.
+            self._images = self._node.create_publisher(Image, "image", DEPTH)
+            self._node.create_subscription(Image, f"{process.name}/label", self._hear_label, DEPTH)
+            self._node.create_subscription(
+                Image, f"{process.name}/overlay", self._hear_overlay, DEPTH
+            )
+            self._node.create_subscription(
+                ClassMap,
+                f"{process.name}/class_map",
+                self._hear_class_map,
+                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+            )
+            self._undo = undo.pop_all()
+
+    def __enter__(self) -> "DemoClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._undo.close()
+
+    def start_node(self, timeout_s: float) -> tuple[SemanticClass, ...]:
+        """Configure and activate the node and wait until all topics are connected.
+
+        Returns the classes of its model. Raises ``NodeError`` with the cause.
+        """
+        self.lifecycle.start(timeout_s)
+        topics = [f"{self.lifecycle.process.name}/{name}" for name in ("label", "overlay")]
+
+        def connected() -> bool:
+            return (
+                self._class_map is not None
+                and self._images.get_subscription_count() > 0
+                and all(self._node.count_publishers(topic) for topic in topics)
+            )
+
+        if not self.lifecycle.spin_until(connected, MATCH_TIMEOUT_S) or self._class_map is None:
+            raise NodeError(
+                f"the node is active, but its topics cannot be reached after {MATCH_TIMEOUT_S:.0f} "
+                "s: do its settings for DDS differ from ours?"
+            )
+        return tuple(_semantic_class(entry) for entry in self._class_map.classes)
+
+    def publish(self, image: Pixels) -> tuple[int, float]:
+        """Publish a frame, uint8 [H, W, 3] RGB; returns its stamp in ns and when it was sent."""
+        now: int = self._node.get_clock().now().nanoseconds
+        self._last_stamp = max(now, self._last_stamp + 1)  # stamps tell frames apart
+        header = Header(stamp=Time(nanoseconds=self._last_stamp).to_msg(), frame_id=FRAME_ID)
+        message = image_message(image, "rgb8", header)
+        sent = perf_counter()
+        self._images.publish(message)
+        return self._last_stamp, sent
+
+    def spin_until(
+        self, condition: Callable[[], bool], timeout_s: float, poll_s: float = POLL_S
+    ) -> bool:
+        """See ``Lifecycle.spin_until``."""
+        return self.lifecycle.spin_until(condition, timeout_s, poll_s)
+
+    def _hear_label(self, message: Image) -> None:
+        arrived = perf_counter()
+        shape = message.height, message.width
+        labels = np.frombuffer(message.data, np.uint8).reshape(shape)
+        self.on_label(_stamp(message), labels, arrived)
+
+    def _hear_overlay(self, message: Image) -> None:
+        self.on_overlay(_stamp(message), self._decoder.to_rgb(message))
+
+    def _hear_class_map(self, message: ClassMap) -> None:
+        self._class_map = message
+
+
+def _stamp(message: Image) -> int:
+    nanoseconds: int = Time.from_msg(message.header.stamp).nanoseconds
+    return nanoseconds
+
+
+def _semantic_class(entry: Any) -> SemanticClass:
+    color = round(255 * entry.color.r), round(255 * entry.color.g), round(255 * entry.color.b)
+    return SemanticClass(entry.id, entry.name, color)

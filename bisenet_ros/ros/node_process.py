@@ -1,0 +1,224 @@
+"""The segmentation node as a process of its own, and its lifecycle seen from outside."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import rclpy.client
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import Executor
+from rclpy.node import Node
+
+import bisenet_ros
+
+NODE_NAME = "segmentation"
+NODE_COMMAND = (sys.executable, "-m", "bisenet_ros.ros.segmentation_node")
+"""What lib/bisenet_ros/segmentation_node runs, with the interpreter and the package of the caller;
+found without a sourced overlay, and in installs by pip too."""
+
+START_TIMEOUT_S = 60.0
+STOP_PATIENCE_S = 5.0
+POLL_S = 0.1
+
+ParameterValue: TypeAlias = bool | int | float | str | Sequence[str]
+
+
+class NodeError(ValueError):
+    """The node does not do what was asked; the text has the cause from its log."""
+
+
+class NodeProcess:
+    """A node's process, from ``with`` to the end of its block; what it prints goes into a file."""
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        namespace: str = "/",
+        parameters: Mapping[str, ParameterValue] | None = None,
+        ros_arguments: Sequence[str] = (),
+        command: Sequence[str] = NODE_COMMAND,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Say what to start.
+
+        Args:
+            log: file for the node's output; its folder exists.
+            namespace: absolute, such as ``/robot``.
+            parameters: set by ``-p``.
+            ros_arguments: more of what may follow ``--ros-args``.
+            command: the node's executable and its own arguments.
+            environ: variables in addition to this process's.
+        """
+        self.log = log
+        self.name = f"{namespace.rstrip('/')}/{NODE_NAME}"
+        self._arguments = [*command, "--ros-args", "-r", f"__ns:={namespace}", *ros_arguments]
+        for name, value in (parameters or {}).items():
+            # Parameters are YAML, of which JSON is a part: "0" and "640x480" remain strings.
+            self._arguments += ["-p", f"{name}:={json.dumps(value)}"]
+        package = str(Path(bisenet_ros.__file__).parents[1])
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._environ = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONUNBUFFERED": "1",
+            # What ``cause`` reads.
+            "RCUTILS_CONSOLE_OUTPUT_FORMAT": "[{severity}] [{time}] [{name}]: {message}",
+            "RCUTILS_COLORIZED_OUTPUT": "0",
+            **(environ or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "NodeProcess":
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._arguments,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal is for whoever started us; the node gets it from ``stop``.
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._started.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._started.poll()
+
+    def stop(self) -> int:
+        """End the process if it runs, by SIGINT and, after ``STOP_PATIENCE_S``, by SIGKILL.
+
+        Returns the exit status.
+        """
+        process = self._started
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            return process.wait(STOP_PATIENCE_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.kill()
+            return process.wait()
+
+    def check_running(self) -> None:
+        """Raise ``NodeError`` if the process has ended."""
+        if self.returncode is not None:
+            raise NodeError(
+                f"the node ended with status {self.returncode}: {self.cause()} (log: {self.log})"
+            )
+
+    def cause(self) -> str:
+        """The last error in the log, or its last line where there is none."""
+        lines = self._lines()
+        errors = [line for line in lines if re.match(r"\[(ERROR|FATAL)\]", line)]
+        last = (errors or [line for line in lines if line.strip()] or ["it said nothing"])[-1]
+        return re.sub(r"^(\[[^\]]*\] ?){3}: ", "", last)
+
+    def log_tail(self, lines: int = 10) -> str:
+        """The last lines of the log."""
+        return "\n".join(self._lines()[-lines:])
+
+    def _lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()
+
+    @property
+    def _started(self) -> "subprocess.Popen[bytes]":
+        assert self._process is not None, "use it in a `with` block"
+        return self._process
+
+
+class Lifecycle:
+    """Drives the transitions of a ``NodeProcess``, and spins for the caller meanwhile."""
+
+    def __init__(self, process: NodeProcess, node: Node, executor: Executor) -> None:
+        """``node`` belongs to the caller, and is in ``executor``, which nobody else spins."""
+        self.process = process
+        self._executor = executor
+        self._change = node.create_client(ChangeState, f"{process.name}/change_state")
+        self._get = node.create_client(GetState, f"{process.name}/get_state")
+
+    def start(self, timeout_s: float) -> None:
+        """Configure and activate; raises ``NodeError`` as ``change`` does."""
+        self.change(Transition.TRANSITION_CONFIGURE, timeout_s)
+        self.change(Transition.TRANSITION_ACTIVATE, timeout_s)
+
+    def change(self, transition: int, timeout_s: float) -> None:
+        """Make the transition of ``lifecycle_msgs/Transition`` with this id.
+
+        Raises:
+            NodeError: the node refused, failed, ended, or needed longer.
+        """
+        request = ChangeState.Request(transition=Transition(id=transition))
+        response = self._call(self._change, request, timeout_s)
+        if not response.success:
+            action = _ACTIONS.get(transition, f"make transition {transition}")
+            cause = self.process.cause().removeprefix(f"cannot {action}: ")
+            raise NodeError(f"the node cannot {action}: {cause} (log: {self.process.log})")
+
+    def state(self, timeout_s: float = 10.0) -> int:
+        """The id of the node's state, as in ``lifecycle_msgs/State``."""
+        state: int = self._call(self._get, GetState.Request(), timeout_s).current_state.id
+        return state
+
+    def spin_until(
+        self, condition: Callable[[], bool], timeout_s: float, poll_s: float = POLL_S
+    ) -> bool:
+        """Run the caller's callbacks until the condition holds; False if it never did in time.
+
+        The condition is looked at after each callback and at least every ``poll_s`` seconds.
+
+        Raises:
+            NodeError: the process has ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self.process.check_running()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._executor.spin_once(timeout_sec=min(left, poll_s))
+        return True
+
+    def _call(self, client: "rclpy.client.Client", request: Any, timeout_s: float) -> Any:
+        if not self.spin_until(client.service_is_ready, START_TIMEOUT_S):
+            raise NodeError(
+                f"no service {client.srv_name} after {START_TIMEOUT_S:.0f} s: "
+                f"{self.process.cause()} (log: {self.process.log})"
+            )
+        future = client.call_async(request)
+        if not self.spin_until(future.done, timeout_s):
+            raise NodeError(
+                f"no answer from {client.srv_name} in {timeout_s:.0f} s (log: {self.process.log})"
+            )
+        return future.result()
+
+
+_ACTIONS = {
+    Transition.TRANSITION_CONFIGURE: "configure",
+    Transition.TRANSITION_ACTIVATE: "activate",
+    Transition.TRANSITION_DEACTIVATE: "deactivate",
+    Transition.TRANSITION_CLEANUP: "clean up",
+}

@@ -1,0 +1,258 @@
+"""Frames from what a user has: an image, a folder, a video, a bag, a camera, or a drawn street."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
+
+Image = NDArray[np.uint8]
+Labels = NDArray[np.uint8]
+
+SYNTHETIC = "synthetic"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+
+STREETS = 10
+STREET_FRAMES = 120
+"""Frames of the synthetic source where no number is asked for."""
+
+
+class SourceError(ValueError):
+    """An input that gives no frames; the text names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image, uint8 [H, W, 3] RGB, and where they are known its labels, uint8 [H, W].
+
+    Labels are class ids, and 255 where no class applies.
+    """
+
+    image: Image
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sequence of frames that are read one at a time.
+
+    - ``name``: for the user.
+    - ``length``: the number of frames, for a video the one that its header states; None for a
+      camera, and where a video does not say.
+    - ``class_names``: what the labels mean, by id; None where they are the user's own or absent.
+    - ``frames``: opens the source and reads it; it raises ``SourceError`` or another ValueError
+      at a frame that cannot be read.
+    """
+
+    name: str
+    length: int | None
+    frames: Callable[[], Iterator[Frame]]
+    class_names: tuple[str, ...] | None = None
+
+
+def open_source(
+    given: str, *, topic: str | None = None, labels: Path | None = None, limit: int | None = None
+) -> Source:
+    """Find out what ``given`` is and look whether it can be read.
+
+    Args:
+        given: ``synthetic``, a path, or the number of a camera, such as ``0``.
+        topic: the topic to read of a bag that has several with images.
+        labels: a folder of 8-bit label images: the k-th by name belongs to the k-th frame.
+        limit: read only so many frames, at least 1.
+
+    Raises:
+        SourceError: no such file, or nothing in it that can be read.
+        BagError: the same for a bag.
+    """
+    if limit is not None and limit < 1:
+        raise SourceError(f"{limit} frames were asked for; there must be at least 1")
+    path = Path(given).expanduser()
+    is_bag = path.suffix.lower() in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
+    if topic is not None and not is_bag:
+        raise SourceError(f"a topic ({topic}) is of use only with a bag, and {given} is none")
+
+    if given == SYNTHETIC:
+        if labels is not None:
+            raise SourceError("the synthetic street has labels of its own: leave out --labels")
+        return _street(limit or STREET_FRAMES)
+    if given.isdecimal() and not path.exists():
+        if labels is not None:
+            raise SourceError(f"camera {given} shows what it sees now: leave out --labels")
+        source = _camera(int(given))
+    elif not path.exists():
+        raise SourceError(
+            f"there is no {given}: give an image, a folder of images, a video, a bag, the number "
+            f"of a camera, or '{SYNTHETIC}'"
+        )
+    elif is_bag:
+        source = _bag(path, topic)
+    elif path.is_dir():
+        source = _folder(path)
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        source = _images(str(path), [path])
+    else:
+        source = _video(path)
+
+    if labels is not None:
+        source = _with_labels(source, labels)
+    if limit is not None:
+        source = _limited(source, limit)
+    return source
+
+
+def _street(length: int) -> Source:
+    """Several streets one after the other, evenly, so that a few frames show variety too."""
+    each = -(-length // STREETS)
+
+    def frames() -> Iterator[Frame]:
+        for number in range(length):
+            seed, index = divmod(number, each)
+            if index == 0:
+                street = Street(DEMO_SEEDS[seed])
+            yield Frame(*street.frame(index))
+
+    return Source("synthetic street", length, frames, CLASS_NAMES)
+
+
+def _images(name: str, paths: list[Path]) -> Source:
+    def frames() -> Iterator[Frame]:
+        for path in paths:
+            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if bgr is None:
+                raise SourceError(f"{path} is not an image that OpenCV can read: mend or remove it")
+            yield Frame(_rgb(bgr))
+
+    return Source(name, len(paths), frames)
+
+
+def _folder(path: Path) -> Source:
+    images = _image_files(path)
+    if not images:
+        if any(p.suffix.lower() in BAG_SUFFIXES for p in path.iterdir()):
+            raise SourceError(
+                f"{path} holds a bag without its metadata.yaml: give its .mcap or .db3 file itself"
+            )
+        raise SourceError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    return _images(str(path), images)
+
+
+def _video(path: Path) -> Source:
+    def frames() -> Iterator[Frame]:
+        with closing(_Capture(str(path))) as video:
+            image = video.read()
+            if image is None:
+                raise SourceError(f"{path} holds no frame that OpenCV can decode")
+            while image is not None:
+                yield Frame(image)
+                image = video.read()
+
+    with closing(_Capture(str(path))) as video:
+        return Source(str(path), video.length, frames)
+
+
+def _camera(index: int) -> Source:
+    def frames() -> Iterator[Frame]:
+        with closing(_Capture(index)) as camera:
+            while (image := camera.read()) is not None:
+                yield Frame(image)
+            raise SourceError(f"camera {index} gives no more frames: is it still plugged in?")
+
+    _Capture(index).close()
+    return Source(f"camera {index}", None, frames)
+
+
+class _Capture:
+    """An open cv2.VideoCapture, with RGB frames and an error that says what failed."""
+
+    def __init__(self, given: str | int) -> None:
+        self._capture = cv2.VideoCapture(given)
+        if not self._capture.isOpened():
+            if isinstance(given, int):
+                raise SourceError(
+                    f"camera {given} cannot be opened: is it plugged in (ls /dev/video*), and in "
+                    "use by no other program?"
+                )
+            raise SourceError(
+                f"{given} is neither an image, a bag nor a video that OpenCV can decode: "
+                "convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`"
+            )
+        frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))  # the header's; 0 or less: none
+        self.length = frames if frames > 0 else None
+
+    def read(self) -> Image | None:
+        ok, bgr = self._capture.read()
+        return _rgb(bgr) if ok else None
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _bag(path: Path, topic: str | None) -> Source:
+    # Bags hold messages; who reads files only needs no ROS.
+    from bisenet_ros.ros.bag import ImageBag
+
+    bag = ImageBag(path, topic)
+    return Source(f"{path}, {bag.topic}", len(bag), lambda: map(Frame, bag))
+
+
+def _with_labels(source: Source, folder: Path) -> Source:
+    """The frames with their labels; both must be equally many."""
+    if not folder.is_dir():
+        raise SourceError(f"there is no folder of label images {folder}")
+    paths = _image_files(folder)
+
+    def mismatch(frames: str) -> SourceError:
+        return SourceError(
+            f"{folder} holds {len(paths)} label images, but {source.name} has {frames} frames: "
+            "there must be one for each, in the same order"
+        )
+
+    if source.length is not None and source.length != len(paths):
+        raise mismatch(str(source.length))
+
+    def frames() -> Iterator[Frame]:
+        for number, frame in enumerate(source.frames()):
+            if number == len(paths):  # a video that did not tell its length, or a wrong one
+                raise mismatch("more")
+            yield Frame(frame.image, _read_labels(paths[number], frame.image))
+
+    return Source(source.name, source.length, frames)
+
+
+def _read_labels(path: Path, image: Image) -> Labels:
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
+        raise SourceError(
+            f"{path} is not a label image: it must be 8-bit and have one channel, with the class "
+            f"id of each pixel and {UNLABELLED} for none"
+        )
+    if labels.shape != image.shape[:2]:
+        raise SourceError(
+            f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
+            f"{image.shape[1]}x{image.shape[0]}: they must have one size"
+        )
+    return np.asarray(labels, np.uint8)
+
+
+def _limited(source: Source, limit: int) -> Source:
+    length = limit if source.length is None else min(limit, source.length)
+    return Source(source.name, length, lambda: islice(source.frames(), limit), source.class_names)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    return sorted(files, key=lambda p: p.name)
+
+
+def _rgb(bgr: Any) -> Image:
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
