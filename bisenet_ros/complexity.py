@@ -1,9 +1,11 @@
 """What a network costs, part by part."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from bisenet_ros.network import Architecture, BiSeNetV2
 
@@ -44,17 +46,25 @@ def count(architecture: Architecture, resolution: tuple[int, int]) -> dict[str, 
     width, height = resolution
     if min(resolution) <= 0:
         raise ValueError(f"resolution {width}x{height} must be positive")
-    # Not made on the meta device: drawing initial weights there takes seconds of imports.
-    network = BiSeNetV2(architecture).eval().to("meta")
-    image = torch.empty(1, 3, height, width, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(image)
-    # It counts a multiply-add as two, and names modules from the root's class on.
-    operations = counter.get_flop_counts()
+    network = BiSeNetV2(architecture).eval()
+    macs = dict.fromkeys(PARTS, 0)
+
+    def hook(part: str) -> Callable[[nn.Conv2d, object, Tensor], None]:
+        def add(convolution: nn.Conv2d, _: object, output: Tensor) -> None:
+            weights_of_a_channel = convolution.weight[0].numel()
+            macs[part] += weights_of_a_channel * math.prod(output.shape[1:])
+
+        return add
+
+    for part in PARTS:
+        for module in network.get_submodule(part).modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(hook(part))
+    with torch.no_grad():
+        # A batch of no images: every layer learns its size, and nothing is computed. The meta
+        # device does that too, but loads the compiler first, which takes seconds.
+        network(torch.empty(0, 3, height, width))
     return {
-        part: Cost(
-            parameters=sum(p.numel() for p in network.get_submodule(part).parameters()),
-            macs=sum(operations[f"BiSeNetV2.{part}"].values()) // 2,
-        )
+        part: Cost(sum(p.numel() for p in network.get_submodule(part).parameters()), macs[part])
         for part in PARTS
     }
