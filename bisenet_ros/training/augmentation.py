@@ -27,7 +27,8 @@ def _scale_and_crop(
     scaled = round(width * scale), round(height * scale)
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(sample[0], scaled, interpolation=smooth)
-    labels = cv2.resize(sample[1], scaled, interpolation=cv2.INTER_NEAREST)
+    # Plain INTER_NEAREST lies up to half a pixel beside the image.
+    labels = cv2.resize(sample[1], scaled, interpolation=cv2.INTER_NEAREST_EXACT)
 
     # A picture smaller than the crop is placed anywhere within it, a larger one cut anywhere.
     out_image = np.full((crop[1], crop[0], 3), 127, np.uint8)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bisenet_ros.training.settings import Settings, make_settings
+from bisenet_ros.training.settings import Settings, SettingsError, make_settings
 
 
 class CheckpointError(ValueError):
@@ -15,7 +15,11 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after ``iteration`` iterations; the dicts are PyTorch state dicts."""
+    """The state after ``iteration`` iterations; the dicts are PyTorch state dicts.
+
+    ``rng_state`` is that of the CPU's generator, so a resumed run repeats an unbroken one on the
+    CPU; on a GPU, whose sums have no fixed order, it only goes on like it.
+    """
 
     settings: Settings
     iteration: int
@@ -38,10 +42,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, truncated or of another kind.
     """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path} to resume from; start without")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
         return Checkpoint(**{**values, "settings": make_settings(values["settings"])})
-    except Exception as error:  # torch.load raises many kinds for a damaged file
+    except SettingsError as error:
         raise CheckpointError(
-            f"cannot resume from {path} ({error}); give another checkpoint or start anew"
+            f"{path} was written by another version ({error}); start a new run"
+        ) from error
+    except Exception as error:  # torch.load raises many kinds for a damaged file, of many lines
+        raise CheckpointError(
+            f"{path} is damaged or no checkpoint of 'bisenet train' ({type(error).__name__}); "
+            "start a new run"
         ) from error

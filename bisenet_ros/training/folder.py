@@ -61,8 +61,9 @@ def open_folder(root: Path) -> Folder:
     """Open ``root``/images and ``root``/labels; classes.txt lies in ``root`` or its parent.
 
     Raises:
-        DatasetError: a folder is missing or empty, or a file has no partner of its name.
-        ClassesError: the class file is missing or malformed.
+        DatasetError: a folder is missing or empty, classes.txt is missing, a file has no partner
+            of its name or more than one.
+        ClassesError: the class file is malformed.
     """
     images = _by_stem(root / "images")
     labels = _by_stem(root / "labels")
@@ -72,9 +73,15 @@ def open_folder(root: Path) -> Folder:
             f"{root}: '{unpaired[0]}' is in only one of images/ and labels/ "
             f"({len(unpaired)} such names)"
         )
-    beside = root / "classes.txt"
-    classes = read_classes(beside if beside.is_file() else root.parent / "classes.txt")
-    return Folder(root, tuple((images[stem], labels[stem]) for stem in sorted(images)), classes)
+    candidates = [root / "classes.txt", root.parent / "classes.txt"]
+    class_file = next((path for path in candidates if path.is_file()), None)
+    if class_file is None:
+        raise DatasetError(
+            f"no classes.txt in {root} or in the folder above; it has a line 'id name r g b' for "
+            "each class"
+        )
+    pairs = tuple((images[stem], labels[stem]) for stem in sorted(images))
+    return Folder(root, pairs, read_classes(class_file))
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -92,7 +99,13 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f"no folder {folder}; a dataset has images/ and labels/")
-    files = {p.stem: p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        twin = files.setdefault(path.stem, path)
+        if twin != path:
+            raise DatasetError(f"{twin} and {path.name} have one name; rename or remove one")
     if not files:
         raise DatasetError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     return files

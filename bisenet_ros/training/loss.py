@@ -20,7 +20,12 @@ def booster_loss(
         logits: float [N,C,H,W] of each head.
         labels: int64 [N,H,W], 255 where a pixel does not count.
         class_weights: float [C], or none for equal ones.
+
+    Returns:
+        A scalar; 0 where no pixel counts.
     """
+    if (labels == UNLABELLED).all():  # a mean over no pixels would be NaN
+        return torch.stack([0 * head.sum() for head in logits]).sum()
     losses = [
         functional.cross_entropy(head, labels, class_weights, ignore_index=UNLABELLED)
         for head in logits

@@ -1,7 +1,9 @@
 """What a training run is: plain values, read from a YAML file once and stored in the weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,14 +64,16 @@ class Settings:
             size = getattr(self, name)
             divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
             require(name, divisible, "must be [width, height], both divisible by 8")
-        for name in ("head_channels", "batch_size", "iterations", "checkpoint_every"):
+        for name in ("head_channels", "iterations", "checkpoint_every"):
             require(name, getattr(self, name) >= 1, "must be at least 1")
         require("batch_size", self.batch_size >= 2, "batch norm needs at least 2")
-        for name in ("synthetic_images", "warmup_iterations", "workers", "weight_decay"):
+        for name in ("synthetic_images", "warmup_iterations", "workers", "seed"):
             require(name, getattr(self, name) >= 0, "must not be negative")
-        require("learning_rate", self.learning_rate > 0, "must be positive")
+        for name in ("weight_decay", "poly_power"):
+            require(name, 0 <= getattr(self, name) < inf, "must not be negative")
+        require("learning_rate", 0 < self.learning_rate < inf, "must be positive")
         require("brightness", 0 <= self.brightness < 1, "must be in [0, 1)")
-        positive = bool(self.scales) and min(self.scales) > 0
+        positive = bool(self.scales) and all(0 < scale < inf for scale in self.scales)
         require("scales", positive, "must be a list of positive factors")
 
 
@@ -83,15 +87,19 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     if path is not None:
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise SettingsError(f"cannot read settings {path}: {error}") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise SettingsError(f"cannot read settings {path}: {reason}") from error
         if not isinstance(values, dict):
             raise SettingsError(f"settings {path} must be lines of 'name: value'")
     for override in overrides:
         name, equals, value = override.partition("=")
         if not equals:
             raise SettingsError(f"'{override}' is not of the form name=value")
-        values[name] = yaml.safe_load(value)
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(f"'{override}': '{value}' is not a YAML value") from None
     return make_settings(values)
 
 
@@ -106,11 +114,30 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     for name, value in values.items():
         if name not in defaults:
             raise SettingsError(f"unknown setting '{name}'; there are {', '.join(defaults)}")
-        kind = type(defaults[name])
-        plain = tuple(value) if kind is tuple and isinstance(value, list | tuple) else value
-        if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
-            plain = float(plain)
-        if type(plain) is not kind:
-            raise SettingsError(f"setting '{name}' is {value!r}; must be a {kind.__name__}")
-        checked[name] = plain
-    return replace(Settings(), **checked)
+        try:
+            checked[name] = _like(defaults[name], value)
+        except ValueError as error:
+            raise SettingsError(f"setting '{name}' is {value!r}; must be {error}") from None
+    return Settings(**checked)
+
+
+def _like(default: Any, value: Any) -> Any:
+    """``value`` in the type of ``default``; ValueError names that type where it has another."""
+    if isinstance(default, tuple):
+        if not isinstance(value, list | tuple):
+            raise ValueError("a list")
+        try:
+            return tuple(_like(default[0], item) for item in value)
+        except ValueError as error:
+            raise ValueError(f"a list, each item {error}") from None
+    if type(default) is float:
+        # YAML reads 1e-3, without a point, as text.
+        with suppress(ValueError):
+            if isinstance(value, int | float | str) and not isinstance(value, bool):
+                return float(value)
+        raise ValueError("a number")
+    if type(value) is not type(default):
+        raise ValueError(
+            {bool: "true or false", int: "a whole number", str: "a word"}[type(default)]
+        )
+    return value

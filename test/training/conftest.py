@@ -1,0 +1,50 @@
+"""A small dataset, and one thread: two of them on small images only wait for each other."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Write = Callable[[list[Sample]], Path]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def write_folder(tmp_path: Path) -> Write:
+    """Writes samples as a dataset of two classes, losslessly; returns its root."""
+
+    def write(samples: list[Sample]) -> Path:
+        root = tmp_path / "data"
+        for name in ("images", "labels"):
+            (root / name).mkdir(parents=True)
+        (root / "classes.txt").write_text("0 dark 10 20 30\n1 bright 200 210 220\n")
+        for number, (image, labels) in enumerate(samples):
+            assert cv2.imwrite(str(root / "images" / f"{number:03}.png"), image[..., ::-1])
+            assert cv2.imwrite(str(root / "labels" / f"{number:03}.png"), labels)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def two_tone(write_folder: Write) -> Path:
+    """Five noisy 64x64 images, dark and bright in blocks of 16 pixels; labels say which."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(5):
+        labels = rng.integers(0, 2, (4, 4), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+        noise = rng.integers(0, 40, (64, 64, 3), np.uint8)
+        samples.append((np.uint8(40) + np.uint8(150) * labels[..., None] + noise, labels))
+    return write_folder(samples)

@@ -1,0 +1,92 @@
+"""The stream of samples: a function of its number and the seed, with each source's share."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from bisenet_ros.synthetic import TRAINING_SEEDS, Street
+from bisenet_ros.training import samples as module
+from bisenet_ros.training.folder import Folder, open_folder
+from bisenet_ros.training.samples import Samples
+from bisenet_ros.training.settings import Settings
+
+SETTINGS = Settings(
+    resolution=(64, 64), crop=(64, 64), scales=(1.0, 1.5), batch_size=2, iterations=10
+)
+
+
+def test_length_types_and_ranges(two_tone: Path) -> None:
+    samples = Samples(open_folder(two_tone), SETTINGS)
+    assert len(samples) == 20
+    image, labels = samples[3]
+    assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 64, 64))
+    assert (labels.dtype, tuple(labels.shape)) == (torch.int64, (64, 64))
+    assert set(labels.unique().tolist()) <= {0, 1, 255}
+
+
+def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> None:
+    folder = open_folder(two_tone)
+    first = Samples(folder, SETTINGS)
+    forward = [first[k] for k in range(12)]
+    second = Samples(folder, SETTINGS)
+    for k in reversed(range(12)):
+        for one, other in zip(forward[k], second[k], strict=True):
+            assert torch.equal(one, other)
+    other_seed = Samples(folder, replace(SETTINGS, seed=1))
+    assert not all(torch.equal(forward[k][0], other_seed[k][0]) for k in range(12))
+    assert not torch.equal(forward[0][0], forward[1][0])
+
+
+def test_workers_change_nothing(two_tone: Path) -> None:
+    samples = Samples(open_folder(two_tone), replace(SETTINGS, synthetic_images=1))
+    batches = [list(DataLoader(samples, 2, num_workers=workers)) for workers in (0, 2)]
+    assert len(batches[0]) == len(batches[1]) == 10
+    for alone, parallel in zip(*batches, strict=True):
+        assert torch.equal(alone[0], parallel[0])
+        assert torch.equal(alone[1], parallel[1])
+
+
+class Counting(Folder):
+    """A folder that notes what is read of it."""
+
+    read: list[int]
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        self.read.append(index)
+        return super().__getitem__(index)
+
+
+def test_an_epoch_has_each_image_once_and_its_share_of_streets(
+    two_tone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = open_folder(two_tone)
+    folder = Counting(plain.root, plain.pairs, plain.classes)
+    object.__setattr__(folder, "read", [])
+    streets: list[tuple[int, int, int]] = []
+
+    class Noted(Street):
+        def __init__(self, seed: int, width: int, height: int) -> None:
+            streets.append((seed, width, height))
+            super().__init__(seed, width, height)
+
+    monkeypatch.setattr(module, "Street", Noted)
+    samples = Samples(folder, replace(SETTINGS, synthetic_images=3))
+    for epoch in (0, 1):
+        folder.read.clear()
+        streets.clear()
+        for k in range(8 * epoch, 8 * epoch + 8):
+            samples[k]
+        assert sorted(folder.read) == [0, 1, 2, 3, 4]
+        assert len(streets) == 3
+        assert all(seed in TRAINING_SEEDS for seed, _, _ in streets)
+        assert {size for _, *size in streets for size in [tuple(size)]} == {(64, 64)}
+
+
+def test_epochs_come_in_different_orders(two_tone: Path) -> None:
+    orders = {tuple(module._order(0, epoch, 30).tolist()) for epoch in range(5)}
+    assert len(orders) == 5
+    assert all(sorted(order) == list(range(30)) for order in orders)

@@ -1,0 +1,108 @@
+"""Settings: every rule refuses with the setting's name, its value and what would do."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bisenet_ros.resources import share_directory
+from bisenet_ros.training.settings import Settings, SettingsError, make_settings, read_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("preset", "bisenet", "one of bisenetv2, bisenetv2_paper"),
+        ("optimizer", "adam", "sgd or adamw"),
+        ("precision", "fp16", "bf16 or fp32"),
+        ("resolution", [100, 64], "divisible by 8"),
+        ("resolution", [64], "divisible by 8"),
+        ("resolution", ["a", "b"], "a list, each item a whole number"),
+        ("resolution", [64.0, 64], "a list, each item a whole number"),
+        ("crop", [0, 64], "divisible by 8"),
+        ("crop", "64x64", "a list"),
+        ("scales", [], "positive factors"),
+        ("scales", [1.0, -1.0], "positive factors"),
+        ("scales", [1.0, "x"], "each item a number"),
+        ("flip", 1, "true or false"),
+        ("brightness", 1.0, r"in \[0, 1\)"),
+        ("brightness", -0.1, r"in \[0, 1\)"),
+        ("synthetic_images", -1, "must not be negative"),
+        ("learning_rate", 0, "positive"),
+        ("learning_rate", float("nan"), "positive"),
+        ("learning_rate", float("inf"), "positive"),
+        ("learning_rate", "fast", "a number"),
+        ("learning_rate", True, "a number"),
+        ("weight_decay", -1e-4, "must not be negative"),
+        ("poly_power", -1, "must not be negative"),
+        ("warmup_iterations", -1, "must not be negative"),
+        ("head_channels", 0, "at least 1"),
+        ("batch_size", 1, "at least 2"),
+        ("batch_size", 8.0, "a whole number"),
+        ("batch_size", True, "a whole number"),
+        ("iterations", 0, "at least 1"),
+        ("checkpoint_every", 0, "at least 1"),
+        ("seed", -1, "must not be negative"),
+        ("workers", -1, "must not be negative"),
+        ("workers", "2", "a whole number"),
+    ],
+)
+def test_rules(name: str, value: Any, text: str) -> None:
+    with pytest.raises(SettingsError, match=rf"setting '{name}' is .*{text}"):
+        make_settings({name: value})
+
+
+def test_an_unknown_setting_is_told_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"unknown setting 'lr'; there are .*learning_rate"):
+        make_settings({"lr": 0.1})
+
+
+def test_yaml_file_and_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("crop: [64, 32]\nlearning_rate: 1\nweight_decay: 1e-3\nscales: [1, 2]\n")
+    settings = read_settings(path, ["learning_rate=5e-4", "flip=false", "crop=[128, 64]"])
+    assert settings.crop == (128, 64)
+    assert settings.learning_rate == 5e-4  # which YAML, wanting a point, reads as text
+    assert settings.weight_decay == 1e-3
+    assert settings.scales == (1.0, 2.0)
+    assert settings.flip is False
+    assert settings.batch_size == Settings().batch_size
+    assert isinstance(read_settings(path).learning_rate, float)
+
+
+def test_settings_survive_the_way_through_a_model_file() -> None:
+    settings = Settings(crop=(64, 32), scales=(1.0,))
+    assert make_settings(asdict(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [("flip", "'flip' is not of the form name=value"), ("crop=[1", "is not a YAML value")],
+)
+def test_malformed_overrides(override: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
+        read_settings(None, [override])
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"\xff\xfe\xfa", b"- 1\n- 2\n"])
+def test_unreadable_files_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"bad.yaml") as raised:
+        read_settings(path)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(SettingsError, match=r"missing.yaml"):
+        read_settings(tmp_path / "missing.yaml")
+
+
+def test_an_empty_file_is_the_paper_s_recipe(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert read_settings(tmp_path / "empty.yaml") == Settings()
+
+
+def test_the_recipes_that_we_ship_are_valid() -> None:
+    recipes = sorted((share_directory() / "config" / "training").glob("*.yaml"))
+    assert recipes
+    for recipe in recipes:
+        read_settings(recipe)
