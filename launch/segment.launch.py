@@ -1,0 +1,130 @@
+"""Start the segmentation node, and RViz to look at what it sees.
+
+    ros2 launch bisenet_ros segment.launch.py image:=/camera/image_raw rviz:=true
+
+The node brings itself up (its parameter `autostart`), so it needs no lifecycle manager; where there
+is one, autostart:=false leaves the node to it.
+"""
+
+import os
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.descriptions import ParameterValue
+
+from bisenet_ros.resources import share_directory
+from bisenet_ros.ros.fastdds import profile_environment
+
+CONFIG = share_directory() / "config"
+
+PARAMETERS = {
+    "model": "model file, or name of a shipped model",
+    "classes": "class file whose names and colours replace the model's",
+    "backend": "what runs the network, such as auto or torch",
+    "resolution": "size of the network's input, such as 512x256",
+    "input_transport": "raw, or compressed: the image topic + /compressed",
+}
+"""Parameters of the node that are arguments too, and what they mean."""
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the node, RViz, and their arguments."""
+    parameters = [
+        DeclareLaunchArgument(
+            name, default_value="", description=f"{meaning}; empty: what params_file says"
+        )
+        for name, meaning in PARAMETERS.items()
+    ]
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "image",
+                default_value="image",
+                description="topic of the camera's images; a relative one lies in the namespace",
+            ),
+            *parameters,
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=str(CONFIG / "segment.yaml"),
+                description="parameters of the node; the arguments above go before it",
+            ),
+            DeclareLaunchArgument(
+                "autostart",
+                default_value="true",
+                description="configure and activate the node; goes before params_file",
+            ),
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="namespace of the node and its topics"
+            ),
+            DeclareLaunchArgument(
+                "shared_memory",
+                default_value="false",
+                description="true: Fast DDS gets shared memory that holds whole images "
+                "(config/fastdds_images.xml), unless you have settings of your own for it",
+            ),
+            DeclareLaunchArgument(
+                "rviz", default_value="false", description="true: show the overlay in RViz"
+            ),
+            OpaqueFunction(function=_segmentation),
+            Node(
+                condition=IfCondition(LaunchConfiguration("rviz")),
+                package="rviz2",
+                executable="rviz2",
+                namespace=LaunchConfiguration("namespace"),
+                arguments=["--display-config", str(CONFIG / "segment.rviz")],
+                # The file names the topics of a node in the root namespace.
+                remappings=[
+                    (f"/segmentation/{output}", f"segmentation/{output}")
+                    for output in ("overlay", "color", "label")
+                ],
+                output="screen",
+            ),
+        ]
+    )
+
+
+def _parameter(name: str, kind: type) -> ParameterValue:
+    """Return the argument as a parameter of this type, whatever YAML would make of its text."""
+    return ParameterValue(LaunchConfiguration(name), value_type=kind)
+
+
+def _segmentation(context: LaunchContext) -> list[Node]:
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    params_file = Path(value("params_file")).expanduser()
+    if not params_file.is_file():
+        # launch_ros would warn and go on without it.
+        raise FileNotFoundError(
+            f"no parameter file at '{params_file}': check params_file, or leave it out to use "
+            f"{CONFIG / 'segment.yaml'}"
+        )
+    # An argument that was not given must not reach the node: it would hide the file's value.
+    given = [name for name in PARAMETERS if value(name)]
+    shared_memory = IfCondition(LaunchConfiguration("shared_memory")).evaluate(context)
+    # Not a LifecycleNode: launch would start a node of its own to watch the transitions, which
+    # this node makes by itself.
+    return [
+        Node(
+            package="bisenet_ros",
+            executable="segmentation_node",
+            name="segmentation",
+            # Given even if empty: only then launch_ros knows the node's full name, under which it
+            # passes the parameters below, so that no key in the file is closer to the node.
+            namespace=value("namespace"),
+            parameters=[
+                str(params_file),
+                {
+                    **{name: _parameter(name, str) for name in given},
+                    "autostart": _parameter("autostart", bool),
+                },
+            ],
+            remappings=[("image", value("image"))],
+            additional_env=profile_environment(os.environ) if shared_memory else {},
+            output="screen",
+        )
+    ]
