@@ -66,11 +66,8 @@ class Segmenter:
     ) -> None:
         self.model = model
         self.resolution = resolution or model.metadata.resolution
+        _check_resolution(self.resolution)
         width, height = self.resolution
-        if min(width, height) < 32 or width % 8 or height % 8:
-            raise InferenceError(
-                f"resolution {width}x{height} must be at least 32x32 and divisible by 8"
-            )
         self.backend = load_backend(backend, model, device, precision, confidence=confidence)
         # The first run of an engine allocates and chooses kernels; no frame should wait for it.
         self.backend.run(np.zeros((height, width, 3), np.uint8))
@@ -103,12 +100,22 @@ def parse_resolution(text: str) -> tuple[int, int]:
     """(width, height) from "WxH", such as "1024x512".
 
     Raises:
-        InferenceError: the text has another form.
+        InferenceError: the text has another form, or no network can have this resolution.
     """
     width, x, height = text.lower().partition("x")
     if not (x and width.strip().isdecimal() and height.strip().isdecimal()):
         raise InferenceError(f"resolution '{text}' is not of the form WxH, such as 1024x512")
-    return int(width), int(height)
+    resolution = int(width), int(height)
+    _check_resolution(resolution)
+    return resolution
+
+
+def _check_resolution(resolution: tuple[int, int]) -> None:
+    width, height = resolution
+    if min(width, height) < 32 or width % 8 or height % 8:
+        raise InferenceError(
+            f"resolution {width}x{height} must be at least 32x32 and divisible by 8"
+        )
 
 
 def _resize(

@@ -6,7 +6,8 @@ run on the worker, one after another, and every cause is logged.
 """
 
 import traceback
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -14,6 +15,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.task import Future as Answer
 
 from bisenet_ros.ros.worker import Worker
 
@@ -27,7 +29,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     Each runs on ``worker``. ValueError and OSError are the user's to mend: the transition fails
     and can be tried again. Anything else is ours: the node releases everything and is
-    unconfigured. ``deactivate`` and ``cleanup`` must bear being called at any time.
+    unconfigured. ``deactivate`` and ``cleanup`` must bear being called at any time, and destroy
+    entities of the node by way of ``in_executor``.
     """
 
     def __init__(self, name: str, worker: Worker[Any]) -> None:
@@ -38,6 +41,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
         service = self._service_change_state
         self._rclpy_change_state: Callable[[Any, Any], Any] = service.callback
         service.callback = self._change_state  # type: ignore[assignment]  # may be a coroutine
+        self._calls: deque[Callable[[], None]] = deque()
+        self._calls_waiting = self.create_guard_condition(self._run_calls)
 
     def configure(self) -> None:
         """Acquire what does not need the graph's attention yet."""
@@ -88,6 +93,35 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.deactivate()
         self.cleanup()
 
+    def in_executor(self, call: Callable[[], None]) -> None:
+        """Have the executor's thread run ``call``, and wait until it has.
+
+        The executor breaks off with InvalidHandle if another thread destroys what it is about to
+        wait for: publishers, subscriptions and timers.
+        """
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                call()
+                done.set_result(None)
+            except Exception as error:
+                done.set_exception(error)
+
+        self._call_soon(run)
+        while wait((done,), timeout=0.2).not_done:
+            if not self.context.ok():
+                return  # nothing spins any more; the process is ending and takes it all along
+        done.result()
+
+    def _call_soon(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+        self._calls_waiting.trigger()
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
     def _attempt(
         self, what: str, action: Callable[[], None], undo: Callable[[], None] | None = None
     ) -> TransitionCallbackReturn:
@@ -95,9 +129,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
             action()
         except (ValueError, OSError) as error:
             self.get_logger().error(f"cannot {what}: {error}")
-            if undo is not None:
-                undo()
-            return FAILURE
+            undone = undo is None or self._attempt(f"undo '{what}'", undo) == SUCCESS
+            return FAILURE if undone else ERROR
         except Exception:
             self.get_logger().error(f"cannot {what}: {traceback.format_exc()}")
             return ERROR
@@ -106,27 +139,16 @@ class ManagedNode(LifecycleNodeMixin, Node):
     async def _change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        transition = request.transition.label or request.transition.id
-        future = self.worker.submit(lambda: self._rclpy_change_state(request, response))
+        # The answer must come from the executor's thread: rclpy looks at a waiting coroutine only
+        # when something else wakes the executor.
+        answer = Answer()
+        job = self.worker.submit(lambda: self._rclpy_change_state(request, response))
+        job.add_done_callback(lambda job: self._call_soon(lambda: answer.set_result(job)))
+        await answer
         try:
-            return await _Pending(future)
+            return job.result()
         except Exception as error:  # rclpy raises for a transition that the state does not have
+            transition = request.transition.label or request.transition.id
             self.get_logger().error(f"no transition '{transition}' from this state: {error}")
             response.success = False
             return response
-
-
-class _Pending:
-    """Waits for a future without spinning: rclpy polls a waiting coroutine as fast as it can.
-
-    The executor's thread rests here for some milliseconds at a time and serves its other
-    callbacks in between.
-    """
-
-    def __init__(self, future: Future[Any]) -> None:
-        self._future = future
-
-    def __await__(self) -> Generator[None, None, Any]:
-        while wait((self._future,), timeout=0.005).not_done:
-            yield
-        return self._future.result()

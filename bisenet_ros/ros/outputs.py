@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -23,6 +23,7 @@ class ImageOutputs:
     ) -> None:
         self._node = node
         self._palette = palette
+        self._latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
         self._publishers: list[tuple[str, Publisher]] = [
             (name, node.create_publisher(Image, f"~/{name}", qos))
             for name in ("label", "confidence", "overlay", "color")
@@ -30,7 +31,10 @@ class ImageOutputs:
         ]
 
     def publish(self, segmentation: Segmentation, header: Header, alpha: float) -> None:
-        """Make and publish the images that someone listens to, with the frame's own header."""
+        """Make and publish the images that someone listens to, with the frame's own header.
+
+        All of them if they are transient local: those who come later listen, too.
+        """
         render: dict[str, Callable[[], tuple[NDArray[np.uint8] | None, str]]] = {
             "label": lambda: (segmentation.labels, "mono8"),
             "confidence": lambda: (segmentation.confidence, "mono8"),
@@ -41,7 +45,7 @@ class ImageOutputs:
             "color": lambda: (colorize(segmentation.labels, self._palette), "rgb8"),
         }
         for name, publisher in self._publishers:
-            if publisher.get_subscription_count():
+            if self._latched or publisher.get_subscription_count():
                 pixels, encoding = render[name]()
                 assert pixels is not None, "configure asks for confidence where it is published"
                 publisher.publish(image_message(pixels, encoding, header))

@@ -64,7 +64,7 @@ class Parameters:
     resolution: str = _parameter(
         "", "Size of the network's input, WxH in pixels, divisible by 8; empty: the model's."
     )
-    label_size: LabelSize = _parameter(
+    label_size: LabelSize = _parameter(  # noqa: RUF009  # it is a field
         "input",
         "Size of the published images: the input's or the network's.",
         choices=get_args(LabelSize),

@@ -1,5 +1,7 @@
 """Quality of service from the words of a parameter file."""
 
+from typing import Any
+
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
@@ -9,6 +11,7 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
+from rclpy.subscription import Subscription
 
 RELIABILITY = {
     "best_effort": ReliabilityPolicy.BEST_EFFORT,
@@ -34,12 +37,21 @@ LATCHED = qos_profile("reliable", "transient_local", 1)
 """For what is said once and must reach those who come later."""
 
 
-def explain_silence(node: Node, topic: str, qos: QoSProfile) -> str:
-    """Why nothing may arrive on ``topic`` with ``qos``, and what to do about it."""
+def explain_silence(node: Node, subscription: Subscription, qos: QoSProfile) -> str:
+    """Why nothing may arrive at ``subscription`` with ``qos``, and what to do about it."""
+    topic = subscription.topic_name
+    message: Any = subscription.msg_type
+    wanted = f"{message.__module__.split('.')[0]}/msg/{message.__name__}"
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
         return f"nobody publishes {topic}: remap 'image' to the camera's topic"
     for publisher in publishers:
+        if publisher.topic_type != wanted:
+            return (
+                f"{publisher.node_name} publishes {topic} as {publisher.topic_type}, and the node "
+                f"listens for {wanted}: remap 'image' to a raw image topic, and set "
+                "input_transport to 'compressed' for the one that ends in /compressed"
+            )
         compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
         if compatibility == QoSCompatibility.ERROR:
             return (

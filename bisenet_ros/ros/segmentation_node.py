@@ -1,8 +1,11 @@
 """The node ``segmentation``: camera images in, label images and overlays out."""
 
 import os
+import signal
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
+from traceback import format_exception
 
 import numpy as np
 import rclpy
@@ -12,7 +15,6 @@ from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
-from rclpy.time import Time
 from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -54,8 +56,18 @@ class _Active:
     qos: QoSProfile
     timer: Timer
     statistics: Statistics
+    report: Future[None] | None = None
     received_before: int = 0
     silent_reports: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A message and the activation that it came in."""
+
+    message: Image | CompressedImage
+    activation: _Active
 
 
 class SegmentationNode(ManagedNode):
@@ -65,11 +77,12 @@ class SegmentationNode(ManagedNode):
         self._configured: _Configured | None = None
         self._active: _Active | None = None
         self._fixed = False
-        super().__init__("segmentation", Worker(self._process, self._frame_failed))
+        super().__init__("segmentation", Worker[_Frame](self._process, self._frame_failed))
         self._decoder = ImageDecoder(self.get_logger())
         self._refused = parameters.declare(self)
         for reason in self._refused.values():
             self.get_logger().error(reason)
+        self._refused.pop("autostart", None)  # nobody can mend it while the node runs
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._forget_refusals)
         if self.get_parameter("autostart").value:
@@ -143,31 +156,40 @@ class SegmentationNode(ManagedNode):
         """Unsubscribe, and forget the frame that waits."""
         active, self._active = self._active, None
         if active is not None:
-            self.destroy_timer(active.timer)
-            self.destroy_subscription(active.subscription)
+            self.in_executor(lambda: self._unsubscribe(active))
         self.worker.discard_frame()
+
+    def _unsubscribe(self, active: "_Active") -> None:
+        self.destroy_timer(active.timer)
+        self.destroy_subscription(active.subscription)
 
     def cleanup(self) -> None:
         """Destroy the publishers and give back the engine's memory."""
         configured, self._configured = self._configured, None
         if configured is not None:
-            configured.outputs.close()
-            for publisher in (configured.class_map, configured.label_info, configured.stats):
-                if publisher is not None:
-                    self.destroy_publisher(publisher)
+            self.in_executor(lambda: self._unadvertise(configured))
             configured.segmenter.close()
         self._fixed = False
+
+    def _unadvertise(self, configured: "_Configured") -> None:
+        configured.outputs.close()
+        for publisher in (configured.class_map, configured.label_info, configured.stats):
+            if publisher is not None:
+                self.destroy_publisher(publisher)
 
     # Frames: received on the executor's thread, processed on the worker's.
 
     def _receive(self, message: Image | CompressedImage) -> None:
         active = self._active
         if active is not None:
-            active.statistics.frame_received(replaced=self.worker.offer(message))
+            active.statistics.frame_received()
+            if self.worker.offer(_Frame(message, active)):
+                active.statistics.frame_dropped()
 
-    def _process(self, message: Image | CompressedImage) -> None:
-        if self._active is None or self._configured is None:
-            return
+    def _process(self, frame: "_Frame") -> None:
+        if frame.activation is not self._active or self._configured is None:
+            return  # it was on its way when the node was deactivated
+        message = frame.message
         values = self._configured.parameters
         started = time.perf_counter()
         if isinstance(message, CompressedImage):
@@ -183,8 +205,8 @@ class SegmentationNode(ManagedNode):
         alpha = self.get_parameter("overlay_alpha").value
         self._configured.outputs.publish(segmentation, message.header, alpha)
         done = time.perf_counter()
-        latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
-        self._active.statistics.frame_processed(
+        stamp = 1e3 * message.header.stamp.sec + 1e-6 * message.header.stamp.nanosec
+        frame.activation.statistics.frame_processed(
             done,
             FrameTimes(
                 decode_ms=1e3 * (decoded - started),
@@ -192,22 +214,31 @@ class SegmentationNode(ManagedNode):
                 inference_ms=segmentation.times.inference_ms,
                 restore_ms=segmentation.times.restore_ms,
                 publish_ms=1e3 * (done - publishing),
-                latency_ms=latency.nanoseconds / 1e6,
+                latency_ms=1e-6 * self.get_clock().now().nanoseconds - stamp,
             ),
         )
 
     def _frame_failed(self, error: Exception) -> None:
         if not self.context.ok():
             return  # the process is ending and its publishers are gone
-        if self._active is not None:
-            self._active.statistics.frame_rejected()
-        kind = "" if isinstance(error, ImageError) else f"{type(error).__name__}: "
-        self.get_logger().error(f"frame lost: {kind}{error}", throttle_duration_sec=5.0)
+        if self._active is None:
+            return
+        self._active.statistics.frame_rejected()
+        lines = [str(error)] if isinstance(error, ImageError) else format_exception(error)
+        reason = "frame lost: " + "".join(lines)
+        if reason != self._active.last_error:
+            self._active.last_error = reason
+            self.get_logger().error(reason)
+        else:
+            self.get_logger().error(reason, throttle_duration_sec=5.0)
 
     # Reports, on the worker's thread, so that no transition takes their publisher away.
 
     def _request_report(self) -> None:
-        self.worker.submit(self._report)
+        active = self._active
+        # Where a frame takes seconds, reports must not queue up behind it.
+        if active is not None and (active.report is None or active.report.done()):
+            active.report = self.worker.submit(self._report)
 
     def _report(self) -> None:
         if self._active is None or self._configured is None or not self.context.ok():
@@ -231,7 +262,7 @@ class SegmentationNode(ManagedNode):
         active.received_before = received
         active.silent_reports = 0 if heard else active.silent_reports + 1
         if active.silent_reports == SILENT_REPORTS:
-            reason = explain_silence(self, active.subscription.topic_name, active.qos)
+            reason = explain_silence(self, active.subscription, active.qos)
             self.get_logger().warning(
                 f"no image for {SILENT_REPORTS * REPORT_PERIOD_S:.0f} s: {reason}"
             )
@@ -260,14 +291,17 @@ class SegmentationNode(ManagedNode):
 def main(args: list[str] | None = None) -> None:
     """Spin the node until SIGINT or SIGTERM."""
     rclpy.init(args=args)
-    node = SegmentationNode()
+    node = None
     try:
+        node = SegmentationNode()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        idle = node.worker.stop(timeout=1.0)
-        if idle:
+        # What follows is short, and a second ctrl-C must not break it off.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        idle = node is None or node.worker.stop(timeout=1.0)
+        if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
     if not idle:

@@ -25,23 +25,22 @@ class FrameTimes:
 
 
 class Statistics:
-    """Written by the executor's thread and the worker, read by the executor's."""
+    """Written by the executor's thread and the worker, read by the worker."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._received = self._dropped = self._processed = self._rejected = 0
         self._frames: deque[tuple[float, FrameTimes]] = deque(maxlen=WINDOW)
 
-    @property
-    def received(self) -> int:
-        """Frames that have arrived."""
-        return self._received
-
-    def frame_received(self, *, replaced: bool) -> None:
-        """Count a frame, and the waiting one that it replaced."""
+    def frame_received(self) -> None:
+        """Count a frame; before the worker can have it, so that no other count is ahead of it."""
         with self._lock:
             self._received += 1
-            self._dropped += replaced
+
+    def frame_dropped(self) -> None:
+        """Count a waiting frame that a newer one replaced."""
+        with self._lock:
+            self._dropped += 1
 
     def frame_rejected(self) -> None:
         """Count a frame that could not be processed."""
