@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements here")
     parser.add_argument(
         "--rate",
-        type=_positive,
+        type=_rate,
         metavar="HZ",
         help="frames published a second; default: the next one when the last one's label is here",
     )
@@ -154,8 +154,11 @@ def _report(recorder: "Recorder", json_file: Path | None) -> None:
         json_file.write_text(json.dumps(recorder.measurements(), indent=2) + "\n")
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < inf:
-        raise ValueError(text)
-    return value
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: give frames a second, above 0")
+    return rate

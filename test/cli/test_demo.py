@@ -1,0 +1,210 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+BISENET = (
+    sys.executable,
+    "-c",
+    "import sys; from bisenet_ros.cli.main import main; sys.exit(main())",
+)
+ENVIRON = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+TIMEOUT_S = 90.0
+
+
+def start_demo(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*BISENET, "demo", *map(str, arguments)],
+        env={**ENVIRON, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_demo(*arguments: object) -> tuple[int, str, str]:
+    process = start_demo(*arguments)
+    try:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+    assert nodes_of(process) == []
+    return process.returncode, out, err
+
+
+def nodes_of(demo: "subprocess.Popen[str]") -> list[int]:
+    """The ids of the node processes that this demo started and that are there still."""
+    namespace = f"__ns:=/bisenet_demo_{demo.pid}".encode()
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if namespace in _content(path).split(b"\0")
+    ]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended while we looked
+        return b""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """images/ of blocks of noise, and labels/ that are exactly what the model makes of them."""
+    import torch
+
+    from bisenet_ros import model_file
+    from bisenet_ros.inference.segmenter import Segmenter
+
+    root = tmp_path_factory.mktemp("labelled")
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    torch.set_num_threads(1)
+    segmenter = Segmenter(model_file.load(tiny_model), device="cpu", precision="fp32")
+    rng = np.random.default_rng(0)
+    before = None
+    for number in range(6):
+        blocks = rng.integers(0, 256, (6, 10, 3), np.uint8)
+        image = cv2.resize(blocks, (160, 96), interpolation=cv2.INTER_NEAREST)
+        labels = segmenter.segment(image).labels.copy()
+        # Otherwise labels of a wrong frame would do as well.
+        assert before is None or np.mean(labels != before) > 0.2
+        before = labels
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        assert cv2.imwrite(str(root / "images" / f"{number}.png"), bgr)
+        assert cv2.imwrite(str(root / "labels" / f"{number}.png"), labels)
+    segmenter.close()
+    return root
+
+
+def test_labels_come_back_for_each_frame(tmp_path: Path, labelled: Path, tiny_model: Path) -> None:
+    output, result = tmp_path / "out", tmp_path / "demo.json"
+    (output / "overlay").mkdir(parents=True)
+    (output / "overlay" / "000042.jpg").write_bytes(b"from an earlier run")
+    status, out, err = run_demo(
+        *("--input", labelled / "images", "--labels", labelled / "labels"),
+        *("--output", output, "--json", result, "--model", tiny_model),
+        *("--device", "cpu", "--precision", "fp32"),
+    )
+    assert status == 0, err
+
+    found = json.loads(result.read_text())
+    assert found.keys() == {"sent", "received", "dropped", "fps", "latency_ms", "miou"}
+    assert (found["sent"], found["received"], found["dropped"]) == (6, 6, 0)
+    assert found["miou"] == pytest.approx(1.0, abs=1e-3)
+    latency = found["latency_ms"]
+    assert latency.keys() == {"p50", "p95", "p99"}
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+    # Closed loop: a frame is sent after the last one's labels, so 6 latencies fit into the time.
+    assert 0 < found["fps"] <= 6 / (5 * latency["p50"] / 2e3)
+
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (lines["sent"], lines["received"], lines["dropped"]) == ("6", "6", "0")
+    assert lines["mIoU"] == "100.0%"
+    pictures = sorted((output / "overlay").iterdir())
+    assert [path.name for path in pictures] == [f"{number:06d}.jpg" for number in range(6)]
+    for number, path in enumerate(pictures):
+        overlay = cv2.imread(str(path)).astype(int)
+        image = cv2.imread(str(labelled / "images" / f"{number}.png")).astype(int)
+        # Half of an overlay is its own frame: no other is as close.
+        assert overlay.shape == image.shape == (96, 160, 3)
+        assert np.corrcoef(overlay.ravel(), image.ravel())[0, 1] > 0.5
+    sheet = cv2.imread(str(output / "contact_sheet.png"))
+    assert sheet.shape[0] >= 2 * 96
+    assert sheet.shape[1] >= 4 * 160
+
+
+def test_synthetic_at_a_rate_with_a_model_of_other_classes(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    result = tmp_path / "demo.json"
+    status, out, err = run_demo(
+        *("--frames", 8, "--rate", 200, "--output", tmp_path / "out"),
+        *("--json", result, "--model", tiny_model),
+    )
+    assert status == 0, err
+    found = json.loads(result.read_text())
+    assert found["sent"] == 8
+    assert found["received"] >= 1  # the last one at least: nothing newer replaces it
+    assert found["received"] + found["dropped"] == 8
+    assert found["miou"] is None
+    assert "the model's classes are not those of the labels" in out
+    pictures = list((tmp_path / "out" / "overlay").iterdir())
+    assert len(pictures) == found["received"]
+    assert tmp_path / "out" / "overlay" / "000007.jpg" in pictures
+
+
+def test_a_node_that_fails_says_why(tmp_path: Path) -> None:
+    status, out, err = run_demo("--model", tmp_path / "none.safetensors", "--output", tmp_path)
+    assert status == 1
+    last = err.splitlines()[-1]
+    assert last.startswith("bisenet demo: the node cannot configure: ")
+    assert str(tmp_path / "none.safetensors") in last
+    assert str(tmp_path / "node.log") in last
+    assert "cannot configure" in (tmp_path / "node.log").read_text()
+    assert "received" not in out
+
+
+def test_labels_with_ids_that_the_model_lacks(
+    tmp_path: Path, labelled: Path, tiny_model: Path
+) -> None:
+    (tmp_path / "labels").mkdir()
+    assert cv2.imwrite(str(tmp_path / "labels" / "0.png"), np.full((96, 160), 7, np.uint8))
+    status, _, err = run_demo(
+        *("--input", labelled / "images" / "0.png", "--labels", tmp_path / "labels"),
+        *("--output", tmp_path / "out", "--model", tiny_model),
+    )
+    assert status == 1
+    assert "have the id 7, but the model's classes are 0 to 4" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_a_signal_ends_demo_and_node_and_keeps_the_results(
+    tmp_path: Path, tiny_model: Path, name: str
+) -> None:
+    result = tmp_path / "demo.json"
+    demo = start_demo(
+        *("--frames", 100_000, "--output", tmp_path, "--json", result, "--model", tiny_model)
+    )
+    try:
+        wait_until(
+            lambda: (tmp_path / "overlay" / "000002.jpg").exists() or demo.poll() is not None
+        )
+        assert len(nodes_of(demo)) == 1
+        demo.send_signal(getattr(signal, name))
+        out, err = demo.communicate(timeout=TIMEOUT_S)
+    finally:
+        demo.kill()
+    assert demo.returncode == 130, err
+    assert nodes_of(demo) == []
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    found = json.loads(result.read_text())
+    assert 3 <= found["received"] <= found["sent"] < 100_000
+    assert f"received     {found['received']}" in out
+    assert (tmp_path / "contact_sheet.png").exists()
+
+
+def test_input_is_looked_at_before_the_node_starts(tmp_path: Path) -> None:
+    status, out, err = run_demo("--input", tmp_path / "none.mp4", "--output", tmp_path / "out")
+    assert status == 1
+    assert "there is no" in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert not (tmp_path / "out").exists()

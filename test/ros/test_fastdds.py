@@ -1,0 +1,43 @@
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from bisenet_ros.ros.fastdds import NEEDED_BYTES, OWN_SETTINGS, profile_environment
+
+NAMESPACE = "{http://www.eprosima.com}"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_both_versions_are_given_the_same_file(tmp_path: Path) -> None:
+    found = profile_environment({"HOME": "/root"}, shared_memory=tmp_path)
+    assert set(found) == {"FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"}
+    (path,) = {Path(value) for value in found.values()}
+    assert path.is_absolute()
+    root = ElementTree.parse(path).getroot()
+    size = root.find(f".//{NAMESPACE}transport_descriptor/{NAMESPACE}segment_size")
+    assert size is not None
+    assert size.text is not None
+    assert 2 * int(size.text) == NEEDED_BYTES
+    types = [e.text for e in root.iterfind(f".//{NAMESPACE}transport_descriptor/{NAMESPACE}type")]
+    assert sorted(filter(None, types)) == ["SHM", "UDPv4"]
+
+
+@pytest.mark.parametrize("name", OWN_SETTINGS)
+def test_a_setting_of_the_users_own_stays(tmp_path: Path, name: str) -> None:
+    assert profile_environment({name: "mine"}, shared_memory=tmp_path) == {}
+
+
+def test_a_profile_in_the_working_directory_stays(tmp_path: Path) -> None:
+    Path("DEFAULT_FASTDDS_PROFILES.xml").touch()
+    assert profile_environment({}, shared_memory=tmp_path) == {}
+
+
+def test_without_shared_memory_the_default_stays(tmp_path: Path) -> None:
+    assert profile_environment({}, shared_memory=tmp_path / "none") == {}
+    # /proc has no room at all, as the shared memory of a small container has too little
+    assert profile_environment({}, shared_memory=Path("/proc")) == {}
