@@ -2,8 +2,13 @@
 
 import argparse
 import csv
+import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
+
+LOG_COLUMNS = ("iteration", "loss", "learning_rate", "images_per_s", "waited_share")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
             f"{checkpoint_path} was made with other settings; give the same --config and --set, "
             "or train into another folder"
         )
+    if resume is None and checkpoint_path.exists():
+        raise CheckpointError(
+            f"{checkpoint_path} is there already: go on with --resume, or train into another folder"
+        )
     args.output.mkdir(parents=True, exist_ok=True)
 
     def export(network: BiSeNetV2) -> None:
@@ -68,13 +77,17 @@ def run(args: argparse.Namespace) -> int:
 
     first = resume.iteration if resume else 0
     waited = spent = 0.0
+    log_path = args.output / "log.csv"
+    kept = _rows_until(log_path, first)
     with (
+        _StopRequest() as stop,
         tqdm(total=settings.iterations, initial=first, unit="it", desc="train") as bar,
-        (args.output / "log.csv").open("a" if resume else "w", newline="") as file,
+        log_path.open("w", newline="") as file,
     ):
         log = csv.writer(file)
-        if not resume:
-            log.writerow(["iteration", "loss", "learning_rate", "images_per_s", "waited_share"])
+        log.writerow(LOG_COLUMNS)
+        log.writerows(kept)
+        file.flush()
 
         def report(progress: Progress, network: BiSeNetV2) -> None:
             nonlocal waited, spent
@@ -100,7 +113,44 @@ def run(args: argparse.Namespace) -> int:
             if progress.iteration % settings.checkpoint_every == 0:
                 file.flush()
                 export(network)
+            if stop.requested and progress.iteration < settings.iterations:
+                raise KeyboardInterrupt
 
-        export(train(folder, settings, checkpoint_path, report, resume, args.device))
+        try:
+            export(train(folder, settings, checkpoint_path, report, resume, args.device))
+        except KeyboardInterrupt:
+            bar.close()
+            print("stopped; the same command with --resume goes on", file=sys.stderr)
+            raise
     print(f"wrote {args.output / 'model.safetensors'}")
     return 0
+
+
+class _StopRequest:
+    """Ctrl-C and SIGTERM wait for the end of the iteration; the second one does not."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> "_StopRequest":
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._request) for number in signals}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def _rows_until(log: Path, iteration: int) -> list[list[str]]:
+    """The rows of a log up to ``iteration``: a run may have logged more than it has saved."""
+    if not iteration or not log.is_file():
+        return []
+    with log.open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return [row for row in rows if len(row) == len(LOG_COLUMNS) and int(row[0]) <= iteration]

@@ -1,16 +1,19 @@
 """The training loop."""
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from torch.utils.data import DataLoader
 
 from bisenet_ros.network import PRESETS, BiSeNetV2
-from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
+from bisenet_ros.training.checkpoint import Checkpoint, CheckpointError, write_checkpoint
 from bisenet_ros.training.folder import Folder
 from bisenet_ros.training.loss import booster_loss, inverse_log_weights
 from bisenet_ros.training.samples import Samples
@@ -19,6 +22,10 @@ from bisenet_ros.training.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class TrainingError(ValueError):
+    """A run that cannot start or go on; the text says why and what to change."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,16 @@ def train(
 ) -> BiSeNetV2:
     """Train on ``folder`` and return the network after the last iteration, with its boosters.
 
-    A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and when
-    the run is interrupted. ``report`` is called after each iteration.
+    ``report`` is called after each iteration; to stop the run, let it raise. A checkpoint is
+    written every ``settings.checkpoint_every`` iterations, at the end, and at any exception that
+    comes between two iterations: a resumed run then ends with the weights of an unbroken one.
+
+    Raises:
+        TrainingError: the device cannot be used, or the loss is no longer a number.
+        CheckpointError: ``resume`` does not fit the classes of ``folder``.
+        DatasetError: a file of ``folder`` cannot be used.
     """
+    _check_device(device)
     torch.manual_seed(settings.seed)
     architecture = replace(
         PRESETS[settings.preset],
@@ -64,8 +78,14 @@ def train(
 
     iteration = 0
     if resume is not None:
-        network.load_state_dict(resume.network)
-        optimizer.load_state_dict(resume.optimizer)
+        try:
+            network.load_state_dict(resume.network)
+            optimizer.load_state_dict(resume.optimizer)
+        except (RuntimeError, ValueError):
+            raise CheckpointError(
+                f"{checkpoint_path} does not fit a network for the {len(folder.classes)} classes "
+                f"of {folder.root}; resume with the data that it was made from"
+            ) from None
         torch.set_rng_state(resume.rng_state)
         iteration = resume.iteration
 
@@ -79,14 +99,17 @@ def train(
         settings.batch_size,
         sampler=range(iteration * settings.batch_size, len(samples)),
         num_workers=settings.workers,
+        worker_init_fn=_start_worker,
         # The loader seeds its workers from torch's global generator, once per run; a generator
         # of its own leaves the global one as a resumed run finds it.
         generator=torch.Generator(),
     )
+    exact = True  # not in the middle of an iteration
     started = time.monotonic()
     try:
         for images, truth in batches:
             fetched = time.monotonic()
+            exact = False
             rate = learning_rate(iteration, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -99,15 +122,36 @@ def train(
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-            iteration += 1
+            value = loss.item()
+            if not isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value} at iteration {iteration + 1}: lower the learning_rate "
+                    "or raise warmup_iterations"
+                )
+            iteration, exact = iteration + 1, True
             done = time.monotonic()
-            report(
-                Progress(iteration, loss.item(), rate, done - started, fetched - started), network
-            )
+            report(Progress(iteration, value, rate, done - started, fetched - started), network)
             if iteration % settings.checkpoint_every == 0:
                 checkpoint()
             started = time.monotonic()
     finally:
-        if iteration:
+        if iteration and exact:
             checkpoint()
     return network
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+        raise TrainingError(
+            f"device '{device}' cannot be used ({str(error).splitlines()[0]}); give cpu, or cuda "
+            "where this PyTorch sees a GPU"
+        ) from None
+
+
+def _start_worker(number: int) -> None:
+    """Leave signals to the main process, which ends its workers, and the cores to the network."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(0)

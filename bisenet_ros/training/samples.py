@@ -2,17 +2,16 @@
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bisenet_ros.synthetic import TRAINING_SEEDS, Street
+from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
 from bisenet_ros.training.augmentation import Sample, augment
 from bisenet_ros.training.folder import Folder
-from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.settings import Settings, SettingsError
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
@@ -20,9 +19,18 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
     A sample depends on its number and the seed alone, so a resumed run sees what an unbroken one
     would have, whatever the number of workers.
+
+    Raises:
+        SettingsError: ``synthetic_images`` for a folder of other classes than the street's.
     """
 
     def __init__(self, folder: Folder, settings: Settings) -> None:
+        names = tuple(entry.name for entry in folder.classes)
+        if settings.synthetic_images and names != CLASS_NAMES:
+            raise SettingsError(
+                f"setting 'synthetic_images' is {settings.synthetic_images}; it must be 0 unless "
+                f"the classes are those of the synthetic street ({', '.join(CLASS_NAMES)})"
+            )
         self.folder = folder
         self.settings = settings
         self.epoch_length = len(folder) + settings.synthetic_images
@@ -31,8 +39,6 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         return self.settings.iterations * self.settings.batch_size
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
-        # The synthetic frames have OpenCV draw in its own threads, beside those of the network.
-        cv2.setNumThreads(0)
         epoch, position = divmod(k, self.epoch_length)
         index = int(_order(self.settings.seed, epoch, self.epoch_length)[position])
         rng = np.random.default_rng((self.settings.seed, 1, k))

@@ -9,6 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from bisenet_ros.synthetic import CLASS_NAMES
+
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Write = Callable[[list[Sample]], Path]
 
@@ -48,3 +50,11 @@ def two_tone(write_folder: Write) -> Path:
         noise = rng.integers(0, 40, (64, 64, 3), np.uint8)
         samples.append((np.uint8(40) + np.uint8(150) * labels[..., None] + noise, labels))
     return write_folder(samples)
+
+
+@pytest.fixture
+def street_like(two_tone: Path) -> Path:
+    """``two_tone`` with the class list of the synthetic street, so that they can be mixed."""
+    lines = [f"{id_} {name} {id_} 0 0\n" for id_, name in enumerate(CLASS_NAMES)]
+    (two_tone / "classes.txt").write_text("".join(lines))
+    return two_tone

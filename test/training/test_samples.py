@@ -12,7 +12,7 @@ from bisenet_ros.synthetic import TRAINING_SEEDS, Street
 from bisenet_ros.training import samples as module
 from bisenet_ros.training.folder import Folder, open_folder
 from bisenet_ros.training.samples import Samples
-from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.settings import Settings, SettingsError
 
 SETTINGS = Settings(
     resolution=(64, 64), crop=(64, 64), scales=(1.0, 1.5), batch_size=2, iterations=10
@@ -41,8 +41,8 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> No
     assert not torch.equal(forward[0][0], forward[1][0])
 
 
-def test_workers_change_nothing(two_tone: Path) -> None:
-    samples = Samples(open_folder(two_tone), replace(SETTINGS, synthetic_images=1))
+def test_workers_change_nothing(street_like: Path) -> None:
+    samples = Samples(open_folder(street_like), replace(SETTINGS, synthetic_images=1))
     batches = [list(DataLoader(samples, 2, num_workers=workers)) for workers in (0, 2)]
     assert len(batches[0]) == len(batches[1]) == 10
     for alone, parallel in zip(*batches, strict=True):
@@ -61,9 +61,9 @@ class Counting(Folder):
 
 
 def test_an_epoch_has_each_image_once_and_its_share_of_streets(
-    two_tone: Path, monkeypatch: pytest.MonkeyPatch
+    street_like: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = open_folder(two_tone)
+    plain = open_folder(street_like)
     folder = Counting(plain.root, plain.pairs, plain.classes)
     object.__setattr__(folder, "read", [])
     streets: list[tuple[int, int, int]] = []
@@ -83,10 +83,15 @@ def test_an_epoch_has_each_image_once_and_its_share_of_streets(
         assert sorted(folder.read) == [0, 1, 2, 3, 4]
         assert len(streets) == 3
         assert all(seed in TRAINING_SEEDS for seed, _, _ in streets)
-        assert {size for _, *size in streets for size in [tuple(size)]} == {(64, 64)}
+        assert {(width, height) for _, width, height in streets} == {(64, 64)}
 
 
-def test_epochs_come_in_different_orders(two_tone: Path) -> None:
+def test_epochs_come_in_different_orders() -> None:
     orders = {tuple(module._order(0, epoch, 30).tolist()) for epoch in range(5)}
     assert len(orders) == 5
     assert all(sorted(order) == list(range(30)) for order in orders)
+
+
+def test_streets_are_not_mixed_into_other_classes(two_tone: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'synthetic_images' is 1; it must be 0 unless"):
+        Samples(open_folder(two_tone), replace(SETTINGS, synthetic_images=1))

@@ -1,0 +1,165 @@
+"""The loop: it learns, and a run that is interrupted ends where an unbroken one does."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bisenet_ros.network import BiSeNetV2
+from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+from bisenet_ros.training.folder import DatasetError, open_folder
+from bisenet_ros.training.loop import Progress, TrainingError, train
+from bisenet_ros.training.schedule import learning_rate
+from bisenet_ros.training.settings import Settings
+
+SETTINGS = Settings(
+    head_channels=16,
+    resolution=(64, 64),
+    crop=(64, 64),
+    scales=(1.0, 1.25),
+    brightness=0.1,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    warmup_iterations=1,
+    class_weights=True,
+    batch_size=2,
+    iterations=4,
+    precision="fp32",
+    workers=0,
+    checkpoint_every=100,
+)
+
+
+def silent(progress: Progress, network: BiSeNetV2) -> None:
+    pass
+
+
+def state(network: BiSeNetV2) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different
+
+
+@pytest.mark.parametrize(
+    ("workers", "optimizer", "precision"),
+    [(0, "adamw", "fp32"), (1, "sgd", "fp32"), (0, "sgd", "bf16")],
+)
+def test_a_resumed_run_ends_where_an_unbroken_one_does(
+    street_like: Path, tmp_path: Path, workers: int, optimizer: str, precision: str
+) -> None:
+    folder = open_folder(street_like)
+    settings = replace(
+        SETTINGS, synthetic_images=1, workers=workers, optimizer=optimizer, precision=precision
+    )
+    path = tmp_path / "checkpoint.pt"
+    reported: list[Progress] = []
+    unbroken = state(train(folder, settings, path, lambda p, _: reported.append(p)))
+    path.unlink()
+
+    def stop(progress: Progress, network: BiSeNetV2) -> None:
+        if progress.iteration == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, settings, path, stop)
+    torch.rand(7)  # whatever else used the generator meanwhile
+    resume = read_checkpoint(path)
+    assert resume.iteration == 2
+    again: list[Progress] = []
+    resumed = train(folder, settings, path, lambda p, _: again.append(p), resume)
+    assert_equal(state(resumed), unbroken)
+    assert [(p.iteration, p.loss) for p in again] == [(p.iteration, p.loss) for p in reported[2:]]
+    assert read_checkpoint(path).iteration == 4
+
+
+def test_reports_count_and_follow_the_schedule(two_tone: Path, tmp_path: Path) -> None:
+    reported: list[Progress] = []
+    train(open_folder(two_tone), SETTINGS, tmp_path / "c.pt", lambda p, _: reported.append(p))
+    assert [p.iteration for p in reported] == [1, 2, 3, 4]
+    assert [p.learning_rate for p in reported] == [learning_rate(i, SETTINGS) for i in range(4)]
+    assert all(0 <= p.waited <= p.seconds for p in reported)
+
+
+def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, iterations=14, scales=(1.0,), batch_size=4, brightness=0.0)
+    losses: list[float] = []
+    network = train(
+        open_folder(two_tone), settings, tmp_path / "c.pt", lambda p, _: losses.append(p.loss)
+    )
+    assert network.training
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_checkpoints_come_at_intervals(two_tone: Path, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    seen: list[int | None] = []
+
+    def look(progress: Progress, network: BiSeNetV2) -> None:
+        seen.append(read_checkpoint(path).iteration if path.exists() else None)
+
+    train(open_folder(two_tone), replace(SETTINGS, checkpoint_every=2), path, look)
+    assert seen == [None, None, 2, 2]
+    assert read_checkpoint(path).iteration == 4
+
+
+def test_a_finished_run_resumes_to_nothing(two_tone: Path, tmp_path: Path) -> None:
+    path, folder = tmp_path / "c.pt", open_folder(two_tone)
+    finished = state(train(folder, SETTINGS, path, silent))
+    reported: list[Progress] = []
+    again = train(folder, SETTINGS, path, lambda p, _: reported.append(p), read_checkpoint(path))
+    assert_equal(state(again), finished)
+    assert not reported
+
+
+def test_other_classes_do_not_fit(two_tone: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    settings = replace(SETTINGS, iterations=1)
+    train(open_folder(two_tone), settings, path, silent)
+    with (two_tone / "classes.txt").open("a") as file:
+        file.write("2 third 0 0 0\n")
+    with pytest.raises(CheckpointError, match=r"does not fit a network for the 3 classes"):
+        train(open_folder(two_tone), settings, path, silent, read_checkpoint(path))
+
+
+def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    settings = replace(SETTINGS, optimizer="sgd", checkpoint_every=1)
+
+    def break_weights(progress: Progress, network: BiSeNetV2) -> None:
+        if progress.iteration == 2:
+            with torch.no_grad():
+                network.head[-1].weight.fill_(float("inf"))
+
+    def stop_at_one(progress: Progress, network: BiSeNetV2) -> None:
+        if progress.iteration == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(open_folder(two_tone), settings, path, stop_at_one)
+    good = path.read_bytes()
+    settings = replace(settings, checkpoint_every=100)
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) at iteration 3: lower the"):
+        train(open_folder(two_tone), settings, path, break_weights, read_checkpoint(path))
+    assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_file_stops_the_run_with_its_name(
+    two_tone: Path, tmp_path: Path, workers: int
+) -> None:
+    folder = open_folder(two_tone)
+    (two_tone / "images" / "003.png").write_bytes(b"no image")
+    settings = replace(SETTINGS, class_weights=False, workers=workers)
+    with pytest.raises(DatasetError, match=r"003\.png is not a readable image"):
+        train(folder, settings, tmp_path / "c.pt", silent)
+
+
+def test_a_device_that_is_not_there(two_tone: Path, tmp_path: Path) -> None:
+    for device in ("cuda:99", "gpu"):
+        with pytest.raises(TrainingError, match=f"device '{device}' cannot be used .*give cpu"):
+            train(open_folder(two_tone), SETTINGS, tmp_path / "c.pt", silent, device=device)
