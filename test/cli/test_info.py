@@ -1,0 +1,119 @@
+"""``bisenet info``: the figures it prints and writes, for presets and model files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bisenet_ros.classes import SemanticClass
+from bisenet_ros.cli.main import main
+from bisenet_ros.model_file import Metadata, save
+from bisenet_ros.network import PRESETS, BiSeNetV2
+
+
+def info(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    file = tmp_path / "info.json"
+    assert main(["info", *arguments, "--json", str(file)]) == 0
+    return json.loads(file.read_text())
+
+
+def test_default_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = info(tmp_path)
+    assert document["parameters"] == 3_358_627
+    assert round(document["gmacs"], 2) == 24.60
+    assert document["resolution"] == [1024, 512]
+    assert document["metadata"] is None
+    parts = document["parts"]
+    assert list(parts) == [
+        "detail",
+        "semantic.stem",
+        "semantic.S3",
+        "semantic.S4",
+        "semantic.S5_4",
+        "semantic.S5_5",
+        "aggregation",
+        "head",
+    ]
+    assert round(parts["semantic.S5_5"]["gmacs"], 3) == 0.076
+    assert parts["detail"] == {"parameters": 519_232, "gmacs": 11.70210816}
+    assert sum(part["parameters"] for part in parts.values()) == document["parameters"]
+    assert sum(part["gmacs"] for part in parts.values()) == pytest.approx(document["gmacs"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == ("bisenetv2: 19 classes, 1024 head channels, in inference at 1024x512")
+    assert lines[2].split() == ["detail", "519,232", "11.702"]
+    assert lines[-1].split() == ["total", "3,358,627", "24.603"]
+
+
+def test_arguments_change_the_preset(tmp_path: Path) -> None:
+    document = info(
+        tmp_path,
+        "--preset=bisenetv2_paper",
+        "--num-classes=11",
+        "--head-channels=128",
+        "--resolution=480x360",
+    )
+    head = document["parts"]["head"]
+    assert head["parameters"] == 9 * 128 * 128 + 2 * 128 + 128 * 11 + 11
+    assert head["gmacs"] * 1e9 == pytest.approx((9 * 128 * 128 + 128 * 11) * 60 * 45)
+    assert document["resolution"] == [480, 360]
+
+
+def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    architecture = replace(PRESETS["bisenetv2"], num_classes=2, head_channels=8)
+    metadata = Metadata(
+        preset="bisenetv2",
+        architecture=architecture,
+        classes=(SemanticClass(0, "sky", (1, 2, 3)), SemanticClass(1, "road", (255, 0, 16))),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4, 0.5, 0.6),
+        resolution=(96, 64),
+        dataset="a test",
+        licence="for tests only",
+        scores={"val miou": 0.625},
+        recipe={"iterations": 3},
+    )
+    path = tmp_path / "tiny.safetensors"
+    save(path, BiSeNetV2(architecture), metadata)
+    document = info(tmp_path, "--model", str(path))
+    assert document["resolution"] == [96, 64]
+    assert document["parts"]["head"]["parameters"] == 9 * 128 * 8 + 2 * 8 + 8 * 2 + 2
+    stored = document["metadata"]
+    assert stored["licence"] == "for tests only"
+    assert stored["classes"][1] == {"id": 1, "name": "road", "color": [255, 0, 16]}
+    assert stored["architecture"]["lambda_"] == "1/4"
+    assert (stored["mean"], stored["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    assert stored["scores"] == {"val miou": 0.625}
+    assert stored["recipe"] == {"iterations": 3}
+    out = capsys.readouterr().out
+    for text in ("tiny: 2 classes", "at 96x64", "for tests only", "a test", "val miou 0.625"):
+        assert text in out
+    for line in ("    1  #ff0010  road", "recipe          iterations 3"):
+        assert line in out.splitlines()
+    at = info(tmp_path, "--model", str(path), "--resolution", "192x128")
+    assert at["resolution"] == [192, 128]
+    assert at["parts"]["detail"]["gmacs"] == 4 * document["parts"]["detail"]["gmacs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--preset bisenetv1", "--preset 'bisenetv1' is none of bisenetv2, bisenetv2_paper, "),
+        ("--num-classes 1", "num_classes is 1; it must be a whole number in 2..255"),
+        ("--head-channels 0", "head_channels is 0"),
+        ("--resolution 1024", "resolution '1024' is not of the form WxH"),
+        ("--resolution 1000x500", "resolution 1000x500 must be "),
+        ("--resolution 0x64", "resolution 0x64 must be "),
+        ("--model none.pth", "no model file at none.pth"),
+        ("--model none.pth --num-classes 3", "--num-classes says what --model's file says"),
+    ],
+)
+def test_refused(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", *arguments.split()]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"bisenet info: {message}")
+    assert captured.err.count("\n") == 1
