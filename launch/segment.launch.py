@@ -30,6 +30,8 @@ PARAMETERS = {
 }
 """Parameters of the node that are arguments too, and what they mean."""
 
+SWITCH = ("true", "false", "True", "False")
+
 
 def generate_launch_description() -> LaunchDescription:
     """Return the node, RViz, and their arguments."""
@@ -55,6 +57,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
+                choices=SWITCH,
                 description="configure and activate the node; goes before params_file",
             ),
             DeclareLaunchArgument(
@@ -63,11 +66,15 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "shared_memory",
                 default_value="false",
+                choices=SWITCH,
                 description="true: Fast DDS gets shared memory that holds whole images "
                 "(config/fastdds_images.xml), unless you have settings of your own for it",
             ),
             DeclareLaunchArgument(
-                "rviz", default_value="false", description="true: show the overlay in RViz"
+                "rviz",
+                default_value="false",
+                choices=SWITCH,
+                description="true: show the overlay in RViz",
             ),
             OpaqueFunction(function=_segmentation),
             Node(

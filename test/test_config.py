@@ -1,0 +1,154 @@
+"""The files in config/ and launch/ say what the code says."""
+
+import ast
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import rclpy
+import yaml
+from rclpy.node import Node
+
+from bisenet_ros.classes import palette, read_classes
+from bisenet_ros.resources import share_directory
+from bisenet_ros.ros import parameters
+from bisenet_ros.ros.outputs import ImageOutputs
+from bisenet_ros.ros.qos import qos_profile
+
+CONFIG = share_directory() / "config"
+SEGMENT_YAML = CONFIG / "segment.yaml"
+
+
+@pytest.fixture
+def context() -> Iterator[rclpy.Context]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield context
+    context.try_shutdown()
+
+
+def declared(context: rclpy.Context, *ros_arguments: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of the segmentation node's own parameters, and those that it refused."""
+    node = Node("segmentation", context=context, cli_args=["--ros-args", *ros_arguments])
+    try:
+        of_any_node = node.get_parameters_by_prefix("").keys()
+        refused = parameters.declare(node)
+        values = {
+            name: list(p.value) if isinstance(p.value, (list, tuple)) else p.value
+            for name, p in node.get_parameters_by_prefix("").items()
+            if name not in of_any_node
+        }
+    finally:
+        node.destroy_node()
+    return values, refused
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            values |= flat(value, f"{prefix}{name}.")
+        else:
+            values[prefix + name] = value
+    return values
+
+
+def typed(values: dict[str, Any]) -> dict[str, tuple[type, Any]]:
+    """0 equals 0.0 and False, yet they are parameters of different types."""
+    return {name: (type(value), value) for name, value in values.items()}
+
+
+def test_parameter_file_has_every_parameter_with_its_default(context: rclpy.Context) -> None:
+    document = yaml.safe_load(SEGMENT_YAML.read_text())
+    defaults, _ = declared(context)
+    assert typed(flat(document["/**"]["ros__parameters"])) == typed(defaults)
+    assert len(defaults) > 10
+
+
+def test_node_takes_the_parameter_file(context: rclpy.Context) -> None:
+    assert declared(context, "--params-file", str(SEGMENT_YAML)) == (declared(context)[0], {})
+
+
+def test_every_parameter_in_the_file_has_its_type_above_it() -> None:
+    lines = SEGMENT_YAML.read_text().splitlines()
+    kinds = {bool: "bool", str: "string", int: "integer", float: "double", list: "string[]"}
+    settings = flat(yaml.safe_load(SEGMENT_YAML.read_text())["/**"]["ros__parameters"])
+    comment = ""
+    seen = 0
+    for line in lines[lines.index("  ros__parameters:") + 1 :]:
+        text = line.strip()
+        if text.startswith("#"):
+            comment += text.removeprefix("#")
+            continue
+        name, _, value = text.partition(":")
+        if value:
+            kind = type(next(v for k, v in settings.items() if k.split(".")[-1] == name))
+            assert comment.split()[0].rstrip(":,.") == kinds[kind], name
+            seen += 1
+        comment = ""
+    assert seen == len(settings)
+
+
+def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> None:
+    source = (share_directory() / "launch" / "segment.launch.py").read_text()
+    (arguments,) = (
+        ast.literal_eval(statement.value)
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.targets[0], ast.Name)
+        and statement.targets[0].id == "PARAMETERS"
+    )
+    values, _ = declared(context)
+    assert {"model", "backend", "resolution"} <= arguments.keys() <= values.keys()
+    # "" means that the argument was not given, and an argument is passed on as a string.
+    assert all(isinstance(values[name], str) for name in arguments)
+
+
+def test_rviz_shows_topics_of_the_node_and_the_overlay_first(context: rclpy.Context) -> None:
+    node = Node("segmentation", context=context)
+    qos = qos_profile("reliable", "volatile", 2)
+    outputs = ImageOutputs(node, parameters.OUTPUTS, qos, palette([]))
+    published = {
+        topic
+        for topic, types in node.get_publisher_names_and_types_by_node("segmentation", "/")
+        if types == ["sensor_msgs/msg/Image"]
+    }
+    outputs.close()
+    node.destroy_node()
+
+    manager = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]
+    displays = manager["Displays"]
+    topics = [display["Topic"]["Value"] for display in displays]
+    assert set(topics) <= published
+    assert topics == [f"/segmentation/{name}" for name in ("overlay", "color", "label")]
+    assert [display["Enabled"] for display in displays] == [True, True, False]
+    assert {display["Class"] for display in displays} == {"rviz_default_plugins/Image"}
+    assert {display["Topic"]["Reliability Policy"] for display in displays} == {"Reliable"}
+    assert manager["Global Options"]["Fixed Frame"] == "camera"
+
+
+@pytest.mark.parametrize(("name", "number"), [("camvid", 11), ("cityscapes", 19)])
+def test_class_files_can_be_read(name: str, number: int) -> None:
+    classes = read_classes(CONFIG / "classes" / f"{name}.yaml")
+    assert len(classes) == number
+    assert {"road", "car"} <= {entry.name for entry in classes}
+
+
+def test_shared_memory_profile_holds_images_and_keeps_other_machines_in_reach() -> None:
+    space = {"dds": "http://www.eprosima.com"}
+    root = ET.parse(CONFIG / "fastdds_images.xml").getroot()
+    transports = {
+        entry.findtext("dds:transport_id", namespaces=space): entry
+        for entry in root.iterfind(".//dds:transport_descriptor", space)
+    }
+    participant = root.find(".//dds:participant[@is_default_profile='true']", space)
+    assert participant is not None
+    used = [
+        transports[entry.text]
+        for entry in participant.iterfind(".//dds:userTransports/dds:transport_id", space)
+    ]
+    kinds = {entry.findtext("dds:type", namespaces=space): entry for entry in used}
+    assert kinds.keys() == {"SHM", "UDPv4"}
+    size = int(kinds["SHM"].findtext("dds:segment_size", "0", space))
+    assert size >= 64 * 1024**2
