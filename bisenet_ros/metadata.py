@@ -82,7 +82,7 @@ def from_json(document: Any) -> Metadata:
             return convert(document[name])
         except KeyError as error:
             reason = f"'{error.args[0]}' is missing"
-        except (TypeError, ValueError, ZeroDivisionError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             reason = str(error)
         raise ModelFileError(
             f"its metadata field '{name}' is {document.get(name)!r}, which cannot be used "

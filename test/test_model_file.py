@@ -187,6 +187,7 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("preset", "bisenetv1"), "'preset' is 'bisenetv1'.*must be one of bisenetv2, "),
     (field("architecture", None), "'architecture' is None"),
     (architecture("lambda_", "1/0"), "'architecture'"),
+    (architecture("lambda_", float("inf")), "'architecture'.*Infinity"),
     (architecture("lambda_", "much"), "'architecture'.*much"),
     (architecture("lambda_", "2"), "'architecture'.*lambda_ is Fraction"),
     (architecture("alpha", 0), "'architecture'.*alpha is 0"),
