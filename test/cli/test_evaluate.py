@@ -1,0 +1,176 @@
+"""``bisenet evaluate``: the right numbers on data whose truth is known, and clear refusals."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bisenet_ros import model_file
+from bisenet_ros.cli.main import main
+from bisenet_ros.inference.segmenter import Segmenter
+
+LINES = "0 sky 1 1 1\n1 road 2 2 2\n2 pole 3 3 3\n3 tree 4 4 4\n4 car 5 5 5\n"
+"""The classes of ``tiny_model``."""
+SIZE = 160, 96
+"""(width, height) of the images, which is not the model's resolution."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """On small images two threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def labelled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Three images with the labels that ``tiny_model`` gives them."""
+    segmenter = Segmenter(model_file.load(tiny_model), device="cpu", precision="fp32")
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(3):
+        blocks = rng.integers(0, 256, (SIZE[1] // 16, SIZE[0] // 16, 3), np.uint8)
+        image = blocks.repeat(16, axis=0).repeat(16, axis=1)
+        pairs.append((image, segmenter.segment(image).labels))
+    segmenter.close()
+    return pairs
+
+
+@pytest.fixture
+def data(labelled: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tmp_path: Path) -> Path:
+    """``labelled`` as a dataset."""
+    root = tmp_path / "data"
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    (root / "classes.txt").write_text(LINES)
+    for number, (image, labels) in enumerate(labelled):
+        assert labels.shape == (SIZE[1], SIZE[0])
+        assert cv2.imwrite(str(root / "images" / f"{number}.png"), image[..., ::-1])
+        assert cv2.imwrite(str(root / "labels" / f"{number}.png"), labels)
+    return root
+
+
+def evaluate(data: Path, model: Path, *more: str) -> int:
+    line = ["evaluate", "--data", str(data), "--model", str(model), "--device", "cpu"]
+    return main([*line, "--precision", "fp32", *more])
+
+
+def test_perfect_labels_score_one(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(data, tiny_model, "--json", str(tmp_path / "scores.json")) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores.keys() == {"miou", "pixel_accuracy", "iou", "images", "backend", "precision"}
+    assert scores["miou"] == scores["pixel_accuracy"] == 1
+    assert scores["iou"].keys() == {"sky", "road", "pole", "tree", "car"}
+    assert set(scores["iou"].values()) == {1}
+    assert (scores["images"], scores["backend"], scores["precision"]) == (3, "torch", "fp32")
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["class", "IoU"]
+    assert table[1].split() == ["sky", "100.00%"]
+    assert ["mean", "IoU", "100.00%"] in [line.split() for line in table]
+    assert table[-1] == "3 images; tiny at 128x64, torch, fp32"
+
+
+def test_wrong_unlabelled_and_absent(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """What is not tree, sky or 255 is made road; the scores follow from counting pixels."""
+    sky = tree = other = wrong = 0
+    for path in sorted((data / "labels").iterdir()):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        truth = np.where(np.isin(labels, (0, 3)), labels, 1).astype(np.uint8)
+        truth[:, :40] = 255
+        assert cv2.imwrite(str(path), truth)
+        labels = labels[:, 40:]
+        sky += int((labels == 0).sum())
+        tree += int((labels == 3).sum())
+        other += int((labels == 1).sum())
+        wrong += int(np.isin(labels, (2, 4)).sum())
+    assert min(sky, tree, other, wrong) > 0
+    assert evaluate(data, tiny_model, "--json", str(tmp_path / "scores.json")) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    road = other / (other + wrong)
+    assert scores["iou"] == {
+        "sky": 1,
+        "road": pytest.approx(road),
+        "pole": 0,
+        "tree": 1,
+        "car": 0,
+    }
+    assert scores["miou"] == pytest.approx((2 + road) / 5)
+    total = sky + tree + other + wrong
+    assert scores["pixel_accuracy"] == pytest.approx((total - wrong) / total)
+
+
+def test_an_absent_class_is_null(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = tmp_path / "only_sky"
+    for path in (data / "labels").iterdir():
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        labels[labels != 0] = 255
+        assert cv2.imwrite(str(path), labels)
+    assert evaluate(data, tiny_model, "--json", str(classes)) == 0
+    scores = json.loads(classes.read_text())
+    assert scores["miou"] == 1
+    assert scores["iou"] == {"sky": 1, "road": None, "pole": None, "tree": None, "car": None}
+    assert "absent" in capsys.readouterr().out
+
+
+def test_resolution_changes_what_is_predicted(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    assert evaluate(data, tiny_model, "--resolution", "64x64", "--json", str(path)) == 0
+    assert json.loads(path.read_text())["miou"] < 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        ("0 sky 1 1 1\n1 road 2 2 2\n", "the model has 5 classes and"),
+        (LINES.replace("pole", "mast"), "class 2 is 'pole' in the model and 'mast' in"),
+    ],
+)
+def test_other_classes_are_refused(
+    data: Path, tiny_model: Path, lines: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "classes.txt").write_text(lines)
+    assert evaluate(data, tiny_model) == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    assert text in message
+
+
+def test_a_class_file_settles_names(data: Path, tiny_model: Path) -> None:
+    classes = data / "classes.txt"
+    classes.write_text(LINES.replace("pole", "mast"))
+    assert evaluate(data, tiny_model, "--classes", str(classes)) == 0
+
+
+def test_other_refusals(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, text in (
+        (["--resolution", "64"], "'64' is not of the form WxH"),
+        (["--resolution", "60x64"], "60x64"),
+        (["--backend", "nothing"], "nothing"),
+        (["--precision", "int3"], "int3"),
+    ):
+        assert evaluate(data, tiny_model, *more) == 1
+        (message,) = capsys.readouterr().err.splitlines()
+        assert text in message
+    assert evaluate(tmp_path / "nowhere", tiny_model) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert evaluate(data, tmp_path / "none.safetensors") == 1
+    assert "no model file at" in capsys.readouterr().err
+
+
+def test_the_synthetic_street_needs_its_classes(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(Path("synthetic"), tiny_model) == 1
+    assert "has 5 classes and synthetic has 11" in capsys.readouterr().err

@@ -1,0 +1,173 @@
+"""``bisenet train`` as a user has it: from a folder to a model file, stopped and resumed."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.cli.main import main
+from bisenet_ros.training.checkpoint import read_checkpoint
+
+ENDLESS = "10000"
+"""Iterations that take minutes: a signal comes first."""
+
+SETTINGS = {
+    "head_channels": "16",
+    "resolution": "[64, 64]",
+    "crop": "[64, 64]",
+    "scales": "[1.0]",
+    "learning_rate": "1e-3",
+    "optimizer": "adamw",
+    "batch_size": "2",
+    "precision": "fp32",
+    "workers": "1",
+    "iterations": "3",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four images, dark where their label is 0 and bright where it is 1."""
+    root = tmp_path_factory.mktemp("data") / "two_tone"
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    (root / "classes.txt").write_text("0 dark 10 20 30\n1 bright 200 210 220\n")
+    for number in range(4):
+        labels = rng.integers(0, 2, (4, 4), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+        image = 40 + 150 * labels[..., None] + rng.integers(0, 40, (64, 64, 3), np.uint8)
+        assert cv2.imwrite(str(root / "images" / f"{number}.png"), image)
+        assert cv2.imwrite(str(root / "labels" / f"{number}.png"), labels)
+    return root
+
+
+def command(data: Path, output: Path, *more: str, **settings: str) -> list[str]:
+    start = "import sys; from bisenet_ros.cli.main import main; sys.exit(main())"
+    line = [sys.executable, "-c", start, "train", "--data", str(data), "--output", str(output)]
+    for name, value in {**SETTINGS, **settings}.items():
+        line += ["--set", f"{name}={value}"]
+    return [*line, *more]
+
+
+def environment() -> dict[str, str]:
+    root = str(Path(model_file.__file__).parents[1])
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def log_of(output: Path) -> list[list[str]]:
+    with (output / "log.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("run") / "trained"
+    line = command(data, output, "--licence", "for tests", "--dataset-name", "two tones")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert main(line[3:]) == 0
+    torch.set_num_threads(threads)
+    return output
+
+
+def test_the_model_file_says_what_made_it(trained: Path) -> None:
+    model = model_file.load(trained / "model.safetensors")
+    metadata = model.metadata
+    assert [(c.name, c.color) for c in metadata.classes] == [
+        ("dark", (10, 20, 30)),
+        ("bright", (200, 210, 220)),
+    ]
+    assert metadata.resolution == (64, 64)
+    assert metadata.architecture.head_channels == 16
+    assert (metadata.dataset, metadata.licence) == ("two tones", "for tests")
+    assert metadata.recipe["learning_rate"] == 1e-3
+    assert metadata.recipe["iterations"] == 3
+    assert metadata.mean == (0.485, 0.456, 0.406)
+    with torch.inference_mode():
+        assert model.network(torch.zeros(1, 3, 64, 64)).shape == (1, 2, 64, 64)
+
+
+def test_the_log_has_a_row_an_iteration(trained: Path) -> None:
+    header, *rows = log_of(trained)
+    assert header == ["iteration", "loss", "learning_rate", "images_per_s", "waited_share"]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert float(rows[0][2]) == 1e-3
+
+
+def stop(line: list[str], after: int, number: signal.Signals) -> int:
+    """Signal a run and its workers, as a terminal does, after so many iterations.
+
+    Returns the iteration of its checkpoint, once it has ended as it should.
+    """
+    process = subprocess.Popen(
+        line, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stderr is not None
+        shown = ""
+        while f" {after}/{ENDLESS}" not in shown:
+            character = process.stderr.read(1)
+            assert character, f"the run ended by itself: {shown}"
+            shown += character
+        os.killpg(process.pid, number)
+        _, shown = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert process.returncode == 130, shown
+    assert "the same command with --resume goes on" in shown
+    assert "Traceback" not in shown
+    iteration = read_checkpoint(Path(line[line.index("--output") + 1]) / "checkpoint.pt").iteration
+    assert iteration >= after
+    return iteration
+
+
+def test_a_run_stops_at_a_signal_and_resumes(data: Path, tmp_path: Path) -> None:
+    line = command(data, tmp_path, iterations=ENDLESS, checkpoint_every=ENDLESS)
+    first = stop(line, 1, signal.SIGTERM)
+    numbers = [str(k + 1) for k in range(first)]
+    assert [row[0] for row in log_of(tmp_path)[1:]] == numbers
+
+    # A run that is killed has logged more than its checkpoint has.
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write(f"{first + 1},9.9,0.1,1.0,0.5\n{first + 2},9.")
+    second = stop([*line, "--resume"], first + 1, signal.SIGINT)
+    header, *rows = log_of(tmp_path)
+    assert header[0] == "iteration"
+    assert [row[0] for row in rows] == [str(k + 1) for k in range(second)]
+    assert rows[first][1] != "9.9"
+
+
+def refusal(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(line[3:]) == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    return message
+
+
+def test_refusals(
+    data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "checkpoint.pt").read_bytes()
+    message = refusal(command(data, trained, "--resume", learning_rate="0.5"), capsys)
+    assert "made with other settings; give the same --config and --set" in message
+    message = refusal(command(data, trained), capsys)
+    assert "checkpoint.pt is there already: go on with --resume" in message
+    assert (trained / "checkpoint.pt").read_bytes() == before
+
+    message = refusal(command(data, tmp_path / "new", "--resume"), capsys)
+    assert "there is no checkpoint" in message
+    message = refusal(command(tmp_path / "nowhere", tmp_path / "new"), capsys)
+    assert "no folder" in message
+    message = refusal(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
+    assert "setting 'crop' is (60, 60); must be [width, height], both divisible by 8" in message
+    assert not (tmp_path / "new").exists()
