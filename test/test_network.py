@@ -66,7 +66,7 @@ def test_stages_have_the_strides_and_channels_of_table_1() -> None:
         ("bisenetv2_paper", {}, 5_147_843, 20_255_916_032),
         ("bisenetv2_paper", {"lambda_": Fraction(1, 2)}, 5_592_947, 25_311_559_680),
         ("bisenetv2_paper", {"lambda_": Fraction(1, 8)}, 5_030_315, 18_961_219_584),
-        ("bisenetv2_large", {}, 20_183_347, 86_183_641_088),
+        ("bisenetv2_large", {}, 57_048_947, 112_679_059_456),
     ],
 )
 def test_parameters_and_multiply_adds(

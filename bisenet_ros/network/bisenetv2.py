@@ -62,10 +62,12 @@ class Architecture:
             require(name, getattr(self, name) in valid, f"one of {', '.join(valid)}")
 
 
+# The paper does not state C_t. With these its two variants come within 5 % of the FLOPs that it
+# does state at 1024x512: 20.26 for 21.15 GMAC, and 112.68 for 118.51.
 PRESETS = {
     "bisenetv2": Architecture(),
     "bisenetv2_paper": Architecture(expand_in="conv", head_channels=256),
-    "bisenetv2_large": Architecture(alpha=2, d=3),
+    "bisenetv2_large": Architecture(alpha=2, d=3, expand_in="conv", head_channels=512),
 }
 
 
