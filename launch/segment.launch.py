@@ -76,7 +76,6 @@ def generate_launch_description() -> LaunchDescription:
                 choices=SWITCH,
                 description="true: show the overlay in RViz",
             ),
-            OpaqueFunction(function=_segmentation),
             Node(
                 condition=IfCondition(LaunchConfiguration("rviz")),
                 package="rviz2",
@@ -90,6 +89,8 @@ def generate_launch_description() -> LaunchDescription:
                 ],
                 output="screen",
             ),
+            # Last: where RViz is not installed, launch ends above and would leave the node behind.
+            OpaqueFunction(function=_segmentation),
         ]
     )
 
