@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
     )
     parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="names and colours instead of the model's"
+        "--classes",
+        default="",
+        metavar="FILE",
+        help="class file, camvid or cityscapes: names and colours instead of the model's",
     )
     parser.add_argument("--backend", default="auto", help="what runs the network, such as torch")
     parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N")
@@ -40,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resolution", metavar="WxH", help="size the network works at; default: the model's"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
+    parser.add_argument(
+        "--record", metavar="NAME", help="store the scores in the model file, as those on NAME"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,11 +60,14 @@ def run(args: argparse.Namespace) -> int:
 
     from bisenet_ros import model_file
     from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
-    from bisenet_ros.resources import model_path
+    from bisenet_ros.resources import classes_path, model_path
     from bisenet_ros.training.evaluation import evaluate, iou_by_class
 
     names, samples, count = _open(args.data)
-    model = model_file.load(model_path(args.model), args.classes)
+    path = model_path(args.model)
+    if args.record is not None and path.suffix != ".safetensors":
+        raise ValueError(f"--record stores scores in a .safetensors of ours, and {path} is none")
+    model = model_file.load(path, classes_path(args.classes))
     _check_names([entry.name for entry in model.metadata.classes], names, args.data)
     segmenter = Segmenter(
         model,
@@ -84,6 +94,12 @@ def run(args: argparse.Namespace) -> int:
             "precision": precision,
         }
         args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if args.record is not None:
+        measured = {"miou": scores.miou, "pixel accuracy": scores.pixel_accuracy}
+        measured |= {f"iou {name}": value for name, value in iou.items() if value is not None}
+        recorded = {f"{args.record} {what}": round(value, 4) for what, value in measured.items()}
+        metadata = replace(model.metadata, scores={**model.metadata.scores, **recorded})
+        model_file.save(path, model.network, metadata)
     return 0
 
 

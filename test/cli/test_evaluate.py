@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -77,6 +78,24 @@ def test_perfect_labels_score_one(
     assert table[1].split() == ["sky", "100.00%"]
     assert ["mean", "IoU", "100.00%"] in [line.split() for line in table]
     assert table[-1] == "3 images; tiny at 128x64, torch, fp32"
+
+
+def test_scores_are_recorded_in_the_model_and_nothing_else_changes(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(tiny_model.read_bytes())
+    assert evaluate(data, copy, "--record", "blocks") == 0
+    before, after = model_file.load(tiny_model), model_file.load(copy)
+    assert after.metadata.scores["blocks miou"] == 1
+    assert after.metadata.scores["blocks iou road"] == 1
+    assert replace(after.metadata, scores=before.metadata.scores) == before.metadata
+    for name, tensor in before.network.state_dict().items():
+        assert torch.equal(tensor, after.network.state_dict()[name])
+
+    foreign = tmp_path / "foreign.pth"
+    assert evaluate(data, foreign, "--record", "blocks") == 1
+    assert "--record stores scores in a .safetensors" in capsys.readouterr().err
 
 
 def test_wrong_unlabelled_and_absent(data: Path, tiny_model: Path, tmp_path: Path) -> None:
