@@ -85,7 +85,9 @@ class Segmenter:
         done = time.perf_counter()
         if size == "input":
             target = image.shape[1], image.shape[0]
-            outputs = tuple(_resize(output, target, cv2.INTER_NEAREST) for output in outputs)
+            # Plain INTER_NEAREST lies up to half a pixel beside the image.
+            nearest = cv2.INTER_NEAREST_EXACT
+            outputs = tuple(_resize(output, target, nearest) for output in outputs)
             resized = image
         finished = time.perf_counter()
         times = StageTimes(1e3 * (ready - started), 1e3 * (done - ready), 1e3 * (finished - done))
