@@ -300,14 +300,14 @@ def main(args: list[str] | None = None) -> None:
     finally:
         # What follows is short, and a second ctrl-C must not break it off.
         signal.signal(signal.SIGINT, lambda *_: None)
-        idle = node is None or node.worker.stop(timeout=1.0)
         if node is not None:
+            node.worker.stop(timeout=1.0)
             node.destroy_node()
         rclpy.try_shutdown()
-    if not idle:
-        # The worker is in a library call that nothing interrupts, such as loading an engine.
-        # Waiting for it would outlast the patience of whoever pressed ctrl-C.
-        os._exit(0)
+    # At once. The worker may be in a library call that nothing interrupts, such as loading an
+    # engine, and Python takes long to part with PyTorch: both outlast the patience of whoever
+    # pressed ctrl-C.
+    os._exit(0)
 
 
 if __name__ == "__main__":

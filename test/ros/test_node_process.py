@@ -1,85 +1,152 @@
-import sys
-import time
+"""The node as a process: its command line, its end, and what happens when both meet."""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bisenet_ros.ros import node_process
-from bisenet_ros.ros.node_process import NodeError, NodeProcess
+pytest.importorskip("rclpy")
 
-DEAF = """
-import signal, time
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-print("deaf", flush=True)
-time.sleep(600)
-"""
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from node_fixture import (
+    ACTIVATE,
+    CLEANUP,
+    CONFIGURE,
+    DEFAULTS,
+    SHUTDOWN,
+    TIMEOUT_S,
+    Bench,
+    start_process,
+)
 
+from bisenet_ros.ros.node_process import NODE_COMMAND, NodeProcess
 
-def script(log: Path, text: str) -> NodeProcess:
-    return NodeProcess(log, command=(sys.executable, "-c", text))
-
-
-def wait_for(process: NodeProcess, text: str) -> None:
-    deadline = time.monotonic() + 30
-    while text not in process.log_tail():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+END_TIMEOUT_S = 3.0
+"""What the project promises for ctrl-C."""
 
 
-def test_a_process_that_does_not_hear_sigint_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def installed_command() -> list[str]:
+    """lib/bisenet_ros/segmentation_node where the package is installed, else its module."""
+    try:
+        prefix = get_package_prefix("bisenet_ros")
+    except PackageNotFoundError:
+        return list(NODE_COMMAND)
+    return [f"{prefix}/lib/bisenet_ros/segmentation_node"]
+
+
+@contextmanager
+def node(folder: Path, model: Path, parameters: dict[str, Any], **more: Any) -> Iterator[Bench]:
+    """A process of its own, and its bench."""
+    with start_process(folder / "node.log", parameters, **more) as process:
+        bench = Bench(process, model)
+        yield bench
+        bench.close()
+
+
+def end(process: NodeProcess, number: signal.Signals, promised: float | None = None) -> int:
+    """Send the signal; the exit status. ``promised``: the most that it may take."""
+    ended = os.pidfd_open(process.pid)
+    os.kill(process.pid, number)
+    ready, _, _ = select.select([ended], [], [], promised or TIMEOUT_S)
+    os.close(ended)
+    assert ready, f"{number.name} did not end the node in time"
+    assert process.returncode is not None
+    return process.returncode
+
+
+def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
+    with node(tmp_path, tiny_model, {}, command=installed_command()) as bench:
+        bench.wait_for_log("unconfigured: waiting for the transitions")
+        own = {"device": "auto", "precision": "auto"}
+        own |= {"image_qos.reliability": "best_effort", "image_qos.depth": 1}
+        wanted = {**DEFAULTS, **own, "model": "", "autostart": False}
+        assert bench.get(list(wanted)) == wanted
+        assert bench.state() == "unconfigured"
+        assert end(bench.process, signal.SIGINT) == 0
+        assert "Traceback" not in bench.log()
+        assert "ERROR" not in bench.log()
+
+
+def test_bad_values_on_the_command_line_can_be_mended(tmp_path: Path, tiny_model: Path) -> None:
+    bad = {
+        "overlay_alpha": 7.0,
+        "model": 5,
+        "backend": "caffe",
+        "image_qos.depth": -1,
+        "autostart": "please",
+    }
+    with node(tmp_path, tiny_model, bad) as bench:
+        bench.wait_for_log("unconfigured: waiting")
+        assert not bench.change(CONFIGURE)
+        line = bench.wait_for_log("cannot configure: ")
+        for name in ("overlay_alpha", "model", "image_qos.depth"):
+            assert f"parameter '{name}' cannot have the value given" in line
+        for name in ("overlay_alpha", "model", "image_qos.depth", "autostart"):
+            bench.wait_for_log(rf"\[ERROR\].*parameter '{name}' cannot have the value given")
+        bench.set({"overlay_alpha": 0.5, "model": str(tiny_model), "image_qos.depth": 1})
+        assert not bench.change(CONFIGURE)
+        bench.wait_for_log("cannot configure: parameter 'backend' has 'caffe'; valid: auto, torch")
+        bench.set({"backend": "auto"})
+        assert bench.change(CONFIGURE)
+        assert bench.change(ACTIVATE)
+        assert end(bench.process, signal.SIGINT) == 0
+        assert "Traceback" not in bench.log()
+
+
+def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None:
+    slow = {"model": str(tiny_model), "resolution": "4096x2048", "autostart": True}
+    slow |= {"device": "cpu", "precision": "fp32"}
+    with node(tmp_path, tiny_model, slow) as bench:
+        bench.spin_until(lambda: bench.state() == "configuring", "it loads")
+        assert end(bench.process, signal.SIGINT, END_TIMEOUT_S) == 0
+        assert "classes, at 4096x2048" not in bench.log(), "it had loaded, which shows nothing"
+        assert "Traceback" not in bench.log()
+        assert "ERROR" not in bench.log()
+
+
+def test_autostart_and_end_by_sigterm(tmp_path: Path, tiny_model: Path) -> None:
+    with node(tmp_path, tiny_model, {"model": str(tiny_model), "autostart": True}) as bench:
+        bench.spin_until(lambda: bench.state() == "active", "it activates by itself")
+        assert end(bench.process, signal.SIGTERM) == 0
+        assert "Traceback" not in bench.log()
+        assert "ERROR" not in bench.log()
+
+
+def test_autostart_without_a_model_leaves_a_node_that_can_be_started(
+    tmp_path: Path, tiny_model: Path
 ) -> None:
-    monkeypatch.setattr(node_process, "STOP_PATIENCE_S", 0.2)
-    with script(tmp_path / "log", DEAF) as process:
-        wait_for(process, "deaf")
-        process.check_running()
-        assert process.returncode is None
-    assert process.returncode == -9
+    given = {"model": "/no/such.safetensors", "autostart": True}
+    with node(tmp_path, tiny_model, given) as bench:
+        bench.wait_for_log("cannot configure: no model file at /no/such.safetensors")
+        bench.spin_until(lambda: bench.state() == "unconfigured", "it is back")
+        bench.start({"model": str(tiny_model)})
+        assert bench.state() == "active"
 
 
-def test_a_process_is_ended_where_its_block_raises(tmp_path: Path) -> None:
-    text = DEAF.replace("SIG_IGN", "SIG_DFL")
-    with pytest.raises(KeyError), script(tmp_path / "log", text) as process:
-        wait_for(process, "deaf")
-        raise KeyError
-    assert process.returncode == -2
-
-
-def test_the_cause_of_an_end_is_the_last_error_of_the_log(tmp_path: Path) -> None:
-    lines = [
-        "[ERROR] [1.5] [segmentation]: cannot configure: first",
-        "[ERROR] [2.5] [segmentation]: cannot configure: no [such] file: x",
-        "[INFO] [3.5] [segmentation]: bye",
-    ]
-    with script(
-        tmp_path / "log", f"print({chr(10).join(lines)!r}); raise SystemExit(3)"
-    ) as process:
-        wait_for(process, "bye")
-        process.stop()
-        assert process.returncode in (3, -2)
-        with pytest.raises(NodeError, match=r": cannot configure: no \[such\] file: x \(log: "):
-            process.check_running()
-        assert process.log_tail(1) == lines[-1]
-
-
-def test_without_an_error_the_last_line_is_the_cause(tmp_path: Path) -> None:
-    with script(tmp_path / "log", "import nowhere_to_be_found") as process:
-        wait_for(process, "ModuleNotFoundError")
-        assert process.cause() == "ModuleNotFoundError: No module named 'nowhere_to_be_found'"
-
-
-def test_parameters_keep_their_type(tmp_path: Path) -> None:
-    """Arguments as the node gets them; test_segmentation_node has their effect."""
-    process = NodeProcess(
-        tmp_path / "log",
-        namespace="/robot",
-        parameters={"resolution": "128", "outputs": ["label"], "overlay_alpha": 1.0},
-        command=(sys.executable, "-c", "import sys; print(sys.argv[1:])"),
-    )
-    assert process.name == "/robot/segmentation"
-    with process:
-        wait_for(process, "]")
-        assert eval(process.log_tail()) == [
-            *("--ros-args", "-r", "__ns:=/robot", "-p", 'resolution:="128"'),
-            *("-p", 'outputs:=["label"]', "-p", "overlay_alpha:=1.0"),
-        ]
+def test_shutdown_from_each_state(tmp_path: Path, tiny_model: Path) -> None:
+    """Three nodes at once; afterwards they are finalized, answer still, and end by a signal."""
+    with ExitStack() as stack:
+        benches = {}
+        for state in SHUTDOWN:
+            folder = tmp_path / state
+            folder.mkdir()
+            given = {"model": str(tiny_model)}
+            benches[state] = stack.enter_context(
+                node(folder, tiny_model, given, namespace=f"/{state}")
+            )
+        for state, bench in benches.items():
+            assert state == "unconfigured" or bench.change(CONFIGURE)
+            assert state != "active" or bench.change(ACTIVATE)
+            assert bench.state() == state
+            assert bench.change(SHUTDOWN[state])
+            assert bench.state() == "finalized"
+            bench.spin_until(lambda bench=bench: not bench.publishers("stats"), "all is released")
+            assert not bench.change(CONFIGURE)
+            assert not bench.change(CLEANUP)
+            assert end(bench.process, signal.SIGINT) == 0
+            assert "Traceback" not in bench.log()

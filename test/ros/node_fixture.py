@@ -1,0 +1,239 @@
+"""The node under test as a process, and a ROS node of the test's own beside it."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from bisenet_ros.msg import SegmentationStats
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from bisenet_ros.ros.image_messages import image_message
+from bisenet_ros.ros.node_process import NODE_COMMAND, NodeProcess
+
+CONFIGURE = Transition.TRANSITION_CONFIGURE
+CLEANUP = Transition.TRANSITION_CLEANUP
+ACTIVATE = Transition.TRANSITION_ACTIVATE
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+SHUTDOWN = {
+    "unconfigured": Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
+    "inactive": Transition.TRANSITION_INACTIVE_SHUTDOWN,
+    "active": Transition.TRANSITION_ACTIVE_SHUTDOWN,
+}
+
+TIMEOUT_S = 60.0
+"""Generous: what takes so long is lost, not slow."""
+
+DEFAULTS = {
+    "classes": "",
+    "backend": "auto",
+    "device": "cpu",
+    "precision": "fp32",
+    "resolution": "",
+    "label_size": "input",
+    "input_transport": "raw",
+    "outputs": ["label", "overlay", "color"],
+    "overlay_alpha": 0.5,
+    "confidence_threshold": 0.0,
+    "image_qos.reliability": "reliable",
+    "image_qos.durability": "volatile",
+    "image_qos.depth": 100,
+    "output_qos.reliability": "reliable",
+    "output_qos.durability": "volatile",
+    "output_qos.depth": 2,
+}
+"""The node's own but for device and precision, which depend on the machine, and for the image's
+QoS: best effort loses what is sent while the two ends are still finding each other."""
+
+
+class Bench:
+    """Drives one node's process; everything waits for a condition, with a deadline."""
+
+    def __init__(self, process: NodeProcess, model: Path) -> None:
+        self.process = process
+        self._model = str(model)
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.node = rclpy.create_node("bench", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._entities: list[Callable[[], object]] = []
+        self._log_start = 0
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def reset(self) -> None:
+        """An unconfigured node with ``DEFAULTS`` and the tiny model, and no entities of ours."""
+        while self._entities:
+            self._entities.pop()()
+        for state, transition in (("active", DEACTIVATE), ("inactive", CLEANUP)):
+            if self.state() == state:
+                assert self.change(transition)
+        self.set({"model": self._model} | DEFAULTS)
+        self._log_start = len(self.process.log.read_text())
+
+    # Waiting.
+
+    def spin_until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition():
+            self.process.check_running()
+            assert time.monotonic() < deadline, f"not in {TIMEOUT_S} s: {what}\n{self.log()}"
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def log(self) -> str:
+        """What the node has said since ``reset``."""
+        return self.process.log.read_text()[self._log_start :]
+
+    def wait_for_log(self, pattern: str) -> str:
+        """The line in which the node says ``pattern``."""
+        self.spin_until(lambda: re.search(pattern, self.log()), f"the log says '{pattern}'")
+        return next(line for line in self.log().splitlines() if re.search(pattern, line))
+
+    # Services.
+
+    def request(self, kind: Any, service: str, request: Any) -> Future:
+        client = self.node.create_client(kind, f"{self.process.name}/{service}")
+        self.spin_until(client.service_is_ready, f"service {service}")
+        answer = client.call_async(request)
+        answer.add_done_callback(lambda _: self.node.destroy_client(client))
+        return answer
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        answer = self.request(kind, service, request)
+        self.spin_until(answer.done, f"answer from {service}")
+        return answer.result()
+
+    def request_change(self, transition: int) -> Future:
+        message = ChangeState.Request(transition=Transition(id=transition))
+        return self.request(ChangeState, "change_state", message)
+
+    def change(self, transition: int) -> bool:
+        answer = self.request_change(transition)
+        self.spin_until(answer.done, f"answer to transition {transition}")
+        return answer.result().success
+
+    def start(self, parameters: Mapping[str, Any] | None = None) -> None:
+        """Set, configure and activate."""
+        self.set(parameters or {})
+        assert self.change(CONFIGURE), self.log()
+        assert self.change(ACTIVATE), self.log()
+
+    def state(self) -> str:
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def try_set(self, name: str, value: Any) -> SetParametersResult:
+        parameters = [Parameter(name, value=value).to_parameter_msg()]
+        request = SetParameters.Request(parameters=parameters)
+        return self.call(SetParameters, "set_parameters", request).results[0]
+
+    def set(self, parameters: Mapping[str, Any]) -> None:
+        messages = [Parameter(name, value=v).to_parameter_msg() for name, v in parameters.items()]
+        request = SetParameters.Request(parameters=messages)
+        for result in self.call(SetParameters, "set_parameters", request).results:
+            assert result.successful, result.reason
+
+    def get(self, names: Sequence[str]) -> dict[str, Any]:
+        answer = self.call(GetParameters, "get_parameters", GetParameters.Request(names=names))
+        values = map(parameter_value_to_python, answer.values)
+        return dict(zip(names, values, strict=True))
+
+    def describe(self, names: Sequence[str]) -> dict[str, Any]:
+        request = DescribeParameters.Request(names=names)
+        answer = self.call(DescribeParameters, "describe_parameters", request)
+        return {descriptor.name: descriptor for descriptor in answer.descriptors}
+
+    # Topics.
+
+    def topic(self, name: str) -> str:
+        """The absolute name of the node's ``~/name``."""
+        return f"{self.process.name}/{name}"
+
+    def publishers(self, name: str) -> list[Any]:
+        return self.node.get_publishers_info_by_topic(self.topic(name))
+
+    def listen(
+        self, kind: Any, name: str, *, latched: bool = False, call: Callable[[Any], None] = id
+    ) -> list[Any]:
+        """Messages on the node's ``~/name``, as they come, once the two have met."""
+        heard: list[Any] = []
+
+        def receive(message: Any) -> None:
+            heard.append(message)
+            call(message)
+
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+        qos = QoSProfile(depth=200, durability=durability, reliability=ReliabilityPolicy.RELIABLE)
+        subscription = self.node.create_subscription(kind, self.topic(name), receive, qos)
+        self._entities.append(lambda: self.node.destroy_subscription(subscription))
+        self.spin_until(lambda: self.publishers(name), f"a publisher of {name}")
+        return heard
+
+    def camera(self, topic: str = "/image", kind: Any = Image) -> Any:
+        """A publisher that the node has met."""
+        publisher = self.node.create_publisher(kind, topic, QoSProfile(depth=200))
+        self._entities.append(lambda: self.node.destroy_publisher(publisher))
+        self.spin_until(
+            lambda: self.node.count_subscribers(topic) and publisher.get_subscription_count(),
+            f"the node listens to {topic}",
+        )
+        return publisher
+
+    def stats_when(self, condition: Callable[[SegmentationStats], bool]) -> SegmentationStats:
+        """The first statistics of which the condition holds."""
+        heard = self.listen(SegmentationStats, "stats")
+        self.spin_until(lambda: heard and condition(heard[-1]), "statistics")
+        return heard[-1]
+
+
+def header(number: int) -> Header:
+    """Of frame ``number``, like no other frame's."""
+    result = Header(frame_id=f"camera_{number}")
+    result.stamp.sec, result.stamp.nanosec = 1000 + number, number
+    return result
+
+
+def picture(number: int, width: int = 160, height: int = 120) -> np.ndarray:
+    """Coloured blocks, uint8 [H,W,3], like no other picture; the number is in the first pixel."""
+    blocks = np.random.default_rng(number).integers(0, 256, (4, 8, 3), np.uint8)
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 8 // width
+    pixels = blocks[rows[:, None], columns[None]]
+    pixels[0, 0] = number >> 8, number & 255, 77
+    return pixels
+
+
+def frame(number: int, width: int = 160, height: int = 120) -> Image:
+    """``picture`` as a message, with ``header``."""
+    return image_message(picture(number, width, height), "rgb8", header(number))
+
+
+def pixels_of(message: Image) -> np.ndarray:
+    """[H,W] or [H,W,3] of an image that the node has published."""
+    channels = {"mono8": 1, "rgb8": 3}[message.encoding]
+    assert message.step == message.width * channels
+    assert len(message.data) == message.step * message.height
+    shape = (message.height, message.width, channels)[: 2 if channels == 1 else 3]
+    return np.frombuffer(message.data, np.uint8).reshape(shape)
+
+
+def start_process(
+    log: Path, parameters: Mapping[str, Any], *, command: Sequence[str] = NODE_COMMAND, **more: Any
+) -> NodeProcess:
+    """The node, with one thread: then its sums are those of this process."""
+    environ = {"OMP_NUM_THREADS": "1", "ROS_LOG_DIR": str(log.parent)}
+    return NodeProcess(log, parameters=parameters, command=command, environ=environ, **more)

@@ -1,0 +1,419 @@
+"""Frames through the node, over DDS: topics, headers, sizes, encodings, load."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+import torch
+from bisenet_ros.msg import ClassMap, SegmentationStats
+from node_fixture import ACTIVATE, DEACTIVATE, Bench, frame, header, picture, pixels_of
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from bisenet_ros import model_file
+from bisenet_ros.classes import palette
+from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.ros.image_messages import compressed_message, image_message
+
+NAMES = ["sky", "road", "pole", "tree", "car"]
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_model: Path) -> Iterator[Segmenter]:
+    """What the node runs, in this process: same model, one thread, float32."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    result = Segmenter(model_file.load(tiny_model), device="cpu", precision="fp32", confidence=True)
+    yield result
+    torch.set_num_threads(threads)
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.mean(a == b))
+
+
+def label_one(bench: Bench, message: Image) -> Image:
+    """The label image of one frame."""
+    labels = bench.listen(Image, "label")
+    bench.camera().publish(message)
+    bench.spin_until(lambda: labels, "a label")
+    return labels[0]
+
+
+def test_topics_have_the_types_and_qos_that_are_promised(bench: Bench) -> None:
+    outputs = ["label", "confidence", "overlay", "color"]
+    bench.start({"outputs": outputs, "image_qos.reliability": "best_effort"})
+    latched, volatile = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
+    wanted = {
+        "label": ("sensor_msgs/msg/Image", volatile),
+        "confidence": ("sensor_msgs/msg/Image", volatile),
+        "overlay": ("sensor_msgs/msg/Image", volatile),
+        "color": ("sensor_msgs/msg/Image", volatile),
+        "class_map": ("bisenet_ros/msg/ClassMap", latched),
+        "stats": ("bisenet_ros/msg/SegmentationStats", volatile),
+    }
+    if importlib.util.find_spec("vision_msgs"):
+        wanted["label_info"] = ("vision_msgs/msg/LabelInfo", latched)
+
+    def ours() -> dict[str, list[str]]:
+        name, namespace = "segmentation", "/"
+        topics = bench.node.get_publisher_names_and_types_by_node(name, namespace)
+        prefix = f"{bench.process.name}/"
+        return {t.removeprefix(prefix): kinds for t, kinds in topics if t.startswith(prefix)}
+
+    bench.spin_until(lambda: wanted.keys() <= ours().keys(), "all topics")
+    assert ours().keys() - {"transition_event"} == wanted.keys()
+    for name, (kind, durability) in wanted.items():
+        (publisher,) = bench.publishers(name)
+        assert publisher.topic_type == kind
+        assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE, name
+        assert publisher.qos_profile.durability == durability, name
+
+    bench.spin_until(lambda: bench.node.count_subscribers("/image"), "the subscription")
+    (subscription,) = bench.node.get_subscriptions_info_by_topic("/image")
+    assert subscription.topic_type == "sensor_msgs/msg/Image"
+    assert subscription.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert subscription.qos_profile.durability == DurabilityPolicy.VOLATILE
+
+
+def test_qos_is_what_the_parameters_say(bench: Bench) -> None:
+    bench.start(
+        {
+            "image_qos.reliability": "reliable",
+            "image_qos.durability": "transient_local",
+            "output_qos.reliability": "best_effort",
+            "output_qos.durability": "transient_local",
+        }
+    )
+    bench.spin_until(lambda: bench.publishers("label"), "label")
+    (publisher,) = bench.publishers("label")
+    assert publisher.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    bench.spin_until(lambda: bench.node.count_subscribers("/image"), "the subscription")
+    (subscription,) = bench.node.get_subscriptions_info_by_topic("/image")
+    assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    assert subscription.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+
+
+def test_images_are_those_of_the_segmenter(bench: Bench, segmenter: Segmenter) -> None:
+    bench.start({"outputs": ["label", "confidence", "overlay", "color"], "overlay_alpha": 0.25})
+    heard = {
+        name: bench.listen(Image, name) for name in ("label", "confidence", "overlay", "color")
+    }
+    bench.camera().publish(frame(7))
+    bench.spin_until(lambda: all(heard.values()), "one image of each kind")
+
+    expected = segmenter.segment(picture(7))
+    colours = palette(segmenter.model.metadata.classes)[expected.labels]
+    for name, encoding in (
+        ("label", "mono8"),
+        ("confidence", "mono8"),
+        ("overlay", "rgb8"),
+        ("color", "rgb8"),
+    ):
+        (message,) = heard[name]
+        assert message.header == header(7)
+        assert (message.encoding, message.width, message.height) == (encoding, 160, 120)
+        assert not message.is_bigendian
+    labels = pixels_of(heard["label"][0])
+    assert agreement(labels, expected.labels) >= 0.999
+    assert set(np.unique(labels)) == set(range(5))
+    confidence = pixels_of(heard["confidence"][0])
+    assert np.mean(np.abs(confidence.astype(int) - expected.confidence)) < 0.1
+    assert agreement(pixels_of(heard["color"][0]), colours) >= 0.999
+    blend = 0.75 * picture(7) + 0.25 * colours
+    assert np.mean(np.abs(pixels_of(heard["overlay"][0]) - blend) <= 0.5) >= 0.999
+
+
+def test_class_map_reaches_those_who_come_late(bench: Bench) -> None:
+    bench.start()
+    bench.spin_until(lambda: bench.node.count_subscribers("/image"), "it is active for a while")
+    maps = bench.listen(ClassMap, "class_map", latched=True)
+    bench.spin_until(lambda: maps, "the class map, published before we listened")
+    assert (maps[0].model, maps[0].ignore_id) == ("tiny", 255)
+    assert maps[0].header.frame_id == ""
+    assert [(entry.id, entry.name) for entry in maps[0].classes] == list(enumerate(NAMES))
+    road = maps[0].classes[1].color
+    assert (road.r, road.g, road.b, road.a) == pytest.approx((128 / 255, 64 / 255, 128 / 255, 1))
+
+
+def test_a_class_file_replaces_names_and_colours(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "classes.txt"
+    file.write_text("".join(f"{i} thing{i} {i} 200 {i}\n" for i in range(5)))
+    bench.start({"classes": str(file)})
+    maps = bench.listen(ClassMap, "class_map", latched=True)
+    colors = bench.listen(Image, "color")
+    bench.camera().publish(frame(1))
+    bench.spin_until(lambda: maps and colors, "class map and colours")
+    assert [entry.name for entry in maps[0].classes] == [f"thing{i}" for i in range(5)]
+    assert set(np.unique(pixels_of(colors[0])[..., 1])) == {200}
+
+
+@pytest.mark.parametrize(("size", "shape"), [("input", (120, 160)), ("network", (64, 128))])
+def test_label_size(bench: Bench, segmenter: Segmenter, size: str, shape: tuple[int, int]) -> None:
+    bench.start({"label_size": size, "overlay_alpha": 0.0})
+    overlays = bench.listen(Image, "overlay")
+    label = label_one(bench, frame(3))
+    bench.spin_until(lambda: overlays, "the overlay")
+    expected = segmenter.segment(picture(3), size)
+    assert pixels_of(label).shape == shape
+    assert agreement(pixels_of(label), expected.labels) >= 0.999
+    np.testing.assert_array_equal(pixels_of(overlays[0]), expected.image)
+
+
+def test_resolution_is_the_networks(bench: Bench) -> None:
+    bench.start({"resolution": "64x32", "label_size": "network"})
+    label = label_one(bench, frame(3))
+    assert (label.width, label.height) == (64, 32)
+    stats = bench.stats_when(lambda message: True)
+    assert (stats.width, stats.height) == (64, 32)
+
+
+def test_below_the_threshold_is_unlabelled(bench: Bench, segmenter: Segmenter) -> None:
+    bench.start({"confidence_threshold": 0.5, "overlay_alpha": 1.0})
+    overlays = bench.listen(Image, "overlay")
+    label = pixels_of(label_one(bench, frame(4)))
+    bench.spin_until(lambda: overlays, "the overlay")
+    expected = segmenter.segment(picture(4))
+    unsure = expected.confidence < 128
+    assert 0.05 < unsure.mean() < 0.95
+    assert agreement(label, np.where(unsure, 255, expected.labels)) >= 0.998
+    unlabelled = label == 255
+    np.testing.assert_array_equal(pixels_of(overlays[0])[unlabelled], picture(4)[unlabelled])
+
+
+def test_only_the_outputs_asked_for_are_there(bench: Bench) -> None:
+    bench.start({"outputs": ["color"]})
+    colors = bench.listen(Image, "color")
+    bench.camera().publish(frame(1))
+    bench.spin_until(lambda: colors, "colours")
+    assert [bench.publishers(name) for name in ("label", "confidence", "overlay")] == [[], [], []]
+
+
+def test_overlay_alpha_changes_while_active(bench: Bench) -> None:
+    bench.start({"overlay_alpha": 0.0})
+    overlays, colors = bench.listen(Image, "overlay"), bench.listen(Image, "color")
+    camera = bench.camera()
+    camera.publish(frame(1))
+    bench.spin_until(lambda: overlays and colors, "the first frame")
+    bench.set({"overlay_alpha": 1.0})
+    camera.publish(frame(2))
+    bench.spin_until(lambda: len(overlays) == len(colors) == 2, "the second frame")
+    np.testing.assert_array_equal(pixels_of(overlays[0]), picture(1))
+    np.testing.assert_array_equal(pixels_of(overlays[1]), pixels_of(colors[1]))
+
+
+def test_each_label_has_the_header_of_the_frame_it_was_made_from(
+    bench: Bench, tiny_model: Path, segmenter: Segmenter
+) -> None:
+    """Under load, and the node takes the newest frame each time.
+
+    Each label is answered with a burst of new frames, while the node works on the last frame of
+    the burst before. The overlay with alpha 0 shows the pixels that the node had.
+    """
+    large = Segmenter(segmenter.model, device="cpu", precision="fp32", resolution=(512, 256))
+    bench.start(
+        {
+            "resolution": "512x256",
+            "overlay_alpha": 0.0,
+            "output_qos.depth": 100,
+        }
+    )
+    camera = bench.camera()
+    published: list[int] = []
+    newest_at_label: list[int] = []
+
+    def burst(_: object = None) -> None:
+        if len(published) < 60:
+            newest_at_label.append(len(published))
+            for _ in range(5):
+                camera.publish(frame(len(published)))
+                published.append(len(published))
+
+    overlays = bench.listen(Image, "overlay")
+    labels = bench.listen(Image, "label", call=burst)
+    stats = bench.listen(SegmentationStats, "stats")
+    burst()
+    bench.spin_until(lambda: labels and labels[-1].header == header(59), "the label of the last")
+    bench.spin_until(
+        lambda: stats[-1].processed + stats[-1].dropped == 60 and len(overlays) == len(labels),
+        "all frames accounted for",
+    )
+
+    numbers = [int(label.header.frame_id.removeprefix("camera_")) for label in labels]
+    assert [overlay.header for overlay in overlays] == [header(number) for number in numbers]
+    assert [label.header for label in labels] == [header(number) for number in numbers]
+    assert numbers == sorted(set(numbers))
+    expected = [large.segment(picture(number)).labels for number in numbers]
+    for at, number in enumerate(numbers):
+        np.testing.assert_array_equal(pixels_of(overlays[at]), picture(number))
+        likeness = [agreement(pixels_of(labels[at]), other) for other in expected]
+        assert likeness[at] >= 0.999
+        assert max(likeness[:at] + likeness[at + 1 :]) < 0.9, "the frames are too alike to tell"
+    # Newest first: a label is never of a burst before the one that the node had when it began.
+    for number, newest in zip(numbers[2:], newest_at_label[1:], strict=False):
+        assert number >= newest
+    assert stats[-1].received == 60
+    assert stats[-1].processed == len(labels)
+    assert stats[-1].dropped == 60 - len(labels) > 20
+    assert stats[-1].rejected == 0
+
+
+def test_stats(bench: Bench) -> None:
+    bench.start()
+    labels = bench.listen(Image, "label")
+    camera = bench.camera()
+    for number in range(4):
+        camera.publish(frame(number))
+        bench.spin_until(lambda wanted=number + 1: len(labels) == wanted, "its label")
+    stats = bench.stats_when(lambda message: message.processed == 4)
+    assert (stats.received, stats.dropped, stats.rejected) == (4, 0, 0)
+    assert (stats.model, stats.backend, stats.device, stats.precision) == (
+        "tiny",
+        "torch",
+        "cpu",
+        "fp32",
+    )
+    assert (stats.width, stats.height) == (128, 64)
+    assert stats.header.stamp.sec > 0
+    assert stats.fps > 0
+    assert 0 < stats.inference_ms < stats.latency_p50_ms <= stats.latency_p95_ms
+    assert stats.publish_ms > 0
+
+    assert bench.change(DEACTIVATE)
+    assert bench.change(ACTIVATE)
+    again = bench.stats_when(lambda message: message.received == 0)
+    assert (again.processed, again.fps, again.inference_ms) == (0, 0, 0)
+
+
+def test_sizes_and_encodings_may_change_in_one_run(bench: Bench) -> None:
+    bench.start({"overlay_alpha": 0.0, "output_qos.depth": 100})
+    overlays, labels = bench.listen(Image, "overlay"), bench.listen(Image, "label")
+    camera = bench.camera()
+
+    def see(message: Image, number: int) -> np.ndarray:
+        message.header = header(number)
+        camera.publish(message)
+        bench.spin_until(
+            lambda: labels and labels[-1].header == overlays[-1].header == header(number),
+            f"the label of {message.encoding}",
+        )
+        assert (labels[-1].width, labels[-1].height) == (message.width, message.height)
+        return pixels_of(overlays[-1])
+
+    rgb = picture(1, 50, 34)
+    message = frame(1, 50, 34)
+    message.encoding, message.data = "bgr8", rgb[..., ::-1].tobytes()
+    np.testing.assert_array_equal(see(message, 1), rgb)
+
+    padded = frame(2, 320, 200)
+    rows = np.zeros((200, 1000), np.uint8)
+    rows[:, :960] = picture(2, 320, 200).reshape(200, 960)
+    padded.step, padded.data = 1000, rows.tobytes()
+    np.testing.assert_array_equal(see(padded, 2), picture(2, 320, 200))
+
+    grey = picture(3, 31, 33)[..., 0]
+    np.testing.assert_array_equal(
+        see(image_message(grey, "mono8", header(3)), 3), np.repeat(grey[..., None], 3, axis=2)
+    )
+
+    deep = image_message(grey, "mono8", header(4))
+    deep.encoding, deep.step, deep.is_bigendian = "mono16", 62, 1
+    deep.data = (grey.astype(">u2") * 257).tobytes()
+    np.testing.assert_array_equal(see(deep, 4), np.repeat(grey[..., None], 3, axis=2))
+
+    flat = image_message(np.full((40, 60), 90, np.uint8), "mono8", header(5))
+    flat.encoding = "bayer_rggb8"
+    assert (see(flat, 5) == 90).all()
+
+
+def test_a_bad_image_costs_only_itself(bench: Bench) -> None:
+    bench.start()
+    labels = bench.listen(Image, "label")
+    camera = bench.camera()
+
+    depth = frame(1)
+    depth.encoding = "32FC1"
+    truncated = frame(2)
+    truncated.data = truncated.data[:1000]
+    empty = Image(encoding="rgb8", header=header(3))
+    narrow = frame(4)
+    narrow.step = 100
+    for message, reason in (
+        (depth, "32FC1.*depth image.*remap"),
+        (truncated, "needs 57600 bytes of data, but has 1000"),
+        (empty, "0x0 is too small"),
+        (narrow, "has a step of 100 bytes, but a row takes 480"),
+    ):
+        camera.publish(message)
+        line = bench.wait_for_log(reason)
+        assert line.startswith("[ERROR]")
+        assert "frame lost: " in line
+
+    camera.publish(frame(5))
+    bench.spin_until(lambda: labels, "the label of the good frame")
+    assert [label.header for label in labels] == [header(5)]
+    stats = bench.stats_when(lambda message: message.processed == 1)
+    assert (stats.received, stats.rejected, stats.dropped) == (5, 4, 0)
+    assert "Traceback" not in bench.log()
+
+
+def test_a_stamp_before_the_epoch_is_kept(bench: Bench) -> None:
+    bench.start()
+    message = frame(1)
+    message.header.stamp.sec = -5
+    assert label_one(bench, message).header.stamp.sec == -5
+    assert bench.stats_when(lambda m: m.processed == 1).rejected == 0
+
+
+def test_best_effort_frames_arrive(bench: Bench) -> None:
+    bench.start({"image_qos.reliability": "best_effort", "image_qos.depth": 1})
+    labels = bench.listen(Image, "label")
+    camera = bench.camera()
+
+    def send_until_heard() -> bool:
+        camera.publish(frame(8))
+        return bool(labels)
+
+    bench.spin_until(send_until_heard, "a label")
+    assert labels[0].header == header(8)
+
+
+def test_compressed_transport(bench: Bench) -> None:
+    bench.start({"input_transport": "compressed", "overlay_alpha": 0.0})
+    labels, overlays = bench.listen(Image, "label"), bench.listen(Image, "overlay")
+    camera = bench.camera("/image/compressed", CompressedImage)
+    camera.publish(CompressedImage(header=header(1), format="jpeg", data=b"no jpeg"))
+    bench.wait_for_log("frame lost: compressed image with format 'jpeg' and 7 bytes")
+    camera.publish(compressed_message(picture(2, 320, 240), header(2)))
+    bench.spin_until(lambda: labels and overlays, "the label")
+    assert labels[0].header == header(2)
+    difference = pixels_of(overlays[0]).astype(int) - picture(2, 320, 240)
+    assert np.abs(difference).mean() < 5  # JPEG
+
+
+def test_a_latched_output_waits_for_its_listener(bench: Bench) -> None:
+    bench.start({"output_qos.durability": "transient_local"})
+    bench.camera().publish(frame(6))
+    bench.stats_when(lambda message: message.processed == 1)
+    labels = bench.listen(Image, "label", latched=True)
+    bench.spin_until(lambda: labels, "the label of a frame before we listened")
+    assert labels[0].header == header(6)
+
+
+def test_the_log_says_why_no_image_comes(bench: Bench) -> None:
+    bench.start()
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    publisher = bench.node.create_publisher(Image, "/image", qos)
+    try:
+        line = bench.wait_for_log("no image for 5 s")
+    finally:
+        bench.node.destroy_publisher(publisher)
+    assert line.startswith("[WARN]")
+    assert "bench publishes /image with a QoS that does not match" in line
+    assert "set image_qos.reliability" in line
