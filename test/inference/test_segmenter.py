@@ -1,0 +1,143 @@
+"""Any image in, its labels out; and every refusal."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.inference.backend import load_backend
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+from bisenet_ros.model_file import Model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Model:
+    return model_file.load(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def segmenter(model: Model) -> Segmenter:
+    return Segmenter(model, device="cpu", precision="fp32", confidence=True)
+
+
+def picture(width: int, height: int) -> np.ndarray:
+    blocks = np.random.default_rng(width + height).integers(0, 256, (8, 16, 3), np.uint8)
+    return cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(128, 64), (1, 1), (37, 23), (640, 480), (64, 300), (3, 200)]
+)
+def test_labels_have_the_inputs_size(segmenter: Segmenter, width: int, height: int) -> None:
+    image = picture(width, height)
+    kept = image.copy()
+    result = segmenter.segment(image)
+    assert (result.labels.shape, result.labels.dtype) == ((height, width), np.uint8)
+    assert result.confidence is not None
+    assert (result.confidence.shape, result.confidence.dtype) == ((height, width), np.uint8)
+    assert result.image is image
+    np.testing.assert_array_equal(image, kept)
+    # Nearest: what comes out is what the network said at its own size, nothing in between.
+    network = segmenter.segment(image, "network")
+    assert network.labels.shape == (64, 128)
+    assert set(np.unique(result.labels)) <= set(np.unique(network.labels))
+    assert set(np.unique(result.confidence)) <= set(np.unique(network.confidence))
+    times = result.times
+    assert min(times.resize_ms, times.inference_ms, times.restore_ms) >= 0
+    assert times.inference_ms > 0
+
+
+def test_the_network_sees_the_image_resized_bilinearly(segmenter: Segmenter) -> None:
+    image = picture(320, 200)
+    resized = cv2.resize(image, (128, 64), interpolation=cv2.INTER_LINEAR)
+    result = segmenter.segment(image, "network")
+    np.testing.assert_array_equal(result.image, resized)
+    np.testing.assert_array_equal(result.labels, segmenter.backend.run(resized)[0])
+
+
+def test_restored_labels_lie_where_their_pixels_are(segmenter: Segmenter) -> None:
+    image = picture(128, 64)
+    doubled = segmenter.segment(image.repeat(2, 0).repeat(2, 1)).labels
+    expected = segmenter.segment(image).labels.repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(doubled, expected)
+
+
+def test_rows_may_be_apart_and_memory_read_only(segmenter: Segmenter) -> None:
+    image = picture(128, 64)
+    wide = np.zeros((64, 200, 3), np.uint8)
+    wide[:, :128] = image
+    view = wide[:, :128]
+    view.flags.writeable = False
+    np.testing.assert_array_equal(segmenter.segment(view).labels, segmenter.segment(image).labels)
+
+
+def test_results_are_the_callers(segmenter: Segmenter) -> None:
+    first = segmenter.segment(picture(128, 64)).labels
+    kept = first.copy()
+    segmenter.segment(255 - picture(128, 64))
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 9
+
+
+def test_resolution(model: Model) -> None:
+    assert Segmenter(model, device="cpu").resolution == (128, 64)
+    other = Segmenter(model, device="cpu", precision="fp32", resolution=(64, 96))
+    assert other.resolution == (64, 96)
+    assert other.segment(picture(50, 50), "network").labels.shape == (96, 64)
+    assert other.segment(picture(50, 50)).confidence is None
+
+
+@pytest.mark.parametrize("resolution", [(100, 64), (128, 60), (24, 64), (64, 0), (-8, 64)])
+def test_resolutions_that_no_network_can_have(model: Model, resolution: tuple[int, int]) -> None:
+    with pytest.raises(InferenceError, match="at least 32x32 and divisible by 8"):
+        Segmenter(model, resolution=resolution)
+
+
+@pytest.mark.parametrize(("text", "size"), [("1024x512", (1024, 512)), ("64X32", (64, 32))])
+def test_parse_resolution(text: str, size: tuple[int, int]) -> None:
+    assert parse_resolution(text) == size
+
+
+@pytest.mark.parametrize("text", ["1024", "x512", "1024x", "axb", "64x32x8", "-64x32", "64.0x32"])
+def test_texts_that_are_no_resolution(text: str) -> None:
+    with pytest.raises(InferenceError, match=r"not of the form WxH, such as 1024x512"):
+        parse_resolution(text)
+
+
+def test_parse_resolution_refuses_what_no_network_can_have() -> None:
+    with pytest.raises(InferenceError, match="resolution 100x100 must be"):
+        parse_resolution("100x100")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"device": "cuda:9"}, "device 'cuda:9' is not there: this PyTorch sees"),
+        ({"device": "tpu"}, "device 'tpu' is none of auto, cpu, cuda, cuda:N"),
+        ({"device": "cuda:x"}, "device 'cuda:x' is none of"),
+        (
+            {"device": "cpu", "precision": "fp16"},
+            "precision 'fp16' is not for torch on cpu; use auto, fp32, bf16$",
+        ),
+        ({"device": "cpu", "precision": "int8"}, "precision 'int8' is not for torch"),
+        ({"backend": "caffe"}, "backend 'caffe' is unknown; there are auto, torch"),
+    ],
+)
+def test_what_this_machine_cannot_serve_is_refused(
+    model: Model, arguments: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InferenceError, match=message):
+        Segmenter(model, **arguments)
+
+
+def test_what_was_chosen_is_told(model: Model) -> None:
+    backend = load_backend("auto", model, "cpu", "auto", confidence=False)
+    assert (backend.name, backend.device) == ("torch", "cpu")
+    assert backend.precision in ("bf16", "fp32")
+    assert load_backend("torch", model, "cpu", "bf16", confidence=False).precision == "bf16"

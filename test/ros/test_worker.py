@@ -1,0 +1,105 @@
+"""The worker: one slot for frames, jobs first and in order, and no error that ends it."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from bisenet_ros.ros.worker import Worker
+
+TIMEOUT_S = 20.0
+
+
+class Probe:
+    """A worker that records its frames and can be held up."""
+
+    def __init__(self) -> None:
+        self.frames: list[str] = []
+        self.errors: list[Exception] = []
+        self.worker: Worker[str] = Worker(self._process, self.errors.append)
+
+    def _process(self, frame: str) -> None:
+        if frame == "bad":
+            raise ValueError("bad frame")
+        self.frames.append(frame)
+
+    def hold(self) -> threading.Event:
+        """Keep the worker in a job until the event that is returned is set."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            begun.set()
+            assert go_on.wait(TIMEOUT_S)
+
+        self.worker.submit(wait)
+        assert begun.wait(TIMEOUT_S)
+        return go_on
+
+    def settle(self) -> None:
+        """Wait until the slot is empty: a frame that is taken is done before the next job."""
+        while self.worker._frame is not None:
+            self.worker.submit(lambda: None).result(TIMEOUT_S)
+        self.worker.submit(lambda: None).result(TIMEOUT_S)
+
+
+@pytest.fixture
+def probe() -> Iterator[Probe]:
+    result = Probe()
+    yield result
+    assert result.worker.stop(TIMEOUT_S)
+
+
+def test_only_the_newest_frame_is_kept(probe: Probe) -> None:
+    go_on = probe.hold()
+    assert [probe.worker.offer(frame) for frame in ("a", "b", "c")] == [False, True, True]
+    go_on.set()
+    probe.settle()
+    assert probe.frames == ["c"]
+    assert probe.worker.offer("d") is False
+
+
+def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
+    go_on = probe.hold()
+    probe.worker.offer("frame")
+    for name in ("one", "two", "three"):
+        probe.worker.submit(lambda name=name: probe.frames.append(name))
+    go_on.set()
+    probe.settle()
+    assert probe.frames == ["one", "two", "three", "frame"]
+
+
+def test_a_discarded_frame_is_not_processed(probe: Probe) -> None:
+    go_on = probe.hold()
+    probe.worker.offer("a")
+    probe.worker.discard_frame()
+    assert probe.worker.offer("b") is False
+    go_on.set()
+    probe.settle()
+    assert probe.frames == ["b"]
+
+
+def test_errors_are_reported_and_do_not_end_the_thread(probe: Probe) -> None:
+    probe.worker.offer("bad")
+    probe.settle()
+    assert [str(error) for error in probe.errors] == ["bad frame"]
+    job = probe.worker.submit(lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        job.result(TIMEOUT_S)
+    assert probe.worker.submit(lambda: 42).result(TIMEOUT_S) == 42
+    probe.worker.offer("good")
+    probe.settle()
+    assert probe.frames == ["good"]
+
+
+def test_stop_takes_nothing_more_and_says_whether_it_ended() -> None:
+    probe = Probe()
+    go_on = probe.hold()
+    probe.worker.offer("a")
+    late = probe.worker.submit(lambda: None)
+    assert probe.worker.stop(timeout=0.01) is False
+    go_on.set()
+    assert probe.worker.stop(TIMEOUT_S) is True
+    assert probe.frames == []
+    assert not late.done()
