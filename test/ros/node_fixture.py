@@ -170,7 +170,11 @@ class Bench:
     def listen(
         self, kind: Any, name: str, *, latched: bool = False, call: Callable[[Any], None] = id
     ) -> list[Any]:
-        """Messages on the node's ``~/name``, as they come, once the two have met."""
+        """Messages on the node's ``~/name``, as they come.
+
+        To be called before ``camera``: the node hears of the two in this order, and makes only
+        what someone listens to.
+        """
         heard: list[Any] = []
 
         def receive(message: Any) -> None:

@@ -299,8 +299,9 @@ def test_sizes_and_encodings_may_change_in_one_run(bench: Bench) -> None:
     def see(message: Image, number: int) -> np.ndarray:
         message.header = header(number)
         camera.publish(message)
+        heard = labels, overlays
         bench.spin_until(
-            lambda: labels and labels[-1].header == overlays[-1].header == header(number),
+            lambda: all(images and images[-1].header == header(number) for images in heard),
             f"the label of {message.encoding}",
         )
         assert (labels[-1].width, labels[-1].height) == (message.width, message.height)
