@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting"
     )
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="start from the weights of this model file: its architecture and normalisation stay, "
+        "and what does not fit other classes is trained anew",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
@@ -39,15 +45,17 @@ def run(args: argparse.Namespace) -> int:
     """Train and write the model file at each checkpoint and at the end."""
     from tqdm import tqdm
 
-    from bisenet_ros.model_file import Metadata, save
+    from bisenet_ros.model_file import Metadata, load, save
     from bisenet_ros.network import BiSeNetV2
     from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+    from bisenet_ros.resources import model_path
     from bisenet_ros.training.folder import open_folder
     from bisenet_ros.training.loop import IMAGENET_MEAN, IMAGENET_STD, Progress, train
     from bisenet_ros.training.settings import read_settings
 
     folder = open_folder(args.data)
     settings = read_settings(args.config, args.set)
+    init = load(model_path(args.init)) if args.init else None
     checkpoint_path = args.output / "checkpoint.pt"
     resume = read_checkpoint(checkpoint_path) if args.resume else None
     if resume is not None and resume.settings != settings:
@@ -63,15 +71,15 @@ def run(args: argparse.Namespace) -> int:
 
     def export(network: BiSeNetV2) -> None:
         metadata = Metadata(
-            preset=settings.preset,
+            preset=init.metadata.preset if init else settings.preset,
             architecture=network.architecture,
             classes=folder.classes,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
+            mean=init.metadata.mean if init else IMAGENET_MEAN,
+            std=init.metadata.std if init else IMAGENET_STD,
             resolution=settings.resolution,
             dataset=args.dataset_name or args.data.resolve().name,
             licence=args.licence,
-            recipe=asdict(settings),
+            recipe=asdict(settings) | ({"init": dict(init.metadata.recipe)} if init else {}),
         )
         save(args.output / "model.safetensors", network, metadata)
 
@@ -117,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
                 raise KeyboardInterrupt
 
         try:
-            export(train(folder, settings, checkpoint_path, report, resume, args.device))
+            export(train(folder, settings, checkpoint_path, report, resume, args.device, init))
         except KeyboardInterrupt:
             bar.close()
             print("stopped; the same command with --resume goes on", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import logging
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
+from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, CheckpointError, write_checkpoint
 from bisenet_ros.training.folder import Folder
@@ -46,12 +48,16 @@ def train(
     report: Callable[[Progress, BiSeNetV2], Any],
     resume: Checkpoint | None = None,
     device: str = "cpu",
+    init: Model | None = None,
 ) -> BiSeNetV2:
     """Train on ``folder`` and return the network after the last iteration, with its boosters.
 
     ``report`` is called after each iteration; to stop the run, let it raise. A checkpoint is
     written every ``settings.checkpoint_every`` iterations, at the end, and at any exception that
     comes between two iterations: a resumed run then ends with the weights of an unbroken one.
+
+    With ``init`` the network has its architecture, for the classes of ``folder``, its normalisation
+    and every tensor of it that fits, see ``adopt``.
 
     Raises:
         TrainingError: the device cannot be used, or the loss is no longer a number.
@@ -60,12 +66,18 @@ def train(
     """
     _check_device(device)
     torch.manual_seed(settings.seed)
-    architecture = replace(
-        PRESETS[settings.preset],
-        num_classes=len(folder.classes),
-        head_channels=settings.head_channels,
-    )
+    if init is None:
+        architecture = replace(PRESETS[settings.preset], head_channels=settings.head_channels)
+        normalisation = IMAGENET_MEAN, IMAGENET_STD
+    else:
+        architecture = init.metadata.architecture
+        normalisation = init.metadata.mean, init.metadata.std
+    architecture = replace(architecture, num_classes=len(folder.classes))
     network = BiSeNetV2(architecture, boosters=True)
+    if init is not None:
+        left = adopt(network, init)
+        if left:
+            logging.warning("not taken from %s, trained anew: %s", init.name, ", ".join(left))
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
     optimizer = make_optimizer(network, settings)
@@ -73,8 +85,7 @@ def train(
     if settings.class_weights:
         labels = (folder.read_labels(index) for index in range(len(folder)))
         class_weights = inverse_log_weights(labels, len(folder.classes)).to(device)
-    mean = torch.tensor(IMAGENET_MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=device).view(3, 1, 1)
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in normalisation)
 
     iteration = 0
     if resume is not None:
@@ -138,6 +149,22 @@ def train(
         if iteration and exact:
             checkpoint()
     return network
+
+
+def adopt(network: BiSeNetV2, init: Model) -> list[str]:
+    """Copy every tensor of ``init`` whose name and shape ``network`` has.
+
+    Returns:
+        The names of those that were not copied; with other classes, the last layer's.
+    """
+    state = network.state_dict()
+    left = []
+    for name, tensor in init.network.state_dict().items():
+        if name in state and state[name].shape == tensor.shape:
+            state[name].copy_(tensor)
+        else:
+            left.append(name)
+    return left
 
 
 def _check_device(device: str) -> None:
