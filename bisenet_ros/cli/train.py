@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
     from bisenet_ros.model_file import Metadata, load, save
     from bisenet_ros.network import BiSeNetV2
-    from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
     from bisenet_ros.resources import model_path
+    from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
     from bisenet_ros.training.folder import open_folder
     from bisenet_ros.training.loop import IMAGENET_MEAN, IMAGENET_STD, Progress, train
     from bisenet_ros.training.settings import read_settings

@@ -96,6 +96,21 @@ def test_the_model_file_says_what_made_it(trained: Path) -> None:
         assert model.network(torch.zeros(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 
 
+def test_init_keeps_what_fits_and_names_the_rest(
+    data: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = command(data, tmp_path, "--init", str(tiny_model), iterations="1", learning_rate="1e-9")
+    assert main(line[3:]) == 0
+    assert "not taken from tiny, trained anew: head.2.weight, head.2.bias" in caplog.text
+    before, after = model_file.load(tiny_model), model_file.load(tmp_path / "model.safetensors")
+    assert after.metadata.architecture.num_classes == 2
+    # What the weights were trained with, not what a new network would get.
+    assert after.metadata.mean == before.metadata.mean == (0.4, 0.45, 0.5)
+    for name, parameter in before.network.named_parameters():
+        if not name.startswith("head.2"):
+            assert torch.allclose(after.network.get_parameter(name), parameter, atol=1e-6), name
+
+
 def test_the_log_has_a_row_an_iteration(trained: Path) -> None:
     header, *rows = log_of(trained)
     assert header == ["iteration", "loss", "learning_rate", "images_per_s", "waited_share"]
