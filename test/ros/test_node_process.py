@@ -40,9 +40,12 @@ def installed_command() -> list[str]:
 
 
 @contextmanager
-def node(folder: Path, model: Path, parameters: dict[str, Any], **more: Any) -> Iterator[Bench]:
-    """A process of its own, and its bench."""
-    with start_process(folder / "node.log", parameters, **more) as process:
+def node(
+    folder: Path, model: Path, parameters: dict[str, Any], namespace: str = "/own", **more: Any
+) -> Iterator[Bench]:
+    """A process of its own, apart from the shared one in the root namespace, and its bench."""
+    log = folder / "node.log"
+    with start_process(log, parameters, namespace=namespace, **more) as process:
         bench = Bench(process, model)
         yield bench
         bench.close()
