@@ -178,7 +178,10 @@ def _check_device(device: str) -> None:
 
 
 def _start_worker(number: int) -> None:
-    """Leave signals to the main process, which ends its workers, and the cores to the network."""
+    """Leave signals to the main process, which ends its workers, and the cores to the network.
+
+    A worker that a signal ends by itself makes PyTorch report an error while the run stops.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
