@@ -224,7 +224,6 @@ def test_each_label_has_the_header_of_the_frame_it_was_made_from(
             "output_qos.depth": 100,
         }
     )
-    camera = bench.camera()
     published: list[int] = []
     newest_at_label: list[int] = []
 
@@ -238,10 +237,13 @@ def test_each_label_has_the_header_of_the_frame_it_was_made_from(
     overlays = bench.listen(Image, "overlay")
     labels = bench.listen(Image, "label", call=burst)
     stats = bench.listen(SegmentationStats, "stats")
+    camera = bench.camera()
     burst()
     bench.spin_until(lambda: labels and labels[-1].header == header(59), "the label of the last")
     bench.spin_until(
-        lambda: stats[-1].processed + stats[-1].dropped == 60 and len(overlays) == len(labels),
+        lambda: (
+            stats and stats[-1].processed + stats[-1].dropped == 60 and len(overlays) == len(labels)
+        ),
         "all frames accounted for",
     )
 
