@@ -1,7 +1,7 @@
 """Sum up the latest `colcon test`: the skipped tests by reason, then the totals.
 
 Fails when a test failed, when no test ran, and, with --expected-skips, when the skipped tests are
-not those that the file lists. Needs nothing but Python.
+not those that the files list. Needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def skip_reason(case: ET.Element) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--expected-skips", type=Path, metavar="FILE")
+    parser.add_argument("--expected-skips", type=Path, metavar="FILE", nargs="+", default=[])
     arguments = parser.parse_args()
 
     files = sorted(RESULTS.glob("*.xml"))
@@ -65,12 +65,14 @@ def main() -> int:
 
     if arguments.expected_skips:
         found = {f"{name}: {reason}" for name, reason in skips.items()}
-        lines = arguments.expected_skips.read_text().splitlines()
+        lines = [
+            line for file in arguments.expected_skips for line in file.read_text().splitlines()
+        ]
         expected = {line for line in lines if line and not line.startswith("#")}
         for line in sorted(found - expected):
-            print(f"skipped, but not listed in {arguments.expected_skips}: {line}")
+            print(f"skipped, but not expected to be: {line}")
         for line in sorted(expected - found):
-            print(f"listed in {arguments.expected_skips}, but not skipped: {line}")
+            print(f"expected to be skipped, but not: {line}")
         ok = ok and found == expected
 
     if not cases:
