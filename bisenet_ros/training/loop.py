@@ -1,6 +1,7 @@
 """The training loop."""
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -178,10 +179,11 @@ def _check_device(device: str) -> None:
 
 
 def _start_worker(number: int) -> None:
-    """Leave signals to the main process, which ends its workers, and the cores to the network.
+    """Leave ctrl-C and signals to the group to the main process, and the cores to the network.
 
-    A worker that a signal ends by itself makes PyTorch report an error while the run stops.
+    The main process stops between two iterations and ends its workers then; one that goes before
+    is an error to PyTorch. One that outlived SIGTERM would keep the interpreter from ending.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)
