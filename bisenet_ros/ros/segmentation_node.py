@@ -10,7 +10,6 @@ from traceback import format_exception
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -295,8 +294,12 @@ def main(args: list[str] | None = None) -> None:
     try:
         node = SegmentationNode()
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         pass
+    except Exception:
+        # A signal takes the context away, and the executor notices that in more than one way.
+        if rclpy.ok():
+            raise
     finally:
         # What follows is short, and a second ctrl-C must not break it off.
         signal.signal(signal.SIGINT, lambda *_: None)

@@ -70,6 +70,7 @@ class Bench:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._entities: list[Callable[[], object]] = []
+        self._clients: dict[str, Any] = {}
         self._log_start = 0
 
     def close(self) -> None:
@@ -108,11 +109,12 @@ class Bench:
     # Services.
 
     def request(self, kind: Any, service: str, request: Any) -> Future:
-        client = self.node.create_client(kind, f"{self.process.name}/{service}")
+        if service not in self._clients:  # kept: only requests of one client arrive in order
+            name = f"{self.process.name}/{service}"
+            self._clients[service] = self.node.create_client(kind, name)
+        client = self._clients[service]
         self.spin_until(client.service_is_ready, f"service {service}")
-        answer = client.call_async(request)
-        answer.add_done_callback(lambda _: self.node.destroy_client(client))
-        return answer
+        return client.call_async(request)
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         answer = self.request(kind, service, request)

@@ -70,7 +70,7 @@ def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
         wanted = {**DEFAULTS, **own, "model": "", "autostart": False}
         assert bench.get(list(wanted)) == wanted
         assert bench.state() == "unconfigured"
-        assert end(bench.process, signal.SIGINT) == 0
+        assert end(bench.process, signal.SIGINT) == 0, bench.log()
         assert "Traceback" not in bench.log()
         assert "ERROR" not in bench.log()
 
@@ -97,7 +97,7 @@ def test_bad_values_on_the_command_line_can_be_mended(tmp_path: Path, tiny_model
         bench.set({"backend": "auto"})
         assert bench.change(CONFIGURE)
         assert bench.change(ACTIVATE)
-        assert end(bench.process, signal.SIGINT) == 0
+        assert end(bench.process, signal.SIGINT) == 0, bench.log()
         assert "Traceback" not in bench.log()
 
 
@@ -106,7 +106,7 @@ def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None
     slow |= {"device": "cpu", "precision": "fp32"}
     with node(tmp_path, tiny_model, slow) as bench:
         bench.spin_until(lambda: bench.state() == "configuring", "it loads")
-        assert end(bench.process, signal.SIGINT, END_TIMEOUT_S) == 0
+        assert end(bench.process, signal.SIGINT, END_TIMEOUT_S) == 0, bench.log()
         assert "classes, at 4096x2048" not in bench.log(), "it had loaded, which shows nothing"
         assert "Traceback" not in bench.log()
         assert "ERROR" not in bench.log()
@@ -115,7 +115,7 @@ def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None
 def test_autostart_and_end_by_sigterm(tmp_path: Path, tiny_model: Path) -> None:
     with node(tmp_path, tiny_model, {"model": str(tiny_model), "autostart": True}) as bench:
         bench.spin_until(lambda: bench.state() == "active", "it activates by itself")
-        assert end(bench.process, signal.SIGTERM) == 0
+        assert end(bench.process, signal.SIGTERM) == 0, bench.log()
         assert "Traceback" not in bench.log()
         assert "ERROR" not in bench.log()
 
@@ -151,5 +151,5 @@ def test_shutdown_from_each_state(tmp_path: Path, tiny_model: Path) -> None:
             bench.spin_until(lambda bench=bench: not bench.publishers("stats"), "all is released")
             assert not bench.change(CONFIGURE)
             assert not bench.change(CLEANUP)
-            assert end(bench.process, signal.SIGINT) == 0
+            assert end(bench.process, signal.SIGINT) == 0, bench.log()
             assert "Traceback" not in bench.log()
