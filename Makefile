@@ -38,7 +38,7 @@ ifeq ($(origin TORCH),command line)
 $(ENV_STAMP): FORCE
 endif
 
-$(TEST_STAMP): $(ENV_STAMP) requirements/test.txt scripts/make_test_env.sh
+$(TEST_STAMP): $(ENV_STAMP) requirements/test.txt requirements/test-no-deps.txt scripts/make_test_env.sh
 	@scripts/make_test_env.sh
 	touch $@
 

@@ -6,4 +6,6 @@ cd "$(dirname "$0")/.."
 if [[ -f .venv/constraints.txt ]]; then
   export PIP_CONSTRAINT=$PWD/.venv/constraints.txt  # see scripts/make_env.sh
 fi
-.venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile -r requirements/test.txt
+pip_install() { .venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile "$@"; }
+pip_install -r requirements/test.txt
+pip_install --no-deps -r requirements/test-no-deps.txt
