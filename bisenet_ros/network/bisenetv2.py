@@ -1,15 +1,16 @@
 """BiSeNet V2 put together (Figure 3): two branches, their aggregation, the heads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import get_args
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bisenet_ros.network.aggregation import BilateralGuidedAggregation, Upsampling
 from bisenet_ros.network.detail import DetailBranch
 from bisenet_ros.network.heads import SegmentationHead
-from bisenet_ros.network.layers import resize_like
 from bisenet_ros.network.semantic import ExpandIn, SemanticBranch
 
 
@@ -110,6 +111,15 @@ class BiSeNetV2(nn.Module):
         logits and, where there are boosters, those of stages 2, 3, 4 and 5_4, all of that shape.
         Upsampling to H x W is bilinear with ``align_corners=False``.
         """
+        heads = tuple(upsample(logits, image.shape[2:]) for logits in self.heads(image))
+        return heads if self.training else heads[0]
+
+    def heads(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The logits of ``forward`` as they leave the heads, before they are upsampled.
+
+        The main ones are [N,classes,H/8,W/8]; in training mode those of the boosters follow, at
+        1/4, 1/8, 1/16 and 1/32.
+        """
         if image.shape[2] % 8 or image.shape[3] % 8:
             height, width = image.shape[2:]
             raise ValueError(
@@ -118,15 +128,19 @@ class BiSeNetV2(nn.Module):
         *stages, context = self.semantic(image)
         main = self.head(self.aggregation(self.detail(image), context))
         if not self.training:
-            return _full_size(main, image)
+            return (main,)
         boosted = (head(stage) for head, stage in zip(self.boosters, stages, strict=False))
-        return tuple(_full_size(logits, image) for logits in (main, *boosted))
+        return (main, *boosted)
 
 
-def _full_size(logits: Tensor, image: Tensor) -> Tensor:
-    # float32 planes: bf16 has too few digits to interpolate between close logits, and the
-    # softmax of the loss takes a third less time over planes than over interleaved channels.
-    return resize_like(logits.float().contiguous(), image, "bilinear")
+def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits [N,C,h,w] of any float type to float32 [N,C,H,W], ``size`` being (H, W).
+
+    In float32, since bf16 has too few digits to interpolate between close logits, and in planes,
+    over which the softmax of the loss takes a third less time than over interleaved channels.
+    """
+    planes = logits.float().contiguous()
+    return functional.interpolate(planes, tuple(size), mode="bilinear", align_corners=False)
 
 
 def _initialise(module: nn.Module) -> None:
