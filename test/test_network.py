@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bisenet_ros.complexity import PARTS, count
-from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
-from bisenet_ros.network.bisenetv2 import _full_size
+from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2, upsample
 
 TINY = Architecture(num_classes=3, head_channels=8, booster_channels=8)
 
@@ -142,7 +141,7 @@ def test_boosters_do_not_touch_inference(boosted: BiSeNetV2) -> None:
 
 def test_logits_are_upsampled_without_aligned_corners() -> None:
     low = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
-    full = _full_size(low, torch.empty(1, 3, 8, 16))
+    full = upsample(low, (8, 16))
     # Pixel x lies at (x + 0.5) / 8 - 0.5 of the low one.
     expected = (((torch.arange(16) + 0.5) / 8) - 0.5).clamp(0, 1)
     assert torch.allclose(full[0, 0], expected.expand(8, 16))
