@@ -1,0 +1,271 @@
+"""Engines that take minutes to build, kept on disk for the next start.
+
+An entry is one file: a line with the format's version, the SHA-256 of all that follows, a line of
+JSON with the entry's key, and the engine. An engine is code that runs on the GPU, so it is taken
+only from where nobody but this user and root can write.
+"""
+
+import grp
+import hashlib
+import json
+import logging
+import os
+import pwd
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+Key = Mapping[str, str]
+"""All that an engine depends on, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
+
+_log = logging.getLogger(__name__)
+
+_VERSION = b"bisenet_ros engine 1\n"
+_PARTIAL = "partial"
+
+
+class EngineCacheError(ValueError):
+    """A cache folder that cannot be listed or cleared, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the cache, ``size`` bytes long.
+
+    ``key`` is None where the file cannot be used, and ``problem`` says why.
+    """
+
+    path: Path
+    size: int
+    key: Key | None
+    problem: str = ""
+
+
+def engine_folder(cache: Path | None = None) -> Path:
+    """Where engines lie in the folder ``cache``; None stands for the user's own cache folder."""
+    return (cache or platformdirs.user_cache_path("bisenet_ros")) / "tensorrt"
+
+
+class EngineCache:
+    """The engines in ``folder``, which is made, for this user alone, when first needed.
+
+    A cache that fails costs time and nothing else: whatever is wrong with the folder or an entry
+    is logged, and the engine is built.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    def get(self, key: Key, build: Callable[[], bytes]) -> bytes:
+        """The engine stored under ``key``, or else the one that ``build`` gives, then stored.
+
+        Of several processes that ask at once, one builds and the others wait for it. What
+        ``build`` raises is raised here, and nothing is stored.
+        """
+        path = self._path(key)
+        try:
+            _make_folder(self.folder)
+            _check_folder(self.folder)
+        except OSError as error:
+            _log.warning("engine cache %s is not used: %s", self.folder, error)
+            return build()
+        engine = _find(path, key, logging.WARNING)
+        if engine is not None:
+            return engine
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._lock())
+            except OSError as error:
+                _log.warning("the engine will not be stored in %s: %s", self.folder, error)
+                return build()
+            # Another process may have stored it while this one waited.
+            engine = _find(path, key, logging.DEBUG)
+            if engine is None:
+                engine = build()
+                self._store(path, key, engine)
+            return engine
+
+    def discard(self, key: Key) -> None:
+        """Delete the entry of ``key``, if there is one and it can be deleted."""
+        with suppress(OSError):
+            self._path(key).unlink()
+
+    def entries(self) -> list[Entry]:
+        """What the folder holds; nothing where there is no folder.
+
+        Raises:
+            EngineCacheError: the folder cannot be read, or others could write in it.
+        """
+        entries = []
+        try:
+            for path in self._paths():
+                size = path.lstat().st_size
+                try:
+                    entries.append(Entry(path, size, _read(path)[0]))
+                except (OSError, ValueError) as error:
+                    entries.append(Entry(path, size, None, str(error)))
+        except OSError as error:
+            raise EngineCacheError(f"cannot list engine cache {self.folder}: {error}") from error
+        return entries
+
+    def clear(self) -> int:
+        """Delete all entries, once no process is building one; returns how many there were.
+
+        Raises:
+            EngineCacheError: they cannot be deleted, or others could write in the folder.
+        """
+        try:
+            if not self.folder.exists():
+                return 0
+            _check_folder(self.folder)
+            with self._lock():
+                paths = self._paths()
+                for path in (*paths, self.folder / _PARTIAL):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise EngineCacheError(f"cannot clear engine cache {self.folder}: {error}") from error
+        return len(paths)
+
+    def _paths(self) -> list[Path]:
+        if not self.folder.exists():
+            return []
+        _check_folder(self.folder)
+        return sorted(path for path in self.folder.iterdir() if path.suffix == ".engine")
+
+    def _path(self, key: Key) -> Path:
+        return self.folder / f"{hashlib.sha256(_header(key)).hexdigest()[:32]}.engine"
+
+    def _lock(self) -> AbstractContextManager[object]:
+        """One for the folder: builders choose kernels by their times, which two would spoil.
+
+        The kernel frees it when its holder dies.
+        """
+        lock = filelock.FileLock(self.folder / "lock", mode=0o600)
+        try:
+            return lock.acquire(timeout=0)
+        except filelock.Timeout:
+            _log.info("waiting for the process that builds an engine in %s", self.folder)
+            return lock.acquire()
+
+    def _store(self, path: Path, key: Key, engine: bytes) -> None:
+        """Write the entry, under the lock; readers see the whole of it or nothing."""
+        partial = self.folder / _PARTIAL
+        content = _header(key) + engine
+        try:
+            partial.unlink(missing_ok=True)  # of a process that was killed
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_VERSION + hashlib.sha256(content).digest() + content)
+                file.flush()
+                os.fsync(descriptor)
+            partial.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            _log.warning("the engine is not stored in %s: %s", self.folder, error)
+
+
+def _header(key: Key) -> bytes:
+    return json.dumps(dict(key), sort_keys=True).encode() + b"\n"
+
+
+def _find(path: Path, key: Key, level: int) -> bytes | None:
+    """The engine of ``key`` in ``path``; None, with the reason in the log, if it is not there."""
+    try:
+        found, engine = _read(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        _log.log(level, "engine %s is not used and built again: %s", path, error)
+        return None
+    if found != key:
+        _log.log(level, "engine %s is not used and built again: it is for %s", path, found)
+        return None
+    return engine
+
+
+def _read(path: Path) -> tuple[Key, bytes]:
+    """Key and engine.
+
+    Raises:
+        OSError: the file cannot be read, or others could have written it.
+        ValueError: it is not what ``_store`` wrote.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise PermissionError("it is not a plain file")
+        _check_owner(path, status)
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(f"others than its owner may write to it; chmod go-w {path}")
+        data = file.read()
+    if not data.startswith(_VERSION):
+        raise ValueError("it has another format, of another version or program")
+    start = len(_VERSION) + hashlib.sha256().digest_size
+    content = data[start:]
+    if hashlib.sha256(content).digest() != data[len(_VERSION) : start]:
+        raise ValueError("its checksum is wrong, so it is damaged or incomplete")
+    header, _, engine = content.partition(b"\n")
+    return json.loads(header), engine
+
+
+def _make_folder(folder: Path) -> None:
+    for part in (*reversed(folder.parents), folder):
+        if not part.exists():
+            part.mkdir(mode=0o700, exist_ok=True)
+
+
+def _check_folder(folder: Path) -> None:
+    """Make sure that nobody but this user and root can put or change a file in ``folder``.
+
+    Raises:
+        PermissionError: with the part of its path where another could, and the remedy.
+    """
+    status = folder.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        raise PermissionError(f"{folder} is a symbolic link; name the folder that it points to")
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(f"{folder} is not a folder")
+    _check_owner(folder, status)
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"others than its owner may write in it; chmod go-w {folder}")
+    # Who can rename a folder above can put another in its place.
+    for part in {*folder.parents, *folder.resolve().parents}:
+        status = part.lstat()
+        _check_owner(part, status)
+        if not stat.S_ISLNK(status.st_mode) and _others_can_rename_in(status):
+            raise PermissionError(f"others than its owner may write in {part}; chmod go-w {part}")
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid not in (os.geteuid(), 0):
+        raise PermissionError(
+            f"{path} belongs to user {status.st_uid}; use a cache folder of your own"
+        )
+
+
+def _others_can_rename_in(status: os.stat_result) -> bool:
+    """Where the sticky bit is set, as in /tmp, only what is one's own can be renamed."""
+    if status.st_mode & stat.S_ISVTX:
+        return False
+    if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
+        return True
+    return bool(status.st_mode & stat.S_IWOTH)
+
+
+def _is_own_group(gid: int) -> bool:
+    """Whether the group is this user alone: such groups are why umask is 002 on Ubuntu."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return (
+        group.gr_gid == user.pw_gid
+        and group.gr_name == user.pw_name
+        and set(group.gr_mem) <= {user.pw_name}
+    )

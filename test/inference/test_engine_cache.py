@@ -1,0 +1,435 @@
+"""The engine cache with real files and processes; what an engine is does not matter to it."""
+
+import grp
+import logging
+import multiprocessing
+import os
+import pwd
+import resource
+import shutil
+import signal
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bisenet_ros.inference.engine_cache import EngineCache, EngineCacheError, engine_folder
+
+KEY = {"model": "a1b2", "resolution": "1024x512", "gpu": "NVIDIA L4", "tensorrt": "10.13.0.35"}
+OTHER_KEY = {**KEY, "tensorrt": "10.3.0"}
+ENGINE = bytes(range(256)) * 500
+PATIENCE_S = 60  # for a process that does not do what it should; none takes a second of it
+NOBODY = 65534
+
+processes = multiprocessing.get_context("spawn")
+
+
+def build() -> bytes:
+    return ENGINE
+
+
+def build_never() -> bytes:
+    raise AssertionError("built although the cache has it")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> EngineCache:
+    return EngineCache(tmp_path / "cache" / "tensorrt")
+
+
+@pytest.fixture
+def entry(cache: EngineCache) -> Path:
+    """The file of a valid entry of KEY."""
+    cache.get(KEY, build)
+    return cache.entries()[0].path
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A folder that another user can reach, which ``tmp_path`` is not."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def in_process(function: Callable[..., None], *arguments: Any) -> int:
+    """The exit code of a process that ran ``function``."""
+    process = processes.Process(target=function, args=arguments)
+    process.start()
+    process.join(PATIENCE_S)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def test_an_engine_is_built_once_and_served_from_then_on(cache: EngineCache) -> None:
+    assert cache.get(KEY, build) == ENGINE
+    assert cache.get(KEY, build_never) == ENGINE
+    assert EngineCache(cache.folder).get(dict(reversed(KEY.items())), build_never) == ENGINE
+
+
+@pytest.mark.parametrize("name", KEY)
+def test_an_engine_serves_its_own_key_only(cache: EngineCache, name: str) -> None:
+    cache.get(KEY, build)
+    assert cache.get({**KEY, name: "another"}, lambda: b"another") == b"another"
+    assert cache.get(KEY, build_never) == ENGINE
+
+
+def test_files_are_the_user_s_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        cache = EngineCache(tmp_path / "cache" / "tensorrt")
+        cache.get(KEY, build)
+    finally:
+        os.umask(before)
+    for folder in (cache.folder, cache.folder.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = list(cache.folder.iterdir())
+    assert {path.suffix for path in files} == {".engine", ""}  # and the lock
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
+    def fail() -> bytes:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cache.get(KEY, fail)
+    assert cache.entries() == []
+    assert cache.get(KEY, build) == ENGINE  # so the lock is free
+
+
+def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def write(entry: Path) -> None:
+        before = entry.read_bytes()
+        after = change(before)
+        assert after != before
+        entry.write_bytes(after)
+
+    return write
+
+
+def make_foreign(entry: Path) -> None:
+    """What another key's entry holds, whole and valid."""
+    EngineCache(entry.parent).get(OTHER_KEY, lambda: b"another")
+    (other,) = set(entry.parent.glob("*.engine")) - {entry}
+    other.replace(entry)
+
+
+def make_link(entry: Path) -> None:
+    entry.rename(entry.parent / "elsewhere")
+    entry.symlink_to("elsewhere")
+
+
+def make_pipe(entry: Path) -> None:
+    entry.unlink()
+    os.mkfifo(entry)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        pytest.param(damage(lambda d: d[:-1]), "damaged or incomplete", id="truncated"),
+        pytest.param(damage(lambda d: d[:30]), "damaged or incomplete", id="truncated digest"),
+        pytest.param(damage(lambda d: d + b"\0"), "damaged or incomplete", id="longer"),
+        pytest.param(
+            damage(lambda d: d[:-9] + bytes([d[-9] ^ 1]) + d[-8:]),
+            "damaged or incomplete",
+            id="one bit of the engine",
+        ),
+        pytest.param(
+            damage(lambda d: d.replace(b"NVIDIA L4", b"NVIDIA L5")),
+            "damaged or incomplete",
+            id="header",
+        ),
+        pytest.param(damage(lambda d: b""), "another format", id="empty"),
+        pytest.param(damage(lambda d: b"\x7fELF" + d), "another format", id="another program"),
+        pytest.param(
+            damage(lambda d: d.replace(b"engine 1", b"engine 0")), "another format", id="outdated"
+        ),
+        pytest.param(make_foreign, "it is for", id="foreign"),
+        pytest.param(make_link, "symbolic link", id="link"),
+        pytest.param(make_pipe, "not a plain file", id="pipe"),
+        pytest.param(lambda e: e.chmod(0o620), "chmod go-w", id="writable by the group"),
+        pytest.param(lambda e: e.chmod(0o602), "chmod go-w", id="writable by all"),
+    ],
+)
+def test_a_spoilt_entry_is_built_again(
+    cache: EngineCache,
+    entry: Path,
+    spoil: Callable[[Path], None],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spoil(entry)
+    assert cache.get(KEY, lambda: b"new") == b"new"
+    (record,) = caplog.records
+    assert reason in record.getMessage()
+    assert str(entry) in record.getMessage()
+    assert cache.get(KEY, build_never) == b"new"
+
+
+def give_to_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, -1)
+    else:
+        other = os.geteuid() + 1
+        monkeypatch.setattr(os, "geteuid", lambda: other)
+
+
+def test_an_entry_of_another_user_is_not_used(
+    cache: EngineCache, entry: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    os.chown(entry, NOBODY, -1)
+    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert f"belongs to user {NOBODY}" in caplog.text
+
+
+def make_folder_link(folder: Path) -> None:
+    folder.rename(folder.parent / "elsewhere")
+    folder.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        pytest.param(lambda f: f.chmod(0o720), "chmod go-w", id="writable by the group"),
+        pytest.param(lambda f: f.chmod(0o702), "chmod go-w", id="writable by all"),
+        pytest.param(lambda f: f.parent.chmod(0o702), "chmod go-w", id="above writable by all"),
+        pytest.param(make_folder_link, "symbolic link", id="link"),
+    ],
+)
+def test_a_folder_that_others_can_write_in_is_not_used(
+    cache: EngineCache,
+    entry: Path,
+    spoil: Callable[[Path], None],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spoil(cache.folder)
+    before = {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
+    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert reason in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()} == before
+    with pytest.raises(EngineCacheError, match=reason):
+        cache.entries()
+    with pytest.raises(EngineCacheError, match=reason):
+        cache.clear()
+    assert entry.exists()
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_folder_of_another_user_is_not_used(
+    cache: EngineCache,
+    entry: Path,
+    depth: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    give_to_another((cache.folder, *cache.folder.parents)[depth], monkeypatch)
+    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert "belongs to user" in caplog.text
+
+
+def test_a_sticky_folder_above_is_safe(cache: EngineCache, entry: Path) -> None:
+    cache.folder.parent.chmod(0o1777)  # as /tmp
+    assert cache.get(KEY, build_never) == ENGINE
+
+
+@pytest.mark.parametrize(("members", "safe"), [([], True), (["me"], True), (["me", "you"], False)])
+def test_a_folder_above_that_the_group_can_write_in_is_safe_if_the_group_is_the_user(
+    cache: EngineCache,
+    entry: Path,
+    members: list[str],
+    safe: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gid = cache.folder.stat().st_gid
+    user = pwd.struct_passwd(("me", "x", os.geteuid(), gid, "", "/", ""))
+    group = grp.struct_group(("me", "x", gid, members))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: user)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: group)
+    cache.folder.parent.chmod(0o770)
+    assert cache.get(KEY, lambda: b"new") == (ENGINE if safe else b"new")
+    assert ("chmod go-w" in caplog.text) is not safe
+
+
+def test_a_file_in_the_folder_s_place_is_no_cache(
+    cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.folder.parent.mkdir()
+    cache.folder.write_text("")
+    assert cache.get(KEY, build) == ENGINE
+    assert "is not a folder" in caplog.text
+
+
+def use_read_only(folder: Path) -> None:
+    if os.geteuid() == 0:  # whom no permission stops
+        os.chown(folder.parent, NOBODY, -1)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    cache = EngineCache(folder)
+    cache.get(KEY, build)
+    (folder / "lock").unlink()
+    folder.chmod(0o500)
+    messages = heard()
+    assert cache.get(KEY, build_never) == ENGINE
+    assert messages == []
+    assert cache.get(OTHER_KEY, lambda: b"another") == b"another"
+    (message,) = messages
+    assert "will not be stored" in message
+    assert "Permission denied" in message
+    assert len(cache.entries()) == 1
+    # And where not even the folder can be made.
+    folder.parent.chmod(0o500)
+    assert EngineCache(folder.parent / "new").get(KEY, build) == ENGINE
+    assert "is not used" in messages[1]
+    folder.parent.chmod(0o700)
+    folder.chmod(0o700)
+
+
+def heard() -> list[str]:
+    """A list that gets what the cache logs from now on."""
+    messages: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger = logging.getLogger("bisenet_ros.inference.engine_cache")
+    logger.addHandler(Handler())
+    logger.setLevel(logging.INFO)
+    return messages
+
+
+def test_a_read_only_folder_serves_what_it_has(public_path: Path) -> None:
+    assert in_process(use_read_only, public_path / "tensorrt") == 0
+
+
+def use_full(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    messages = heard()
+    assert EngineCache(folder).get(KEY, build) == ENGINE
+    (message,) = messages
+    assert "is not stored" in message
+    assert "File too large" in message
+    assert EngineCache(folder).get(OTHER_KEY, lambda: b"small") == b"small"
+
+
+def test_an_engine_that_does_not_fit_is_used_and_not_stored(cache: EngineCache) -> None:
+    assert in_process(use_full, cache.folder) == 0
+    (entry,) = cache.entries()
+    assert entry.key == OTHER_KEY
+    assert {path.name for path in cache.folder.iterdir()} == {"lock", entry.path.name}
+
+
+def ask(folder: Path, barrier: Any, waiting: Any, built: Any, others: int) -> None:
+    """Get KEY's engine; who builds it waits until all others wait for it."""
+
+    class Announce(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert "waiting for the process that builds" in record.getMessage()
+            waiting.release()
+
+    logger = logging.getLogger("bisenet_ros.inference.engine_cache")
+    logger.addHandler(Announce())
+    logger.setLevel(logging.INFO)
+
+    def build_among_others() -> bytes:
+        with built.get_lock():
+            built.value += 1
+        for _ in range(others):
+            assert waiting.acquire(timeout=PATIENCE_S)
+        return ENGINE
+
+    barrier.wait(PATIENCE_S)
+    assert EngineCache(folder).get(KEY, build_among_others) == ENGINE
+
+
+def test_of_several_processes_one_builds(cache: EngineCache) -> None:
+    count = 4
+    barrier, waiting = processes.Barrier(count), processes.Semaphore(0)
+    built = processes.Value("i", 0)
+    arguments = (cache.folder, barrier, waiting, built, count - 1)
+    askers = [processes.Process(target=ask, args=arguments) for _ in range(count)]
+    for process in askers:
+        process.start()
+    for process in askers:
+        process.join(PATIENCE_S)
+    assert [process.exitcode for process in askers] == [0] * count
+    assert built.value == 1
+    assert len(cache.entries()) == 1
+
+
+def build_for_ever(folder: Path, started: Any) -> None:
+    def wait() -> bytes:
+        started.set()
+        signal.pause()
+        return b""
+
+    EngineCache(folder).get(KEY, wait)
+
+
+def test_a_builder_that_is_killed_leaves_the_lock_free(cache: EngineCache) -> None:
+    started = processes.Event()
+    process = processes.Process(target=build_for_ever, args=(cache.folder, started))
+    process.start()
+    assert started.wait(PATIENCE_S)
+    process.kill()
+    process.join(PATIENCE_S)
+    assert process.exitcode == -signal.SIGKILL
+    assert cache.entries() == []
+    assert cache.get(KEY, build) == ENGINE
+
+
+def die_while_storing(folder: Path) -> None:
+    os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    EngineCache(folder).get(KEY, build)
+
+
+def test_a_builder_that_is_killed_leaves_no_half_entry(cache: EngineCache) -> None:
+    assert in_process(die_while_storing, cache.folder) == -signal.SIGKILL
+    assert (cache.folder / "partial").stat().st_size > len(ENGINE)
+    assert cache.entries() == []
+    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert not (cache.folder / "partial").exists()
+
+
+def test_a_folder_is_listed_and_cleared(cache: EngineCache) -> None:
+    assert cache.entries() == []
+    assert cache.clear() == 0
+    assert not cache.folder.exists()
+    cache.get(KEY, build)
+    cache.get(OTHER_KEY, lambda: b"another")
+    entries = cache.entries()
+    assert {entry.key["tensorrt"] for entry in entries if entry.key} == {"10.13.0.35", "10.3.0"}
+    assert max(entry.size for entry in entries) > len(ENGINE)
+    damaged, whole = entries
+    damaged.path.write_bytes(damaged.path.read_bytes()[:-1])
+    (damaged, still_whole) = cache.entries()
+    assert damaged.key is None
+    assert "damaged" in damaged.problem
+    assert still_whole == whole
+    (cache.folder / "notes.txt").write_text("not the cache's")
+    assert cache.clear() == 2
+    assert cache.entries() == []
+    assert {path.name for path in cache.folder.iterdir()} == {"lock", "notes.txt"}
+
+
+def test_an_entry_is_discarded(cache: EngineCache) -> None:
+    cache.get(KEY, build)
+    cache.get(OTHER_KEY, lambda: b"another")
+    cache.discard(KEY)
+    cache.discard(KEY)
+    assert [entry.key for entry in cache.entries()] == [OTHER_KEY]
+
+
+def test_the_folder_is_in_the_user_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert engine_folder() == tmp_path / "bisenet_ros" / "tensorrt"
+    assert engine_folder(Path("robot")) == Path("robot/tensorrt")
