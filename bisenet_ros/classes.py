@@ -59,22 +59,57 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
     return ordered
 
 
+def numbered_classes(count: int) -> tuple[SemanticClass, ...]:
+    """Classes for weights that name none, each with another colour that is not black.
+
+    Raises:
+        ClassesError: there must be 2 to 255.
+    """
+
+    def color(index: int) -> tuple[int, int, int]:
+        # Every third bit of the index goes to one channel, the lowest to the channel's highest.
+        red, green, blue = (
+            sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
+            for channel in range(3)
+        )
+        return red, green, blue
+
+    return check_classes([SemanticClass(i, f"class_{i}", color(i + 1)) for i in range(count)])
+
+
 def read_classes(path: Path) -> tuple[SemanticClass, ...]:
     """Read a class file, in one of two forms.
 
     ``.yaml``: ``classes:`` with a list of ``{id: 0, name: sky, color: [128, 128, 128]}``.
     ``.txt``: a line ``id name r g b`` for each class; ``#`` starts a comment.
 
+    Entries with id 255 mean no class and are left out, see ``read_unlabelled_colors``.
+
     Raises:
         ClassesError: the file is missing or malformed; names the file and the entry.
     """
+    try:
+        return check_classes([entry for entry in _read(path) if entry.id != UNLABELLED])
+    except ClassesError as error:
+        raise ClassesError(f"class file {path}: {error}") from None
+
+
+def read_unlabelled_colors(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """The colours that a class file gives to id 255: pixels of no class in labels by colour.
+
+    Raises:
+        ClassesError: as ``read_classes``.
+    """
+    return tuple(entry.color for entry in _read(path) if entry.id == UNLABELLED)
+
+
+def _read(path: Path) -> list[SemanticClass]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ClassesError(f"cannot read class file {path}: {error}") from error
     try:
-        entries = _entries_of_text(text) if path.suffix == ".txt" else _entries_of_yaml(text)
-        return check_classes(entries)
+        return _entries_of_text(text) if path.suffix == ".txt" else _entries_of_yaml(text)
     except ClassesError as error:
         raise ClassesError(f"class file {path}: {error}") from None
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bisenet_ros.classes import ClassesError, SemanticClass, check_classes, palette, read_classes
+from bisenet_ros.classes import (
+    ClassesError,
+    SemanticClass,
+    check_classes,
+    palette,
+    read_classes,
+    read_unlabelled_colors,
+)
 
 CONFIG = Path(__file__).parents[1] / "config" / "classes"
 SKY = SemanticClass(0, "sky", (128, 128, 128))
@@ -61,7 +68,7 @@ def test_shipped_camvid_is_that_of_the_data() -> None:
         ("c.txt", "0 sky 1 2 3.5\n", "line 1"),
         ("c.txt", "", "0 classes; there must be 2 to 255"),
         ("c.txt", "0 sky 1 2 3\n", "1 classes"),
-        ("c.txt", "\n".join(f"{i} c{i} 0 0 0" for i in range(256)), "256 classes"),
+        ("c.txt", "\n".join(f"{i} c{i} 0 0 0" for i in range(257)), "256 classes"),
         ("c.txt", "0 sky 1 2 3\n2 road 1 2 3\n", "1 is missing"),
         ("c.txt", "0 sky 1 2 3\n0 road 1 2 3\n", "another id is given twice"),
         ("c.txt", "1 sky 1 2 3\n2 road 1 2 3\n", "0 is missing"),
@@ -114,3 +121,20 @@ def test_palette() -> None:
     assert table.dtype == np.uint8
     assert table[:2].tolist() == [[128, 128, 128], [128, 64, 127]]
     assert not table[2:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.txt", "0 a 1 2 3\n255 void 0 0 0\n1 b 4 5 6\n255 egg 9 9 9\n"),
+        (
+            "c.yaml",
+            "classes: [{id: 0, name: a, color: [1, 2, 3]}, {id: 255, name: void, color: [0, 0, 0]},"
+            " {id: 1, name: b, color: [4, 5, 6]}, {id: 255, name: egg, color: [9, 9, 9]}]",
+        ),
+    ],
+)
+def test_id_255_gives_colours_of_no_class(name: str, text: str, tmp_path: Path) -> None:
+    path = written(tmp_path / name, text)
+    assert [entry.name for entry in read_classes(path)] == ["a", "b"]
+    assert read_unlabelled_colors(path) == ((0, 0, 0), (9, 9, 9))

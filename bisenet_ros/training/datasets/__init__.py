@@ -1,0 +1,82 @@
+"""Labelled images in the folders of the datasets that the paper uses, and in one's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bisenet_ros.training.datasets import cityscapes, folder
+from bisenet_ros.training.datasets.dataset import Dataset, DatasetError
+
+__all__ = ["AUTO", "LAYOUTS", "Dataset", "DatasetError", "find_dataset", "open_dataset"]
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the files of a dataset lie: ``find`` gives those of a split, ``folders`` says where."""
+
+    folders: str
+    recognise: Callable[[Path, str], bool]
+    find: Callable[[Path, str], Dataset]
+
+
+LAYOUTS = {
+    "cityscapes": Layout(cityscapes.FOLDERS, cityscapes.recognise, cityscapes.find),
+    # Looks like the one before, so it is never recognised: the name has to be given.
+    "cityscapes-coarse": Layout(cityscapes.FOLDERS, lambda *_: False, cityscapes.find_coarse),
+    "folder": Layout(folder.FOLDERS, folder.recognise, folder.find),
+}
+
+
+def open_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Dataset:
+    """The split of a dataset, ready to be read.
+
+    Args:
+        root: folder of the dataset.
+        layout: a key of ``LAYOUTS``, or "auto" for the first whose folders are there.
+        split: such as train or val; "train+val" is both, one after the other. A folder with
+            images/ and labels/ right in it has no splits, and is what it is.
+
+    Raises:
+        DatasetError: an unknown layout, a missing folder or split, a file without its partner.
+        ClassesError: a malformed classes.txt.
+    """
+    dataset = find_dataset(root, layout, split)
+    if dataset.problems:
+        more = len(dataset.problems) - 1
+        raise DatasetError(
+            dataset.problems[0]
+            + (f", and {more} more such faults" if more else "")
+            + "; bisenet train --check-data names every one"
+        )
+    return dataset
+
+
+def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Dataset:
+    """As ``open_dataset``, but files without a partner are left to ``Dataset.problems``."""
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}")
+    if layout not in (AUTO, *LAYOUTS):
+        raise DatasetError(f"unknown layout '{layout}'; there are {AUTO}, {', '.join(LAYOUTS)}")
+    parts = split.split("+")
+    chosen = LAYOUTS[_recognise(root, parts[0]) if layout == AUTO else layout]
+    first, *others = [chosen.find(root, part) for part in parts]
+    if any(other.classes != first.classes for other in others):
+        raise DatasetError(f"the parts of split '{split}' of {root} have different classes")
+    pairs = tuple(pair for part in (first, *others) for pair in part.pairs)
+    if len(set(pairs)) < len(pairs):
+        raise DatasetError(
+            f"split '{split}' takes images of {root} twice: a part is given twice, or the folder "
+            "has no splits"
+        )
+    problems = tuple(problem for part in (first, *others) for problem in part.problems)
+    return replace(first, pairs=pairs, problems=problems)
+
+
+def _recognise(root: Path, split: str) -> str:
+    for name, layout in LAYOUTS.items():
+        if layout.recognise(root, split):
+            return name
+    looked = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
+    raise DatasetError(f"{root} has the folders of no layout for split '{split}' ({looked})")

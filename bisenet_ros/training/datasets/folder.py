@@ -1,0 +1,71 @@
+"""One's own data: images/, labels/ and classes.txt."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bisenet_ros.classes import SemanticClass, read_classes, read_unlabelled_colors
+from bisenet_ros.training.datasets.dataset import (
+    Dataset,
+    DatasetError,
+    Labels,
+    list_files,
+    pair_up,
+)
+from bisenet_ros.training.datasets.label_files import (
+    ColorTable,
+    IdTable,
+    class_colors,
+    read_label_image,
+)
+
+FOLDERS = "images/ and labels/, or SPLIT/images/ and SPLIT/labels/"
+
+
+def recognise(root: Path, split: str) -> bool:
+    """Whether there are images/ or labels/ in ``root`` or in its folder of that split."""
+    folders = [root, root / split]
+    return any((f / name).is_dir() for f in folders for name in ("images", "labels"))
+
+
+def find(root: Path, split: str) -> Dataset:
+    """``root``/images and labels, whatever the split; or those of ``root``/``split``.
+
+    classes.txt lies beside them or in the folder above. A label image has one channel of class
+    ids (255: no class), or the colours of classes.txt; its lines with id 255 give colours of no
+    class.
+
+    Raises:
+        DatasetError: a folder is missing or empty, or there is no classes.txt.
+        ClassesError: the class file is malformed.
+    """
+    folder = root if recognise(root, "") else root / split
+    images, labels = (list_files(folder / name) for name in ("images", "labels"))
+    pairs, problems = pair_up(images, labels)
+    candidates = [folder / "classes.txt", folder.parent / "classes.txt"]
+    class_file = next((path for path in candidates if path.is_file()), None)
+    if class_file is None:
+        raise DatasetError(
+            f"no classes.txt in {folder} or in the folder above; it has a line 'id name r g b' for "
+            "each class"
+        )
+    classes = read_classes(class_file)
+    return Dataset(root, pairs, classes, _Reader(class_file, classes), problems)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    class_file: Path
+    classes: tuple[SemanticClass, ...]
+
+    def __call__(self, path: Path) -> Labels:
+        values = read_label_image(path)
+        if values.ndim == 2:
+            number = len(self.classes)
+            rule = f"labels are 0 to {number - 1} and 255 for no class"
+            return IdTable.of({id_: id_ for id_ in range(number)}, rule).decode(values, path)
+        colors = class_colors(self.classes, read_unlabelled_colors(self.class_file))
+        rule = (
+            f"colours are those of {self.class_file}, in which a line '255 void 0 0 0' would make "
+            "black no class"
+        )
+        return ColorTable.of(colors, rule).decode(values, path)
