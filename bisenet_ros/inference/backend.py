@@ -1,27 +1,61 @@
 """What a backend is, and how one is loaded by name."""
 
-from collections.abc import Callable
+import logging
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.inference.torch_backend import TorchBackend
 from bisenet_ros.model_file import Model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine is made for.
+
+    - ``resolution``: (width, height) of the images, at least 32 and divisible by 8.
+    - ``device``: auto, cpu, cuda, cuda:N, or an Intel GPU as gpu, gpu.N.
+    - ``precision``: auto, or one of ``precision.PRECISIONS``.
+    - ``confidence``: also compute the confidence of each label.
+    - ``threads``: of the CPU; 0 for one per core.
+    - ``cache``: folder for compiled engines; None for the user's cache folder.
+    """
+
+    resolution: tuple[int, int]
+    device: str = "auto"
+    precision: str = "auto"
+    confidence: bool = False
+    threads: int = 0
+    cache: Path | None = None
 
 
 class Backend(Protocol):
-    """An engine, loaded for one model, device, precision and resolution."""
+    """An engine, loaded for one model and ``EngineOptions``.
+
+    The constructor raises ``InferenceError`` where this machine cannot serve what is asked;
+    ``device`` and ``precision`` then say what "auto" became.
+    """
 
     name: str
     device: str
     precision: str
 
+    def __init__(self, model: Model, options: EngineOptions) -> None: ...
+
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """Labels uint8 [H,W], and confidence uint8 [H,W] if loaded with it.
 
-        ``image`` is uint8 [H,W,3] RGB of the engine's resolution. The results are the caller's.
+        ``image`` is uint8 [H,W,3] RGB, contiguous, of the engine's resolution. The results are the
+        caller's.
+
+        Raises:
+            InferenceError: the device ran out of memory.
         """
         ...
 
@@ -30,18 +64,53 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: dict[str, Callable[..., Backend]] = {"torch": TorchBackend}
+BACKENDS = {
+    "tensorrt": "TensorRTBackend",
+    "openvino": "OpenVINOBackend",
+    "torch": "TorchBackend",
+}
+"""Class of each backend, in the module ``<name>_backend``, which only loading it imports."""
+
+_AUTO = (("tensorrt", "auto"), ("torch", "cuda"), ("openvino", "auto"), ("torch", "cpu"))
+"""What "auto" tries, with the device for each where the user names none."""
 
 
-def load_backend(
-    name: str, model: Model, device: str, precision: str, *, confidence: bool
-) -> Backend:
+def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
     """Load ``model`` into the backend ``name``; "auto" takes the fastest that works here.
 
+    Which one that is, and why the ones before it are not, goes to the log.
+
     Raises:
-        InferenceError: no such backend, or it cannot serve the device or precision.
+        InferenceError: no such backend, or it cannot serve the options on this machine.
     """
-    chosen = "torch" if name == "auto" else name
-    if chosen not in BACKENDS:
+    if name != "auto":
+        return _load(name, model, options)
+    if options.device == "auto":
+        candidates = [(each, replace(options, device=device)) for each, device in _AUTO]
+    else:
+        candidates = [(each, options) for each in BACKENDS]
+    reasons = []
+    for each, its_options in candidates:
+        try:
+            backend = _load(each, model, its_options)
+        except InferenceError as error:
+            reasons.append(f"{each}: {error}")
+            continue
+        told = f"backend auto is {backend.name} on {backend.device} in {backend.precision}"
+        logger.info("; not ".join([told, *reasons]))
+        return backend
+    raise InferenceError(f"no backend can do this here: {'; '.join(reasons)}")
+
+
+def _load(name: str, model: Model, options: EngineOptions) -> Backend:
+    if name not in BACKENDS:
         raise InferenceError(f"backend '{name}' is unknown; there are auto, {', '.join(BACKENDS)}")
-    return BACKENDS[chosen](model, device, precision, confidence=confidence)
+    try:
+        module = import_module(f"bisenet_ros.inference.{name}_backend")
+    except ImportError as error:
+        raise InferenceError(
+            f"backend '{name}' needs a library that cannot be imported ({error}); install it for "
+            "this Python, or take another backend"
+        ) from error
+    backend: Backend = getattr(module, BACKENDS[name])(model, options)
+    return backend

@@ -42,12 +42,14 @@ class Deployed(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Labels, or labels and confidence; see the class."""
-        x = image.permute(0, 3, 1, 2).float()
+        # First of all, since TensorRT computes nothing in uint8.
+        x = image.float().permute(0, 3, 1, 2)
         if self.reverse_channels:
             x = x.flip(1)
         x = ((x - self.mean) / self.std).to(self.dtype)
         logits: Tensor = self.network(x)
-        labels = logits.argmax(dim=1).to(torch.uint8)
+        # By way of float32, the only type that TensorRT makes uint8 of.
+        labels = logits.argmax(dim=1).float().to(torch.uint8)
         if not self.confidence:
             return (labels,)
         probability = logits.softmax(dim=1).amax(dim=1)

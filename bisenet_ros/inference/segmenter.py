@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.inference.backend import load_backend
+from bisenet_ros.inference.backend import EngineOptions, load_backend
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.model_file import Model
 
@@ -45,10 +46,8 @@ class Segmenter:
     Args:
         model: from ``model_file.load``.
         backend: a name in ``BACKENDS``, or "auto".
-        device: auto, cpu, cuda or cuda:N.
-        precision: auto, fp32, bf16 or fp16, as the backend allows.
         resolution: (width, height) of the network, divisible by 8; None for the model's own.
-        confidence: also compute the confidence of each label.
+        device, precision, confidence, threads, cache: see ``EngineOptions``.
 
     Raises:
         InferenceError: naming what this machine or model cannot serve, and what it can.
@@ -63,12 +62,15 @@ class Segmenter:
         precision: str = "auto",
         resolution: tuple[int, int] | None = None,
         confidence: bool = False,
+        threads: int = 0,
+        cache: Path | None = None,
     ) -> None:
         self.model = model
         self.resolution = resolution or model.metadata.resolution
         _check_resolution(self.resolution)
         width, height = self.resolution
-        self.backend = load_backend(backend, model, device, precision, confidence=confidence)
+        options = EngineOptions(self.resolution, device, precision, confidence, threads, cache)
+        self.backend = load_backend(backend, model, options)
         # The first run of an engine allocates and chooses kernels; no frame should wait for it.
         self.backend.run(np.zeros((height, width, 3), np.uint8))
 

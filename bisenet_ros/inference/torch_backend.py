@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.precision import choose_precision
 from bisenet_ros.model_file import Model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -16,12 +18,19 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, model: Model, device: str, precision: str, *, confidence: bool) -> None:
-        self.device = _device(device)
-        self.precision = _precision(precision, self.device)
-        deployed = Deployed(model, confidence=confidence, dtype=DTYPES[self.precision])
+    def __init__(self, model: Model, options: EngineOptions) -> None:
+        self.device = _device(options.device)
+        self.precision = choose_precision(
+            options.precision,
+            _supported(self.device),
+            model.metadata.scores,
+            f"torch on {self.device}",
+        )
+        deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
         deployed.to(self.device)
         self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        if options.threads:
+            torch.set_num_threads(options.threads)
 
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -53,14 +62,10 @@ def _device(device: str) -> str:
     return f"cuda:{number or 0}"
 
 
-def _precision(precision: str, device: str) -> str:
-    if precision == "auto":
-        if device != "cpu":
-            return "fp16"
-        # Elsewhere PyTorch computes bf16 by way of fp32, slower than fp32 itself.
-        native: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return "bf16" if native else "fp32"
-    if precision not in DTYPES or (precision == "fp16" and device == "cpu"):
-        valid = "auto, fp32, bf16" + ("" if device == "cpu" else ", fp16")
-        raise InferenceError(f"precision '{precision}' is not for torch on {device}; use {valid}")
-    return precision
+def _supported(device: str) -> tuple[str, ...]:
+    """Precisions, fastest first."""
+    if device != "cpu":
+        return "fp16", "bf16", "fp32"
+    # Elsewhere PyTorch computes bf16 by way of fp32, slower than fp32 itself.
+    native: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return ("bf16", "fp32") if native else ("fp32", "bf16")

@@ -10,8 +10,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from bisenet_ros.inference.backend import BACKENDS
+from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.inference.segmenter import LabelSize, parse_resolution
-from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 
 OUTPUTS = ("label", "confidence", "overlay", "color")
@@ -60,7 +60,7 @@ class Parameters:
     )
     backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
     device: str = _parameter("auto", "auto, cpu, cuda or cuda:N.")
-    precision: str = _parameter("auto", "Arithmetic of the network.", choices=("auto", *DTYPES))
+    precision: str = _parameter("auto", "Arithmetic of the network.", choices=("auto", *PRECISIONS))
     resolution: str = _parameter(
         "", "Size of the network's input, WxH in pixels, divisible by 8; empty: the model's."
     )

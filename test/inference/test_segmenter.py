@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
-from bisenet_ros.inference.backend import load_backend
+from bisenet_ros.inference.backend import EngineOptions, load_backend
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.model_file import Model
@@ -123,10 +123,10 @@ def test_parse_resolution_refuses_what_no_network_can_have() -> None:
         ({"device": "cuda:x"}, "device 'cuda:x' is none of"),
         (
             {"device": "cpu", "precision": "fp16"},
-            "precision 'fp16' is not for torch on cpu; use auto, fp32, bf16$",
+            "precision 'fp16' is not for torch on cpu; use auto, (bf16, fp32|fp32, bf16)$",
         ),
         ({"device": "cpu", "precision": "int8"}, "precision 'int8' is not for torch"),
-        ({"backend": "caffe"}, "backend 'caffe' is unknown; there are auto, torch"),
+        ({"backend": "caffe"}, "backend 'caffe' is unknown; there are auto, tensorrt, openvino, torch"),
     ],
 )
 def test_what_this_machine_cannot_serve_is_refused(
@@ -137,7 +137,8 @@ def test_what_this_machine_cannot_serve_is_refused(
 
 
 def test_what_was_chosen_is_told(model: Model) -> None:
-    backend = load_backend("auto", model, "cpu", "auto", confidence=False)
+    backend = load_backend("torch", model, EngineOptions((128, 64), device="cpu"))
     assert (backend.name, backend.device) == ("torch", "cpu")
     assert backend.precision in ("bf16", "fp32")
-    assert load_backend("torch", model, "cpu", "bf16", confidence=False).precision == "bf16"
+    bf16 = EngineOptions((128, 64), device="cpu", precision="bf16")
+    assert load_backend("torch", model, bf16).precision == "bf16"
