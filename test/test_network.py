@@ -179,6 +179,16 @@ def test_initial_weights() -> None:
             assert (module.weight == 1).all() and (module.bias == 0).all(), name
 
 
+def test_aggregation_bias_is_of_the_1x1_convolutions_alone() -> None:
+    without, with_bias = (
+        BiSeNetV2(replace(TINY, aggregation_bias=bias)).state_dict() for bias in (False, True)
+    )
+    assert {name: tuple(with_bias[name].shape) for name in with_bias.keys() - without} == {
+        "aggregation.detail_keep.1.bias": (128,),
+        "aggregation.semantic_keep.1.bias": (128,),
+    }
+
+
 def test_depth_width_and_expansion() -> None:
     large = BiSeNetV2(replace(PRESETS["bisenetv2_large"], head_channels=8))
     assert [len(s) for s in (large.semantic.S3, large.semantic.S4, large.semantic.S5_4)] == [
@@ -209,6 +219,7 @@ def test_depth_width_and_expansion() -> None:
         ({"lambda_": Fraction(1, 64)}, "whole, even number of channels"),
         ({"expand_in": "both"}, "expand_in is 'both'; it must be one of depthwise, conv"),
         ({"upsampling": "cubic"}, "upsampling is 'cubic'; it must be one of bilinear, nearest"),
+        ({"aggregation_bias": 1}, "aggregation_bias is 1; it must be true or false"),
     ],
 )
 def test_unusable_quantities_are_named(changes: dict[str, Any], message: str) -> None:

@@ -13,17 +13,18 @@ class BilateralGuidedAggregation(nn.Module):
     """Fuse detail [N,C,H/8,W/8] and semantic [N,C,H/32,W/32] features into [N,C,H/8,W/8].
 
     ``upsampling`` is how semantic features grow to the detail's size. Weights are trained with
-    one of the two and are wrong with the other: public checkpoints exist with both.
+    one of the two and are wrong with the other: public checkpoints exist with both. ``bias`` gives
+    the 1x1 convolutions, which no batch norm follows, biases, as some public checkpoints have.
     """
 
-    def __init__(self, channels: int, upsampling: Upsampling) -> None:
+    def __init__(self, channels: int, upsampling: Upsampling, bias: bool) -> None:
         super().__init__()
         self.upsampling = upsampling
 
         def depthwise_separable() -> nn.Sequential:
             return nn.Sequential(
                 Conv(channels, channels, groups=channels, relu=False),
-                nn.Conv2d(channels, channels, 1, bias=False),
+                nn.Conv2d(channels, channels, 1, bias=bias),
             )
 
         self.detail_keep = depthwise_separable()

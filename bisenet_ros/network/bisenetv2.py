@@ -28,6 +28,7 @@ class Architecture:
     - ``booster_channels``: C_t of the booster heads, which exist in training only.
     - ``expand_in``: where Gather-and-Expansion widens, see ``GatherExpansion``.
     - ``upsampling``: how semantic features grow, see ``BilateralGuidedAggregation``.
+    - ``aggregation_bias``: biases in the aggregation's 1x1 convolutions, see there too.
     """
 
     num_classes: int = 19
@@ -39,6 +40,7 @@ class Architecture:
     booster_channels: int = 128
     expand_in: ExpandIn = "depthwise"
     upsampling: Upsampling = "bilinear"
+    aggregation_bias: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError, naming the quantity, its value and the rule, if one is unusable."""
@@ -61,6 +63,7 @@ class Architecture:
             ("upsampling", get_args(Upsampling)),
         ):
             require(name, getattr(self, name) in valid, f"one of {', '.join(valid)}")
+        require("aggregation_bias", type(self.aggregation_bias) is bool, "true or false")
 
 
 # The paper does not state C_t. With these its two variants come within 5 % of the FLOPs that it
@@ -96,7 +99,9 @@ class BiSeNetV2(nn.Module):
         self.semantic = SemanticBranch(
             semantic, (2 * a.d, 2 * a.d, 4 * a.d), a.epsilon, a.expand_in
         )
-        self.aggregation = BilateralGuidedAggregation(detail[2], a.upsampling)
+        self.aggregation = BilateralGuidedAggregation(
+            detail[2], a.upsampling, a.aggregation_bias
+        )
         self.head = SegmentationHead(detail[2], a.head_channels, a.num_classes)
         self.boosters = nn.ModuleList(
             SegmentationHead(channels, a.booster_channels, a.num_classes)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bisenet_ros.metadata import Metadata, ModelFileError
-from bisenet_ros.readers import coincheung
+from bisenet_ros.readers import coincheung, mmseg
 
 
 def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
@@ -26,11 +26,15 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
             "truncated, a Git LFS pointer, or hold pickled code, which is never run: fetch it "
             "again, or save its state_dict() alone"
         ) from error
-    if isinstance(checkpoint, dict) and coincheung.RECOGNISED_BY in checkpoint:
-        return coincheung.convert(checkpoint)
+    if isinstance(checkpoint, dict):
+        if coincheung.RECOGNISED_BY in checkpoint:
+            return coincheung.convert(checkpoint)
+        if mmseg.RECOGNISED_BY in mmseg.state_dict(checkpoint):
+            return mmseg.convert(checkpoint)
     raise ModelFileError(
         "a checkpoint of a project that is not known here; pass a bisenet_ros .safetensors, or a "
-        f".pth of CoinCheung/BiSeNet's bisenetv2 (which has '{coincheung.RECOGNISED_BY}')"
+        f".pth of CoinCheung/BiSeNet's bisenetv2 (which has '{coincheung.RECOGNISED_BY}') or of "
+        f"MMSegmentation's (which has '{mmseg.RECOGNISED_BY}')"
     )
 
 

@@ -12,13 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from bisenet_ros.classes import SemanticClass, check_classes
-from bisenet_ros.metadata import Metadata, ModelFileError, name_some
-from bisenet_ros.network import Architecture, BiSeNetV2
+from bisenet_ros.classes import numbered_classes
+from bisenet_ros.metadata import Metadata
+from bisenet_ros.network import Architecture
+from bisenet_ros.readers.renaming import BATCH_NORM, rename, size
 
 RECOGNISED_BY = "detail.S1.0.conv.weight"
-
-_BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
@@ -50,32 +49,17 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
     Raises:
         ValueError: naming a key that is missing, unknown or not a tensor.
     """
-    ours_by_theirs = _ours_by_theirs()
     boosters = _booster_keys() if any(str(key).startswith("aux") for key in checkpoint) else []
-    expected = {*ours_by_theirs, *boosters}
-    missing = sorted(expected - checkpoint.keys())
-    unknown = sorted(str(key) for key in checkpoint.keys() - expected)
-    if missing or unknown:
-        raise ModelFileError(
-            "not a whole checkpoint of CoinCheung/BiSeNet's bisenetv2 in its form since July 2021 "
-            f"(missing: {name_some(missing)}; unknown: {name_some(unknown)}); save the "
-            "state_dict() of its network again"
-        )
-    for key, value in checkpoint.items():
-        if not isinstance(value, Tensor):
-            raise ModelFileError(
-                f"'{key}' is of type {type(value).__name__}, not a tensor; save the state_dict() "
-                "of the network again"
-            )
-    tensors = {
-        ours: checkpoint[theirs]
-        for theirs, ours in ours_by_theirs.items()
-        if not theirs.endswith(".num_batches_tracked")
-    }
+    tensors = rename(
+        checkpoint,
+        Architecture(),
+        _modules(),
+        boosters,
+        "CoinCheung/BiSeNet's bisenetv2 in its form since July 2021",
+    )
     architecture = Architecture(
-        # Of a tensor without dimensions none is right; the shape's check will name it.
-        num_classes=next(iter(tensors["head.2.weight"].shape), 0),
-        head_channels=next(iter(tensors["head.0.0.weight"].shape), 0),
+        num_classes=size(tensors, "head.2.weight"),
+        head_channels=size(tensors, "head.0.0.weight"),
         expand_in="depthwise",
         upsampling="nearest",
     )
@@ -83,7 +67,7 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
     metadata = Metadata(
         preset="bisenetv2",
         architecture=architecture,
-        classes=_numbered_classes(architecture.num_classes),
+        classes=numbered_classes(architecture.num_classes),
         mean=recipe.mean,
         std=recipe.std,
         resolution=recipe.resolution,
@@ -91,16 +75,6 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         licence="unknown; see the project that the checkpoint comes from",
     )
     return metadata, tensors
-
-
-def _ours_by_theirs() -> dict[str, str]:
-    """The project's name of each tensor of the inference part, and ours."""
-    theirs_by_ours = _modules()
-    result = {}
-    for ours in BiSeNetV2(Architecture()).state_dict():
-        module, _, tensor = ours.rpartition(".")
-        result[f"{theirs_by_ours[module]}.{tensor}"] = ours
-    return result
 
 
 def _modules() -> dict[str, str]:
@@ -150,20 +124,6 @@ def _booster_keys() -> list[str]:
     keys = []
     for head in ("aux2", "aux3", "aux4", "aux5_4"):
         for layer in (f"{head}.conv", f"{head}.conv_out.0.1"):
-            keys += [f"{layer}.conv.weight", *(f"{layer}.bn.{name}" for name in _BATCH_NORM)]
+            keys += [f"{layer}.conv.weight", *(f"{layer}.bn.{name}" for name in BATCH_NORM)]
         keys += [f"{head}.conv_out.1.weight", f"{head}.conv_out.1.bias"]
     return keys
-
-
-def _numbered_classes(count: int) -> tuple[SemanticClass, ...]:
-    """Classes for a checkpoint that names none, each with another colour that is not black."""
-
-    def color(index: int) -> tuple[int, int, int]:
-        # Every third bit of the index goes to one channel, the lowest to the channel's highest.
-        red, green, blue = (
-            sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
-            for channel in range(3)
-        )
-        return red, green, blue
-
-    return check_classes([SemanticClass(i, f"class_{i}", color(i + 1)) for i in range(count)])

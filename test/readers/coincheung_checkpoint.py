@@ -101,11 +101,12 @@ def checkpoint(
 ) -> dict[str, torch.Tensor]:
     """The state dict; batch norm does something at every place that it has."""
     layout = shapes(num_classes, head_channels, boosters)
-    return {name: _tensor(name, shape) for name, shape in layout.items()}
+    return {name: tensor(name, shape) for name, shape in layout.items()}
 
 
 @cache
-def _tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """One tensor of a state dict: of a convolution, of a batch norm, or a bias, by its name."""
     if name.endswith("num_batches_tracked"):
         return torch.tensor(7)
     values = uniform(name, shape)

@@ -1,0 +1,233 @@
+"""MMSegmentation's bisenetv2 checkpoints: logits of the original, every key used, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from coincheung_checkpoint import image
+from mmseg_checkpoint import checkpoint, shapes, state_dict
+
+from bisenet_ros.model_file import Model, ModelFileError, load, save
+from bisenet_ros.readers import read_checkpoint
+
+# How these came about: the model of mmsegmentation 1.2.2's configs/_base_/models/bisenetv2.py,
+# with BN in place of SyncBN and mmcv-lite 2.1.0, was given `state_dict(auxiliary_heads=True)` by
+# load_state_dict(strict=True), and in eval mode, by inference() in mode "whole", `image(height,
+# width)` in fp32 on a CPU. Below are its logits of classes 0, 3, .. 18 at some (row, column), and
+# the mean and standard deviation of all logits. 480x360 and 40x72 do not divide by 32.
+GOLDEN = {
+    (64, 128): (
+        (0.033556, 3.196059),
+        {
+            (0, 0): [-2.19881, 1.74294, 1.41678, -2.09791, -0.01821, -0.74223, -1.36507],
+            (21, 25): [-4.98425, 3.3884, -1.50908, -7.51838, -3.11152, -3.71928, 4.47578],
+            (36, 127): [-4.44285, -2.84705, -3.07522, -6.18088, -3.26496, 2.71586, 3.33975],
+            (63, 64): [-4.68436, 1.79032, -1.67967, -8.11427, 0.50425, -2.93309, 6.5454],
+        },
+    ),
+    (72, 40): (
+        (0.178107, 2.616787),
+        {
+            (0, 0): [-1.97576, 1.44081, 0.75738, -3.95129, 1.32974, -2.31147, -0.88125],
+            (24, 8): [-2.55234, 3.26936, 1.64117, -3.15978, 0.69732, -0.77355, 2.83841],
+            (41, 39): [-3.12945, -2.92124, -0.03518, -5.81202, -6.05563, 0.37414, -0.83134],
+            (71, 20): [-0.89149, 1.62216, -0.67513, -2.69139, -2.64988, -2.94715, 5.03482],
+        },
+    ),
+    (360, 480): (
+        (-0.412201, 4.649762),
+        {
+            (0, 0): [-0.98808, 3.45502, 1.15789, -3.24718, 1.37728, -1.5326, -0.89827],
+            (120, 96): [-7.95836, -0.13775, -4.22827, -5.84436, -0.13312, -6.50134, 9.96847],
+            (205, 479): [-1.84704, -4.40934, -4.33773, -5.86833, -7.27007, 1.0671, -0.39426],
+            (359, 240): [-2.64053, 2.34242, -2.20688, -8.2251, 1.46302, -3.50015, 6.21639],
+        },
+    ),
+}
+
+SMALL = {"num_classes": 5, "head_channels": 8}
+NAMES = ("road", "sky", "car", "person", "tree")
+PALETTE = [[128, 64, 128], [70, 130, 180], [0, 0, 142], [220, 20, 60], [107, 142, 35]]
+
+StateDict = dict[str, Any]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+    yield
+    torch.set_num_threads(threads)
+
+
+def write(path: Path, value: object) -> Path:
+    torch.save(value, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path = tmp_path_factory.mktemp("model") / "bisenetv2_fcn_4x4_1024x1024_160k_cityscapes.pth"
+    return load(write(path, checkpoint()))
+
+
+@pytest.mark.parametrize(("height", "width"), GOLDEN)
+def test_logits_are_those_of_the_original(cityscapes: Model, height: int, width: int) -> None:
+    with torch.no_grad():
+        logits = cityscapes.network(image(height, width))[0]
+    (mean, std), pixels = GOLDEN[height, width]
+    assert logits.shape == (19, height, width)
+    assert float(logits.mean()) == pytest.approx(mean, abs=1e-4)
+    assert float(logits.std()) == pytest.approx(std, abs=1e-4)
+    for (row, column), expected in pixels.items():
+        assert logits[::3, row, column].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_metadata(cityscapes: Model) -> None:
+    metadata = cityscapes.metadata
+    assert not cityscapes.network.training
+    assert metadata.mean == pytest.approx((0.485, 0.456, 0.406), abs=1e-9)
+    assert metadata.std == pytest.approx((0.229, 0.224, 0.225), abs=1e-9)
+    assert metadata.channel_order == "rgb"
+    assert metadata.resolution == (2048, 1024)
+    architecture = metadata.architecture
+    assert (architecture.num_classes, architecture.head_channels) == (19, 1024)
+    assert (architecture.upsampling, architecture.expand_in) == ("bilinear", "depthwise")
+    assert architecture.aggregation_bias
+    assert "unknown" in metadata.licence
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"CLASSES": NAMES, "PALETTE": PALETTE},
+        {"dataset_meta": {"classes": NAMES, "palette": PALETTE, "reduce_zero_label": False}},
+    ],
+    ids=["version 0.x", "version 1.x"],
+)
+def test_classes_are_those_of_meta(meta: dict[str, Any], tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pth", {"state_dict": state_dict(**SMALL), "meta": meta})
+    classes = load(path).metadata.classes
+    assert [(c.id, c.name) for c in classes] == list(enumerate(NAMES))
+    assert [list(c.color) for c in classes] == PALETTE
+
+
+@pytest.mark.parametrize("meta", [None, {}, {"CLASSES": None, "dataset_meta": None}])
+def test_classes_have_numbers_where_meta_has_none(meta: object, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pth", {"state_dict": state_dict(**SMALL), "meta": meta})
+    classes = load(path).metadata.classes
+    assert [c.name for c in classes] == [f"class_{i}" for i in range(5)]
+
+
+def test_names_without_colours_get_colours(tmp_path: Path) -> None:
+    meta = {"dataset_meta": {"classes": NAMES, "palette": None}}
+    path = write(tmp_path / "x.pth", {"state_dict": state_dict(**SMALL), "meta": meta})
+    classes = load(path).metadata.classes
+    assert tuple(c.name for c in classes) == NAMES
+    assert len({c.color for c in classes} | {(0, 0, 0)}) == 6
+
+
+def test_a_class_file_names_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pth", checkpoint(19, 8))
+    file = Path(__file__).parents[2] / "config/classes/cityscapes.yaml"
+    assert load(path, file).metadata.classes[13].name == "car"
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("auxiliary_heads", [True, False])
+def test_every_key_is_used_once(wrapped: bool, auxiliary_heads: bool, tmp_path: Path) -> None:
+    original = state_dict(**SMALL, auxiliary_heads=auxiliary_heads)
+    value = {"state_dict": original, "meta": {}, "optimizer": {}} if wrapped else original
+    _, tensors = read_checkpoint(write(tmp_path / "x.pth", value))
+    inference = {
+        name: value
+        for name, value in original.items()
+        if not name.startswith("auxiliary_head") and not name.endswith("num_batches_tracked")
+    }
+    assert len(tensors) == len(inference)
+    # No two of its tensors are alike, so these say which one went where.
+    assert sorted(t.double().sum().item() for t in tensors.values()) == pytest.approx(
+        sorted(t.double().sum().item() for t in inference.values())
+    )
+
+
+def test_it_can_be_saved_as_a_model_file(cityscapes: Model, tmp_path: Path) -> None:
+    save(tmp_path / "x.safetensors", cityscapes.network, cityscapes.metadata)
+    again = load(tmp_path / "x.safetensors")
+    assert again.metadata == cityscapes.metadata
+    stored = again.network.state_dict()
+    bias = "aggregation.semantic_keep.1.bias"
+    assert torch.equal(stored[bias], cityscapes.network.state_dict()[bias].half().float())
+
+
+def without(key: str) -> Callable[[StateDict], StateDict]:
+    return lambda s: {name: value for name, value in s.items() if name != key}
+
+
+NAN = torch.full((5, 8, 1, 1), torch.nan)
+BIAS = "backbone.bga.detail_dwconv.0.pointwise_conv.conv.bias"
+REFUSED: dict[str, tuple[Callable[[StateDict], object], str]] = {
+    "missing bias": (without(BIAS), rf"missing: {BIAS}; unknown: none"),
+    "missing in the head": (
+        without("decode_head.conv_seg.bias"),
+        r"missing: decode_head\.conv_seg",
+    ),
+    "a second convolution in the head": (
+        lambda s: s | {"decode_head.convs.1.conv.weight": NAN},
+        r"missing: none; unknown: decode_head\.convs\.1\.conv\.weight\)",
+    ),
+    "another head": (
+        lambda s: {name.replace("conv_seg", "cls"): value for name, value in s.items()},
+        r"bisenetv2 with the FCNHead of its configs \(missing: decode_head\.conv_seg",
+    ),
+    "not a tensor": (
+        lambda s: s | {"decode_head.conv_seg.bias": 3},
+        "conv_seg.bias' is of type int",
+    ),
+    "shape": (lambda s: s | {BIAS: torch.zeros(3)}, r"has shape \(3,\)"),
+    "NaN": (lambda s: s | {"decode_head.conv_seg.weight": NAN}, "holds NaN"),
+    "one class, by a threshold": (lambda s: state_dict(1, 8), "num_classes is 1"),
+    "another network": (
+        lambda s: {f"backbone.stem.{i}.weight": NAN for i in range(3)},
+        "not known here",
+    ),
+    "no state dict": (lambda s: NAN, "not known here"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str, tmp_path: Path) -> None:
+    change, message = REFUSED[case]
+    path = write(tmp_path / "x.pth", {"state_dict": change(state_dict(**SMALL)), "meta": {}})
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        (
+            {"CLASSES": NAMES[:4], "PALETTE": PALETTE[:4]},
+            "5 classes, and its meta 4 names and 4 col",
+        ),
+        ({"CLASSES": NAMES, "PALETTE": PALETTE[:4]}, "5 names and 4 colours"),
+        ({"CLASSES": 5}, "classes that are no list"),
+        ({"CLASSES": NAMES, "PALETTE": [1, 2, 3, 4, 5]}, "classes that are no list"),
+        ({"CLASSES": [*NAMES[:4], "road"]}, "name 'road' is empty or given twice"),
+        ({"CLASSES": NAMES, "PALETTE": [*PALETTE[:4], [0, 0, 256]]}, r"colour \(0, 0, 256\)"),
+    ],
+)
+def test_unusable_classes_are_refused(meta: object, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pth", {"state_dict": state_dict(**SMALL), "meta": meta})
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+
+
+def test_the_layout_has_as_many_tensors_as_the_original() -> None:
+    assert (len(shapes(19, 1024, True)), len(shapes(19, 1024, False))) == (385, 329)
