@@ -35,7 +35,7 @@ def model_path(name: str) -> Path:
 
 
 def classes_path(name: str) -> Path | None:
-    """The class file that a user means by ``name``: none, a path, or "camvid", "cityscapes"."""
+    """The class file that a user means by ``name``: none, a path, or "camvid" and the like."""
     return _path_or_shipped(name, "config/classes", ".yaml") if name else None
 
 

@@ -128,7 +128,9 @@ def test_rviz_shows_topics_of_the_node_and_the_overlay_first(context: rclpy.Cont
     assert manager["Global Options"]["Fixed Frame"] == "camera"
 
 
-@pytest.mark.parametrize(("name", "number"), [("camvid", 11), ("cityscapes", 19)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("camvid", 11), ("cityscapes", 19), ("cocostuff", 171)]
+)
 def test_class_files_can_be_read(name: str, number: int) -> None:
     classes = read_classes(CONFIG / "classes" / f"{name}.yaml")
     assert len(classes) == number

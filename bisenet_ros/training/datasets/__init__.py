@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bisenet_ros.training.datasets import cityscapes, folder
+from bisenet_ros.training.datasets import camvid, cityscapes, cocostuff, folder
 from bisenet_ros.training.datasets.dataset import Dataset, DatasetError
 
 __all__ = ["AUTO", "LAYOUTS", "Dataset", "DatasetError", "find_dataset", "open_dataset"]
@@ -25,6 +25,8 @@ LAYOUTS = {
     "cityscapes": Layout(cityscapes.FOLDERS, cityscapes.recognise, cityscapes.find),
     # Looks like the one before, so it is never recognised: the name has to be given.
     "cityscapes-coarse": Layout(cityscapes.FOLDERS, lambda *_: False, cityscapes.find_coarse),
+    "camvid": Layout(camvid.FOLDERS, camvid.recognise, camvid.find),
+    "cocostuff": Layout(cocostuff.FOLDERS, cocostuff.recognise, cocostuff.find),
     "folder": Layout(folder.FOLDERS, folder.recognise, folder.find),
 }
 

@@ -92,6 +92,23 @@ def list_files(
     return Files(files, tuple(problems))
 
 
+def select(images: Files, labels: Files, keys: set[str], source: Path) -> tuple[Files, Files]:
+    """The files of ``keys``, which ``source`` lists; a key without any file is a problem."""
+    nowhere = sorted(keys - images.by_key.keys() - labels.by_key.keys())
+    problems = tuple(f"{source} lists '{key}', which has no image and no labels" for key in nowhere)
+    taken = [
+        {key: path for key, path in files.by_key.items() if key in keys}
+        for files in (images, labels)
+    ]
+    return Files(taken[0], images.problems + problems), Files(taken[1], labels.problems)
+
+
+def read_list(path: Path) -> set[str]:
+    """The names that a text file lists: of each line the first path, without folder and suffix."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {Path(line.split()[0]).stem for line in lines if line.split()}
+
+
 def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...], tuple[str, ...]]:
     """The pairs sorted by key, and a sentence for each file that has no partner."""
     problems = [*images.problems, *labels.problems]
