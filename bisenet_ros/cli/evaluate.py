@@ -2,8 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
     from bisenet_ros.training.evaluation import Scores
 
-    Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    Image = NDArray[np.uint8]
+    Labels = NDArray[np.uint8]
 
 SYNTHETIC = "synthetic"
 SYNTHETIC_STREETS = 100
+SCALES = "0.5,0.75,1,1.25,1.5,1.75"
+"""The sizes that are usual for multi-scale testing."""
+CONFUSIONS = 5
+"""As many are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="DIR",
-        help="folder with images/, labels/ and classes.txt ('id name r g b' a line), or "
-        f"'{SYNTHETIC}': a frame of each of {SYNTHETIC_STREETS} streets drawn by code",
+        help="folder of a dataset: images/, labels/ and classes.txt ('id name r g b' a line), or "
+        f"see --layout; or '{SYNTHETIC}': a frame of each of {SYNTHETIC_STREETS} streets drawn "
+        "by code",
     )
+    parser.add_argument(
+        "--layout", default="auto", help="how its files lie; default: found by its folders"
+    )
+    parser.add_argument("--split", default="val", help="of a dataset that has some; default: val")
     parser.add_argument(
         "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
     )
@@ -38,82 +48,184 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="class file, camvid or cityscapes: names and colours instead of the model's",
     )
     parser.add_argument("--backend", default="auto", help="what runs the network, such as torch")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="fp32, bf16 or fp16")
+    parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="auto", help="such as fp32, bf16, fp16 or int8")
     parser.add_argument(
         "--resolution", metavar="WxH", help="size the network works at; default: the model's"
     )
+    parser.add_argument(
+        "--multi-scale",
+        nargs="?",
+        const=SCALES,
+        default="1",
+        type=_scales,
+        metavar="S,S,...",
+        dest="scales",
+        help="mean of the probabilities at these multiples of the resolution, by the torch "
+        f"backend; without a list {SCALES}",
+    )
+    parser.add_argument(
+        "--flip", action="store_true", help="mean with the mirror image, by the torch backend"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
+    parser.add_argument(
+        "--confusion", type=Path, metavar="PNG", help="draw the confusion matrix here"
+    )
+    parser.add_argument(
+        "--worst",
+        type=Path,
+        metavar="DIR",
+        help="draw the worst images here: prediction, truth and errors side by side",
+    )
+    parser.add_argument(
+        "--worst-count", type=int, default=10, metavar="N", help="how many of them; default: 10"
+    )
     parser.add_argument(
         "--record", metavar="NAME", help="store the scores in the model file, as those on NAME"
     )
 
 
+@dataclass(frozen=True)
+class _Data:
+    """``count`` samples, image uint8 [H,W,3] RGB and labels uint8 [H,W]; ``name`` by number."""
+
+    classes: Sequence[str]
+    samples: Iterator[tuple["Image", "Labels"]]
+    count: int
+    name: Callable[[int], str]
+
+
 def run(args: argparse.Namespace) -> int:
     """Score the model and print IoU by class.
 
-    Images are resized to the network's size and the labels back to theirs, and compared there.
+    The protocol is the paper's (section 5.1): images are resized to the network's size, the labels
+    back to that of the image, and compared there, at a single scale unless others are asked for.
     """
     from contextlib import closing
 
     from tqdm import tqdm
 
     from bisenet_ros import model_file
+    from bisenet_ros.inference.multi_scale import MultiScale
     from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
     from bisenet_ros.resources import classes_path, model_path
+    from bisenet_ros.training.confusion_plot import plot_confusion
     from bisenet_ros.training.evaluation import evaluate, iou_by_class
+    from bisenet_ros.training.worst_images import WorstImages
 
-    names, samples, count = _open(args.data)
     path = model_path(args.model)
-    if args.record is not None and path.suffix != ".safetensors":
-        raise ValueError(f"--record stores scores in a .safetensors of ours, and {path} is none")
+    averaged = args.flip or args.scales != (1.0,)
+    _check_request(args, path, averaged)
+    data = _open(args)
     model = model_file.load(path, classes_path(args.classes))
-    _check_names([entry.name for entry in model.metadata.classes], names, args.data)
+    _check_names([entry.name for entry in model.metadata.classes], data.classes, args.data)
     segmenter = Segmenter(
         model,
-        backend=args.backend,
+        backend="torch" if averaged and args.backend == "auto" else args.backend,
         device=args.device,
         precision=args.precision,
         resolution=parse_resolution(args.resolution) if args.resolution else None,
     )
-    with closing(segmenter), tqdm(samples, "evaluate", count, unit="image", disable=None) as bar:
-        scores = evaluate(bar, lambda image: segmenter.segment(image).labels, len(names))
+    worst = WorstImages(args.worst_count, model.metadata.classes) if args.worst else None
+    bar = tqdm(data.samples, "evaluate", data.count, unit="image", disable=None)
+    with closing(segmenter), bar:
+        if averaged:
+            predict = MultiScale(segmenter, args.scales, args.flip).labels
+        else:
+            predict = lambda image: segmenter.segment(image).labels  # noqa: E731
+        scores = evaluate(bar, predict, len(data.classes), worst.watch if worst else None)
 
-    iou = iou_by_class(scores, names)
+    iou = iou_by_class(scores, data.classes)
     width, height = segmenter.resolution
     backend, precision = segmenter.backend.name, segmenter.backend.precision
-    print(_table(iou, scores))
-    print(f"{count} images; {model.name} at {width}x{height}, {backend}, {precision}")
+    measured = {
+        "miou": scores.miou,
+        "pixel accuracy": scores.pixel_accuracy,
+        "fw iou": scores.frequency_weighted_iou,
+    }
+    print(_table(iou, scores, data.classes))
+    protocol = f", scales {', '.join(f'{s:g}' for s in args.scales)}" if averaged else ""
+    protocol += ", flipped too" if args.flip else ""
+    print(
+        f"{data.count} images; {model.name} at {width}x{height}, {backend}, {precision}{protocol}"
+    )
     if args.json is not None:
         document = {
             "miou": scores.miou,
             "pixel_accuracy": scores.pixel_accuracy,
+            "fw_iou": scores.frequency_weighted_iou,
             "iou": iou,
-            "images": count,
+            "confusion": scores.confusion.tolist(),
+            "images": data.count,
             "backend": backend,
             "precision": precision,
+            "scales": list(args.scales),
+            "flip": args.flip,
         }
         args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if args.confusion is not None:
+        plot_confusion(scores.confusion, data.classes, args.confusion)
+    if worst is not None:
+        files = worst.write(args.worst, data.name)
+        print(f"the {len(files)} worst images are in {args.worst}")
     if args.record is not None:
-        measured = {"miou": scores.miou, "pixel accuracy": scores.pixel_accuracy}
-        measured |= {f"iou {name}": value for name, value in iou.items() if value is not None}
-        recorded = {f"{args.record} {what}": round(value, 4) for what, value in measured.items()}
-        metadata = replace(model.metadata, scores={**model.metadata.scores, **recorded})
-        model_file.save(path, model.network, metadata)
+        by_class = {f"iou {name}": value for name, value in iou.items() if value is not None}
+        _record(path, args.record, precision, measured | by_class)
     return 0
 
 
-def _open(data: str) -> tuple[list[str], "Iterator[Sample]", int]:
-    """Class names, the samples, and their number."""
-    from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
-    from bisenet_ros.training.folder import open_folder
+def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None:
+    """Refuse at once what would fail, or store what the model does not do, in the end."""
+    if args.record is not None:
+        if path.suffix != ".safetensors":
+            raise ValueError(
+                f"--record stores scores in a .safetensors of ours, and {path} is none"
+            )
+        if averaged or args.resolution:
+            raise ValueError(
+                "--record stores what the model does on its own; leave --multi-scale, --flip and "
+                "--resolution out"
+            )
+    if args.worst_count < 1:
+        raise ValueError(f"--worst-count is {args.worst_count}; it must be at least 1")
+    for file in (args.json, args.confusion):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
 
-    if data == SYNTHETIC:
+
+def _record(path: Path, name: str, precision: str, measured: Mapping[str, float]) -> None:
+    """Add the scores to those in the file, as "<data set> <measure> <precision>"."""
+    from bisenet_ros import model_file
+
+    # As it is in the file, without the names of --classes.
+    model = model_file.load(path)
+    recorded = {f"{name} {what} {precision}": round(value, 4) for what, value in measured.items()}
+    metadata = replace(model.metadata, scores={**model.metadata.scores, **recorded})
+    model_file.save(path, model.network, metadata)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not numbers with commas between") from None
+
+
+def _open(args: argparse.Namespace) -> _Data:
+    from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
+    from bisenet_ros.training.datasets import open_dataset
+
+    if args.data == SYNTHETIC:
         seeds = DEMO_SEEDS[:SYNTHETIC_STREETS]
-        return list(CLASS_NAMES), (Street(seed).frame(seed) for seed in seeds), len(seeds)
-    folder = open_folder(Path(data).expanduser())
-    items = (folder[index] for index in range(len(folder)))
-    return [entry.name for entry in folder.classes], items, len(folder)
+        streets = (Street(seed).frame(seed) for seed in seeds)
+        return _Data(CLASS_NAMES, streets, len(seeds), lambda number: f"street_{seeds[number]}")
+    dataset = open_dataset(Path(args.data).expanduser(), args.layout, args.split)
+    return _Data(
+        [entry.name for entry in dataset.classes],
+        (dataset[index] for index in range(len(dataset))),
+        len(dataset),
+        lambda number: dataset.pairs[number][0].stem,
+    )
 
 
 def _check_names(model: Sequence[str], data: Sequence[str], where: str) -> None:
@@ -130,13 +242,21 @@ def _check_names(model: Sequence[str], data: Sequence[str], where: str) -> None:
             )
 
 
-def _table(iou: dict[str, float | None], scores: "Scores") -> str:
-    rows = [
-        *((name, "absent" if value is None else f"{value:.2%}") for name, value in iou.items()),
-        ("mean IoU", f"{scores.miou:.2%}"),
-        ("pixel accuracy", f"{scores.pixel_accuracy:.2%}"),
-    ]
+def _table(iou: Mapping[str, float | None], scores: "Scores", names: Sequence[str]) -> str:
+    """IoU by class, the means, and the most frequent mistakes."""
+    means = {
+        "mean IoU": scores.miou,
+        "pixel accuracy": scores.pixel_accuracy,
+        "frequency-weighted IoU": scores.frequency_weighted_iou,
+    }
+    rows = [(name, "absent" if value is None else f"{value:.2%}") for name, value in iou.items()]
+    rows += [(name, f"{value:.2%}") for name, value in means.items()]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value:>7}" for name, value in [("class", "IoU"), *rows]]
-    lines.insert(len(lines) - 2, "-" * len(lines[0]))
+    lines.insert(len(lines) - len(means), "-" * len(lines[0]))
+    confusions = scores.confusions(CONFUSIONS)
+    if confusions:
+        columns = [*names, "none"]
+        mistakes = [f"{names[t]} is {columns[p]} {share:.0%}" for t, p, share in confusions]
+        lines.append(f"most often wrong: {', '.join(mistakes)}")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
 
@@ -13,8 +14,9 @@ Labels = NDArray[np.uint8]
 class Scores:
     """Fractions in 0..1 from a confusion matrix, int64 [C, C+1]: [true class, predicted class].
 
-    The last column counts pixels that have a true class and were given none. A class that occurs
-    neither in the truth nor in the prediction has an IoU of NaN and does not count in ``miou``.
+    Pixels without a true class are not in it. The last column counts pixels that have a true class
+    and were given none. As in the evaluation script of Cityscapes, a class that is predicted but
+    nowhere true has an IoU of 0; one that is neither has NaN, and does not count in ``miou``.
     """
 
     confusion: NDArray[np.int64]
@@ -40,6 +42,35 @@ class Scores:
         """Share of the labelled pixels that are right."""
         return float(self.confusion.diagonal().sum() / self.confusion.sum())
 
+    @property
+    def frequency_weighted_iou(self) -> float:
+        """Mean of ``iou`` weighted by each class's share of the true pixels (arXiv 1411.4038)."""
+        share = self.confusion.sum(axis=1) / self.confusion.sum()
+        return float(np.nansum(share * self.iou))
+
+    def confusions(self, count: int) -> list[tuple[int, int, float]]:
+        """The worst ``(true class, predicted class, share of the true class)``, worst first.
+
+        The predicted class is C where none was predicted. Pairs that never occur are left out.
+        """
+        pixels = self.confusion.sum(axis=1, keepdims=True)
+        shares = self.confusion / np.maximum(pixels, 1)
+        np.fill_diagonal(shares, 0)
+        worst = np.argsort(-shares, axis=None, kind="stable")[:count]
+        pairs = zip(*np.unravel_index(worst, shares.shape), strict=True)
+        return [(int(t), int(p), float(shares[t, p])) for t, p in pairs if shares[t, p]]
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """Sample ``number`` from 0, uint8 [H,W,3] RGB and [H,W], and how well it was predicted."""
+
+    number: int
+    image: Image
+    truth: Labels
+    predicted: Labels
+    scores: Scores
+
 
 def confusion_matrix(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:
     """The matrix of ``Scores`` for one image; pixels without a true class are left out."""
@@ -53,18 +84,25 @@ def confusion_matrix(truth: Labels, predicted: Labels, num_classes: int) -> NDAr
 
 
 def evaluate(
-    samples: Iterable[tuple[NDArray[np.uint8], Labels]],
-    predict: Callable[[NDArray[np.uint8]], Labels],
+    samples: Iterable[tuple[Image, Labels]],
+    predict: Callable[[Image], Labels],
     num_classes: int,
+    watch: Callable[[ScoredImage], object] | None = None,
 ) -> Scores:
     """Score ``predict`` (image uint8 [H,W,3] RGB to labels uint8 [H,W]) over all samples.
 
+    ``watch`` sees each sample with its prediction, in order.
+
     Raises:
-        ValueError: no pixel of any sample has a class.
+        ValueError: no pixel of any sample has a class, or a prediction has another size.
     """
     total = np.zeros((num_classes, num_classes + 1), np.int64)
-    for image, truth in samples:
-        total += confusion_matrix(truth, predict(image), num_classes)
+    for number, (image, truth) in enumerate(samples):
+        predicted = predict(image)
+        confusion = confusion_matrix(truth, predicted, num_classes)
+        total += confusion
+        if watch is not None:
+            watch(ScoredImage(number, image, truth, predicted, Scores(confusion)))
     if not total.any():
         raise ValueError("no pixel of these images has a class, so there is nothing to score")
     return Scores(total)

@@ -68,8 +68,13 @@ def test_perfect_labels_score_one(
 ) -> None:
     assert evaluate(data, tiny_model, "--json", str(tmp_path / "scores.json")) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores.keys() == {"miou", "pixel_accuracy", "iou", "images", "backend", "precision"}
-    assert scores["miou"] == scores["pixel_accuracy"] == 1
+    measures = {"miou", "pixel_accuracy", "fw_iou", "iou", "confusion"}
+    assert scores.keys() == {*measures, "images", "backend", "precision", "scales", "flip"}
+    assert scores["miou"] == scores["pixel_accuracy"] == scores["fw_iou"] == 1
+    assert (scores["scales"], scores["flip"]) == ([1], False)
+    confusion = np.array(scores["confusion"])
+    assert confusion.shape == (5, 6)
+    assert confusion.diagonal().sum() == confusion.sum() == 3 * SIZE[0] * SIZE[1]
     assert scores["iou"].keys() == {"sky", "road", "pole", "tree", "car"}
     assert set(scores["iou"].values()) == {1}
     assert (scores["images"], scores["backend"], scores["precision"]) == (3, "torch", "fp32")
@@ -85,10 +90,16 @@ def test_scores_are_recorded_in_the_model_and_nothing_else_changes(
 ) -> None:
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(tiny_model.read_bytes())
-    assert evaluate(data, copy, "--record", "blocks") == 0
+    # Not with the names of --classes: the file keeps its own.
+    (data / "classes.txt").write_text(LINES.replace("pole", "mast"))
+    more = ["--classes", str(data / "classes.txt")]
+    assert evaluate(data, copy, "--record", "blocks", *more) == 0
     before, after = model_file.load(tiny_model), model_file.load(copy)
-    assert after.metadata.scores["blocks miou"] == 1
-    assert after.metadata.scores["blocks iou road"] == 1
+    scores = after.metadata.scores
+    assert set(scores.values()) == {1}
+    measures = {"miou", "pixel accuracy", "fw iou"}
+    measures |= {f"iou {name}" for name in ("sky", "road", "mast", "tree", "car")}
+    assert scores.keys() == {f"blocks {measure} fp32" for measure in measures}
     assert replace(after.metadata, scores=before.metadata.scores) == before.metadata
     for name, tensor in before.network.state_dict().items():
         assert torch.equal(tensor, after.network.state_dict()[name])
@@ -96,6 +107,10 @@ def test_scores_are_recorded_in_the_model_and_nothing_else_changes(
     foreign = tmp_path / "foreign.pth"
     assert evaluate(data, foreign, "--record", "blocks") == 1
     assert "--record stores scores in a .safetensors" in capsys.readouterr().err
+    for more in (["--multi-scale"], ["--flip"], ["--resolution", "64x64"]):
+        assert evaluate(data, copy, "--record", "other", *more) == 1
+        assert "--record stores what the model does on its own" in capsys.readouterr().err
+    assert model_file.load(copy).metadata.scores == scores
 
 
 def test_wrong_unlabelled_and_absent(data: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -148,6 +163,74 @@ def test_resolution_changes_what_is_predicted(data: Path, tiny_model: Path, tmp_
     assert json.loads(path.read_text())["miou"] < 1
 
 
+def test_scales_and_flip_change_what_is_predicted(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "scores.json"
+
+    def scored(*more: str) -> dict[str, object]:
+        assert evaluate(data, tiny_model, "--json", str(path), *more) == 0
+        scores: dict[str, object] = json.loads(path.read_text())
+        return scores
+
+    plain = scored("--multi-scale", "1.0")
+    assert (plain["miou"], plain["scales"], plain["flip"]) == (1, [1], False)
+    flipped = scored("--flip")
+    assert flipped["flip"]
+    assert flipped["miou"] != 1
+    assert capsys.readouterr().out.splitlines()[-1].endswith("fp32, scales 1, flipped too")
+    both = scored("--multi-scale", "0.5,1.5", "--flip")
+    assert both["scales"] == [0.5, 1.5]
+    assert both["miou"] not in (1, flipped["miou"])
+    assert both["backend"] == "torch"
+    assert scored("--multi-scale")["scales"] == [0.5, 0.75, 1, 1.25, 1.5, 1.75]
+
+
+def test_scales_need_the_torch_backend(
+    data: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(data, tiny_model, "--flip", "--backend", "openvino") == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "need class probabilities, and backend 'openvino' gives labels only" in message
+
+
+def test_pictures_of_confusion_and_of_the_worst_images(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second image is all wrong but for a stripe, the third has one wrong column."""
+    for name, wrong in (("1", 140), ("2", 1)):
+        path = data / "labels" / f"{name}.png"
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        labels[:, :wrong] = (labels[:, :wrong] + 1) % 5
+        assert cv2.imwrite(str(path), labels)
+    folder, confusion = tmp_path / "worst", tmp_path / "confusion.png"
+    more = ["--worst", str(folder), "--worst-count", "2", "--confusion", str(confusion)]
+    assert evaluate(data, tiny_model, *more) == 0
+    first, second = sorted(path.name for path in folder.iterdir())
+    assert first.startswith("001_0.0")
+    assert first.endswith("_1.png")
+    assert second.startswith("002_0.9")
+    assert second.endswith("_2.png")
+    assert cv2.imread(str(confusion)) is not None
+    out = capsys.readouterr().out
+    assert f"the 2 worst images are in {folder}" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("most often wrong: ")]
+    assert line.count("%") == 5
+
+
+def test_a_split_of_a_dataset(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    root = tmp_path / "splits"
+    root.mkdir()
+    (data / "classes.txt").rename(root / "classes.txt")
+    data.rename(root / "val")
+    path = tmp_path / "scores.json"
+    assert evaluate(root, tiny_model, "--json", str(path)) == 0
+    assert json.loads(path.read_text())["images"] == 3
+    assert evaluate(root, tiny_model, "--split", "val", "--layout", "folder") == 0
+    assert evaluate(root, tiny_model, "--split", "test") == 1
+    assert evaluate(root, tiny_model, "--layout", "cityscapes") == 1
+
+
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
@@ -178,6 +261,10 @@ def test_other_refusals(
         (["--resolution", "60x64"], "60x64"),
         (["--backend", "nothing"], "nothing"),
         (["--precision", "int3"], "int3"),
+        (["--worst", "x", "--worst-count", "0"], "--worst-count is 0; it must be at least 1"),
+        (["--json", str(tmp_path / "no" / "x.json")], "there is no folder"),
+        (["--confusion", str(tmp_path / "no" / "x.png")], "there is no folder"),
+        (["--multi-scale", "0"], "scales [0.0] must be at least one, each positive"),
     ):
         assert evaluate(data, tiny_model, *more) == 1
         (message,) = capsys.readouterr().err.splitlines()
@@ -186,6 +273,14 @@ def test_other_refusals(
     assert "nowhere" in capsys.readouterr().err
     assert evaluate(data, tmp_path / "none.safetensors") == 1
     assert "no model file at" in capsys.readouterr().err
+
+
+def test_scales_that_are_no_numbers_are_wrong_usage(
+    data: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        evaluate(data, tiny_model, "--multi-scale", "1,big")
+    assert "'1,big' is not numbers with commas between" in capsys.readouterr().err
 
 
 def test_the_synthetic_street_needs_its_classes(

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bisenet_ros.training.evaluation import Scores, confusion_matrix, evaluate, iou_by_class
+from bisenet_ros.training.evaluation import (
+    ScoredImage,
+    Scores,
+    confusion_matrix,
+    evaluate,
+    iou_by_class,
+)
 
 
 def row(*labels: int) -> NDArray[np.uint8]:
@@ -27,12 +33,19 @@ def test_scores_by_hand() -> None:
     assert scores.iou.tolist() == pytest.approx([2 / 4, 1 / 3, 0])
     assert scores.miou == pytest.approx((2 / 4 + 1 / 3) / 3)
     assert scores.pixel_accuracy == pytest.approx(3 / 6)
+    assert scores.frequency_weighted_iou == pytest.approx(3 / 6 * 2 / 4 + 2 / 6 * 1 / 3)
+    # The worst row by row; ties in the order of the matrix. Class 3 stands for no class.
+    expected = [(2, 0, 1.0), (1, 3, 0.5), (0, 1, pytest.approx(1 / 3))]
+    assert scores.confusions(5) == expected
+    assert scores.confusions(2) == expected[:2]
 
 
 def test_an_absent_class_does_not_count() -> None:
     scores = Scores(confusion_matrix(row(0, 0, 2, 2), row(0, 0, 2, 0), 3))
     assert math.isnan(scores.iou[1])
     assert scores.miou == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert scores.frequency_weighted_iou == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert scores.confusions(5) == [(2, 0, 0.5)]
     assert iou_by_class(scores, "abc") == {"a": pytest.approx(2 / 3), "b": None, "c": 0.5}
 
 
@@ -47,6 +60,19 @@ def test_evaluate_sums_pixels_over_images_of_any_size() -> None:
     # IoU over both: class 0 has 3 of 5, class 1 none of 2; a mean over images would differ.
     scores = evaluate(samples, lambda x: np.zeros(x.shape[:2], np.uint8), 2)
     assert scores.iou.tolist() == pytest.approx([3 / 5, 0])
+
+
+def test_watch_sees_each_image_with_its_own_scores() -> None:
+    image = np.zeros((1, 2, 3), np.uint8)
+    samples = [(image, row(0, 1)), (image + np.uint8(9), row(1, 255))]
+    seen: list[ScoredImage] = []
+    scores = evaluate(samples, lambda x: np.ones(x.shape[:2], np.uint8), 2, seen.append)
+    assert [each.number for each in seen] == [0, 1]
+    assert [each.image.max() for each in seen] == [0, 9]
+    assert [each.truth.tolist() for each in seen] == [[[0, 1]], [[1, 255]]]
+    assert seen[0].predicted.tolist() == [[1, 1]]
+    assert [each.scores.miou for each in seen] == [0.25, 1.0]
+    assert scores.confusion.sum() == 3
 
 
 def test_refusals() -> None:

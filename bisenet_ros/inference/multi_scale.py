@@ -1,0 +1,86 @@
+"""Labels from several sizes of an image and its mirror image: slower, and a little better."""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bisenet_ros.inference.deploy import fold_batch_norms
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.network import upsample
+
+
+class MultiScale:
+    """The mean of the class probabilities at several sizes of the network's input.
+
+    It runs the network of ``segmenter`` itself, since an engine gives labels and a mean needs
+    probabilities. They are averaged at the segmenter's resolution, so that scale 1 alone labels as
+    the segmenter does.
+
+    Args:
+        segmenter: of the torch backend; model, resolution, device and precision are its own.
+        scales: factors of the resolution, each size rounded to a multiple of 8.
+        flip: add the mirror image at each scale.
+
+    Raises:
+        InferenceError: another backend, or no or unusable scales.
+    """
+
+    def __init__(self, segmenter: Segmenter, scales: Sequence[float], flip: bool) -> None:
+        backend, metadata = segmenter.backend, segmenter.model.metadata
+        if backend.name != "torch":
+            raise InferenceError(
+                f"several scales and flipping need class probabilities, and backend "
+                f"'{backend.name}' gives labels only; take backend torch"
+            )
+        if not scales or not all(0 < scale < math.inf for scale in scales):
+            raise InferenceError(f"scales {list(scales)} must be at least one, each positive")
+        self.resolution = segmenter.resolution
+        self.sizes = [_scaled(self.resolution, scale) for scale in scales]
+        self.flip = flip
+        self._reverse_channels = metadata.channel_order == "bgr"
+        self._device = backend.device
+        self._dtype = DTYPES[backend.precision]
+        network = copy.deepcopy(segmenter.model.network).eval()
+        fold_batch_norms(network)
+        network.to(backend.device, self._dtype)
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean, self._std = (
+            255 * torch.tensor(values, device=backend.device).view(1, 3, 1, 1)
+            for values in (metadata.mean, metadata.std)
+        )
+
+    @torch.inference_mode()
+    def labels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Label ``image``, uint8 [H,W,3] RGB; class ids uint8 [H,W]."""
+        width, height = self.resolution
+        total = torch.zeros((), device=self._device)
+        for size in self.sizes:
+            x = self._normalised(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))
+            for mirrored in (False, True) if self.flip else (False,):
+                logits = self._network.heads(x.flip(3) if mirrored else x)[0]
+                probabilities = upsample(logits, (height, width)).softmax(dim=1)
+                total = total + (probabilities.flip(3) if mirrored else probabilities)
+        labels = total.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        # As the segmenter does: a mean of two class ids is a third class.
+        target = image.shape[1], image.shape[0]
+        restored = cv2.resize(labels, target, interpolation=cv2.INTER_NEAREST_EXACT)
+        return np.asarray(restored, np.uint8)
+
+    def _normalised(self, image: "cv2.typing.MatLike") -> Tensor:
+        x = torch.from_numpy(image).to(self._device).permute(2, 0, 1).unsqueeze(0).float()
+        if self._reverse_channels:
+            x = x.flip(1)
+        return ((x - self._mean) / self._std).to(self._dtype)
+
+
+def _scaled(resolution: tuple[int, int], scale: float) -> tuple[int, int]:
+    width, height = (max(32, 8 * round(side * scale / 8)) for side in resolution)
+    return width, height
