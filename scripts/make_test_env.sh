@@ -9,3 +9,4 @@ fi
 pip_install() { .venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile "$@"; }
 pip_install -r requirements/test.txt
 pip_install --no-deps -r requirements/test-no-deps.txt
+.venv/bin/python scripts/fix_tensorrt_stubs.py

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bisenet_ros.inference.engine_cache import EngineCache, EngineCacheError, engine_folder
+from bisenet_ros.inference.engine_cache import EngineCache, EngineCacheError, cache_folder
 
 KEY = {"model": "a1b2", "resolution": "1024x512", "gpu": "NVIDIA L4", "tensorrt": "10.13.0.35"}
 OTHER_KEY = {**KEY, "tensorrt": "10.3.0"}
@@ -37,7 +37,7 @@ def build_never() -> bytes:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> EngineCache:
-    return EngineCache(tmp_path / "cache" / "tensorrt")
+    return EngineCache(tmp_path / "cache" / "engines")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_an_engine_serves_its_own_key_only(cache: EngineCache, name: str) -> Non
 def test_files_are_the_user_s_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        cache = EngineCache(tmp_path / "cache" / "tensorrt")
+        cache = EngineCache(tmp_path / "cache" / "engines")
         cache.get(KEY, build)
     finally:
         os.umask(before)
@@ -308,7 +308,7 @@ def heard() -> list[str]:
 
 
 def test_a_read_only_folder_serves_what_it_has(public_path: Path) -> None:
-    assert in_process(use_read_only, public_path / "tensorrt") == 0
+    assert in_process(use_read_only, public_path / "engines") == 0
 
 
 def use_full(folder: Path) -> None:
@@ -397,6 +397,7 @@ def test_a_builder_that_is_killed_leaves_no_half_entry(cache: EngineCache) -> No
     assert (cache.folder / "partial").stat().st_size > len(ENGINE)
     assert cache.entries() == []
     assert cache.get(KEY, lambda: b"new") == b"new"
+    assert cache.get(KEY, build_never) == b"new"
     assert not (cache.folder / "partial").exists()
 
 
@@ -431,5 +432,5 @@ def test_an_entry_is_discarded(cache: EngineCache) -> None:
 
 def test_the_folder_is_in_the_user_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert engine_folder() == tmp_path / "bisenet_ros" / "tensorrt"
-    assert engine_folder(Path("robot")) == Path("robot/tensorrt")
+    assert cache_folder() == tmp_path / "bisenet_ros" / "engines"
+    assert cache_folder(Path("robot")) == Path("robot/engines")
