@@ -1,14 +1,12 @@
 """``bisenet train``: from a folder of labelled images to a model file."""
 
 import argparse
-import csv
 import signal
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-
-LOG_COLUMNS = ("iteration", "loss", "learning_rate", "images_per_s", "waited_share")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,19 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the model file at each checkpoint and at the end."""
-    from tqdm import tqdm
-
     from bisenet_ros.model_file import Metadata, load, save
     from bisenet_ros.network import BiSeNetV2
     from bisenet_ros.resources import model_path
     from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+    from bisenet_ros.training.distributed import joined
     from bisenet_ros.training.folder import open_folder
     from bisenet_ros.training.loop import IMAGENET_MEAN, IMAGENET_STD, Progress, train
+    from bisenet_ros.training.monitor import Monitor
     from bisenet_ros.training.settings import read_settings
 
     folder = open_folder(args.data)
     settings = read_settings(args.config, args.set)
     init = load(model_path(args.init)) if args.init else None
+    model_file = args.output / "model.safetensors"
     checkpoint_path = args.output / "checkpoint.pt"
     resume = read_checkpoint(checkpoint_path) if args.resume else None
     if resume is not None and resume.settings != settings:
@@ -67,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
         raise CheckpointError(
             f"{checkpoint_path} is there already: go on with --resume, or train into another folder"
         )
-    args.output.mkdir(parents=True, exist_ok=True)
 
     def export(network: BiSeNetV2) -> None:
         metadata = Metadata(
@@ -81,64 +79,50 @@ def run(args: argparse.Namespace) -> int:
             licence=args.licence,
             recipe=asdict(settings) | ({"init": dict(init.metadata.recipe)} if init else {}),
         )
-        save(args.output / "model.safetensors", network, metadata)
+        save(model_file, network, metadata)
 
-    first = resume.iteration if resume else 0
-    waited = spent = 0.0
-    log_path = args.output / "log.csv"
-    kept = _rows_until(log_path, first)
-    with (
-        _StopRequest() as stop,
-        tqdm(total=settings.iterations, initial=first, unit="it", desc="train") as bar,
-        log_path.open("w", newline="") as file,
-    ):
-        log = csv.writer(file)
-        log.writerow(LOG_COLUMNS)
-        log.writerows(kept)
-        file.flush()
+    with joined(args.device) as processes, ExitStack() as stack:
+        stop = stack.enter_context(_StopRequest(patient=processes.size > 1))
+        first = processes.rank == 0
+        if first:
+            done = resume.iteration if resume else 0
+            monitor = stack.enter_context(Monitor(args.output, settings, done))
 
         def report(progress: Progress, network: BiSeNetV2) -> None:
-            nonlocal waited, spent
-            waited += progress.waited
-            spent += progress.seconds
-            speed = settings.batch_size / progress.seconds
-            bar.update()
-            bar.set_postfix(
-                loss=f"{progress.loss:.3f}",
-                lr=f"{progress.learning_rate:.2g}",
-                images_s=f"{speed:.1f}",
-                waited=f"{waited / spent:.0%}",
-            )
-            log.writerow(
-                [
-                    progress.iteration,
-                    f"{progress.loss:.4f}",
-                    f"{progress.learning_rate:.3g}",
-                    f"{speed:.2f}",
-                    f"{waited / spent:.3f}",
-                ]
-            )
+            monitor.show(progress)
             if progress.iteration % settings.checkpoint_every == 0:
-                file.flush()
+                monitor.flush()
                 export(network)
-            if stop.requested and progress.iteration < settings.iterations:
-                raise KeyboardInterrupt
 
         try:
-            export(train(folder, settings, checkpoint_path, report, resume, args.device, init))
+            network = train(
+                folder, settings, checkpoint_path, report, resume, init, processes, stop
+            )
         except KeyboardInterrupt:
-            bar.close()
-            print("stopped; the same command with --resume goes on", file=sys.stderr)
+            if first:
+                print("\nstopped; the same command with --resume goes on", file=sys.stderr)
             raise
-    print(f"wrote {args.output / 'model.safetensors'}")
+        if first:
+            export(network)
+    if first:
+        print(f"wrote {model_file}")
     return 0
 
 
 class _StopRequest:
-    """Ctrl-C and SIGTERM wait for the end of the iteration; the second one does not."""
+    """Ctrl-C and SIGTERM wait for the end of the iteration.
 
-    def __init__(self) -> None:
-        self.requested = False
+    The second one does not, unless ``patient``: torchrun passes on a ctrl-C that the terminal has
+    sent to all processes already, and kills those that take too long.
+    """
+
+    def __init__(self, *, patient: bool) -> None:
+        self._patient = patient
+        self._requested = False
+
+    def __call__(self) -> bool:
+        """Whether there was one."""
+        return self._requested
 
     def __enter__(self) -> "_StopRequest":
         signals = (signal.SIGINT, signal.SIGTERM)
@@ -150,15 +134,6 @@ class _StopRequest:
             signal.signal(number, handler)
 
     def _request(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self._requested and not self._patient:
             raise KeyboardInterrupt
-        self.requested = True
-
-
-def _rows_until(log: Path, iteration: int) -> list[list[str]]:
-    """The rows of a log up to ``iteration``: a run may have logged more than it has saved."""
-    if not iteration or not log.is_file():
-        return []
-    with log.open(newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [row for row in rows if len(row) == len(LOG_COLUMNS) and int(row[0]) <= iteration]
+        self._requested = True

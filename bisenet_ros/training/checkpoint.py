@@ -1,5 +1,6 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped."""
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,31 +18,61 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """The state after ``iteration`` iterations; the dicts are PyTorch state dicts.
 
-    ``rng_state`` is that of the CPU's generator, so a resumed run repeats an unbroken one on the
-    CPU; on a GPU, whose sums have no fixed order, it only goes on like it.
+    ``average`` is the state of the moving average of the weights, ``scaler`` that of the loss
+    scale of fp16; both are empty where they are not used.
     """
 
     settings: Settings
     iteration: int
     network: dict[str, Any]
     optimizer: dict[str, Any]
-    rng_state: torch.Tensor
+    average: dict[str, Any]
+    scaler: dict[str, Any]
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically: a run that is killed meanwhile leaves the checkpoint before."""
+    """Write atomically, and keep the one before as ``previous_path(path)``.
+
+    A run that is killed meanwhile leaves at least one of the two whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
     torch.save({**vars(checkpoint), "settings": asdict(checkpoint.settings)}, temporary)
+    if path.exists():
+        path.replace(previous_path(path))
     temporary.replace(path)
+
+
+def previous_path(path: Path) -> Path:
+    """Where the checkpoint before the one at ``path`` is."""
+    return path.with_stem(f"{path.stem}_previous")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ``write_checkpoint``; nothing in it is executed.
 
+    Where it is missing or damaged, as after a power cut, the one before is taken, with a warning.
+
     Raises:
-        CheckpointError: the file is missing, truncated or of another kind.
+        CheckpointError: neither can be used; the text is about the one at ``path``.
     """
+    try:
+        return _read(path)
+    except CheckpointError as error:
+        try:
+            checkpoint = _read(previous_path(path))
+        except CheckpointError:
+            raise error from None
+        logging.warning(
+            "%s; going on from %s, iteration %d",
+            str(error).partition(";")[0],
+            previous_path(path).name,
+            checkpoint.iteration,
+        )
+        return checkpoint
+
+
+def _read(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path} to resume from; start without")
     try:

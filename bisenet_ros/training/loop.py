@@ -1,30 +1,37 @@
 """The training loop."""
 
-import logging
 import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bisenet_ros.model_file import Model
-from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, CheckpointError, write_checkpoint
+from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.folder import Folder
-from bisenet_ros.training.loss import booster_loss, inverse_log_weights
-from bisenet_ros.training.samples import Samples
-from bisenet_ros.training.schedule import learning_rate, make_optimizer
+from bisenet_ros.training.learner import Learner
+from bisenet_ros.training.loss import HeadLosses, inverse_log_weights
+from bisenet_ros.training.memory import keep_freed_memory
+from bisenet_ros.training.samples import Samples, sample_numbers
+from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.step import Batch, Step
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+ALONE = Processes()
 
 
 class TrainingError(ValueError):
@@ -48,124 +55,112 @@ def train(
     checkpoint_path: Path,
     report: Callable[[Progress, BiSeNetV2], Any],
     resume: Checkpoint | None = None,
-    device: str = "cpu",
     init: Model | None = None,
+    processes: Processes = ALONE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> BiSeNetV2:
     """Train on ``folder`` and return the network after the last iteration, with its boosters.
 
-    ``report`` is called after each iteration; to stop the run, let it raise. A checkpoint is
-    written every ``settings.checkpoint_every`` iterations, at the end, and at any exception that
-    comes between two iterations: a resumed run then ends with the weights of an unbroken one.
+    With ``settings.ema`` the result is the moving average of the weights, else the last ones.
+    ``report`` is called after each iteration with the result so far, on rank 0. After each
+    iteration all processes ask ``stop``, and if it is true for one of them, all raise
+    KeyboardInterrupt. A checkpoint is written every ``settings.checkpoint_every`` iterations, at
+    the end, and at any exception that comes between two iterations: a resumed run then ends with
+    the weights of an unbroken one (on a GPU, whose sums have no fixed order, with similar ones).
 
     With ``init`` the network has its architecture, for the classes of ``folder``, its normalisation
-    and every tensor of it that fits, see ``adopt``.
+    and every tensor of it that fits.
 
     Raises:
-        TrainingError: the device cannot be used, or the loss is no longer a number.
+        TrainingError: the device cannot be used, the batch cannot be shared by the processes, or
+            the loss is no longer a number.
         CheckpointError: ``resume`` does not fit the classes of ``folder``.
         DatasetError: a file of ``folder`` cannot be used.
     """
+    device = processes.device
     _check_device(device)
+    _check_shares(settings, processes)
+    keep_freed_memory()
     torch.manual_seed(settings.seed)
-    if init is None:
-        architecture = replace(PRESETS[settings.preset], head_channels=settings.head_channels)
-        normalisation = IMAGENET_MEAN, IMAGENET_STD
-    else:
-        architecture = init.metadata.architecture
-        normalisation = init.metadata.mean, init.metadata.std
-    architecture = replace(architecture, num_classes=len(folder.classes))
-    network = BiSeNetV2(architecture, boosters=True)
-    if init is not None:
-        left = adopt(network, init)
-        if left:
-            logging.warning("not taken from %s, trained anew: %s", init.name, ", ".join(left))
-    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.train()
-    optimizer = make_optimizer(network, settings)
-    class_weights = None
-    if settings.class_weights:
-        labels = (folder.read_labels(index) for index in range(len(folder)))
-        class_weights = inverse_log_weights(labels, len(folder.classes)).to(device)
-    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in normalisation)
-
+    learner = Learner(settings, len(folder.classes), device, init)
     iteration = 0
     if resume is not None:
         try:
-            network.load_state_dict(resume.network)
-            optimizer.load_state_dict(resume.optimizer)
+            learner.load(resume)
         except (RuntimeError, ValueError):
             raise CheckpointError(
                 f"{checkpoint_path} does not fit a network for the {len(folder.classes)} classes "
                 f"of {folder.root}; resume with the data that it was made from"
             ) from None
-        torch.set_rng_state(resume.rng_state)
         iteration = resume.iteration
 
     def checkpoint() -> None:
-        state = network.state_dict(), optimizer.state_dict(), torch.get_rng_state()
-        write_checkpoint(checkpoint_path, Checkpoint(settings, iteration, *state))
+        if processes.rank == 0:
+            write_checkpoint(checkpoint_path, learner.state(iteration))
 
-    samples = Samples(folder, settings)
-    batches = DataLoader(
-        samples,
-        settings.batch_size,
-        sampler=range(iteration * settings.batch_size, len(samples)),
+    class_weights = None
+    if settings.class_weights:
+        labels = (folder.read_labels(index) for index in range(len(folder)))
+        class_weights = inverse_log_weights(labels, len(folder.classes)).to(device)
+    losses = HeadLosses(learner.network, settings, class_weights)
+    step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
+    statistics = (init.metadata.mean, init.metadata.std) if init else (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in statistics)
+
+    def to_device(images: Tensor, labels: Tensor) -> Batch:
+        x = (images.to(device, non_blocking=True).float() / 255 - mean) / std
+        x = x.contiguous(memory_format=torch.channels_last)
+        return x, labels.to(device, non_blocking=True)
+
+    samples = DataLoader(
+        Samples(folder, settings),
+        settings.batch_size // (processes.size * settings.accumulate),
+        sampler=sample_numbers(settings, iteration, processes),
         num_workers=settings.workers,
         worker_init_fn=_start_worker,
-        # The loader seeds its workers from torch's global generator, once per run; a generator
-        # of its own leaves the global one as a resumed run finds it.
+        pin_memory=device != "cpu",
+        # The loader seeds its workers from a generator; the global one is not for that.
         generator=torch.Generator(),
     )
+    batches = iter(samples)
     exact = True  # not in the middle of an iteration
-    started = time.monotonic()
+    stopped = False
     try:
-        for images, truth in batches:
+        while iteration < settings.iterations and not stopped:
+            started = time.monotonic()
+            parts = [next(batches) for _ in range(settings.accumulate)]
             fetched = time.monotonic()
-            exact = False
             rate = learning_rate(iteration, settings)
-            for group in optimizer.param_groups:
+            for group in learner.optimizer.param_groups:
                 group["lr"] = rate
-            x = (images.to(device).float() / 255 - mean) / std
-            x = x.contiguous(memory_format=torch.channels_last)
-            bf16 = settings.precision == "bf16"
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-                logits = network(x)
-            loss = booster_loss(logits, truth.to(device), class_weights)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            value = loss.item()
-            if not isfinite(value):
+            exact = False
+            # Dropout depends on these alone, so that a resumed run repeats it.
+            torch.manual_seed(
+                (settings.seed * settings.iterations + iteration) * processes.size + processes.rank
+            )
+            loss = step([to_device(*part) for part in parts])
+            if not isfinite(loss):
                 raise TrainingError(
-                    f"the loss is {value} at iteration {iteration + 1}: lower the learning_rate "
+                    f"the loss is {loss} at iteration {iteration + 1}: lower the learning_rate "
                     "or raise warmup_iterations"
                 )
+            learner.update_average()
             iteration, exact = iteration + 1, True
             done = time.monotonic()
-            report(Progress(iteration, value, rate, done - started, fetched - started), network)
+            if processes.rank == 0:
+                report(
+                    Progress(iteration, loss, rate, done - started, fetched - started),
+                    learner.result,
+                )
             if iteration % settings.checkpoint_every == 0:
                 checkpoint()
-            started = time.monotonic()
+            stopped = processes.any(stop())
+        if stopped and iteration < settings.iterations:
+            raise KeyboardInterrupt
     finally:
         if iteration and exact:
             checkpoint()
-    return network
-
-
-def adopt(network: BiSeNetV2, init: Model) -> list[str]:
-    """Copy every tensor of ``init`` whose name and shape ``network`` has.
-
-    Returns:
-        The names of those that were not copied; with other classes, the last layer's.
-    """
-    state = network.state_dict()
-    left = []
-    for name, tensor in init.network.state_dict().items():
-        if name in state and state[name].shape == tensor.shape:
-            state[name].copy_(tensor)
-        else:
-            left.append(name)
-    return left
+    return learner.result
 
 
 def _check_device(device: str) -> None:
@@ -176,6 +171,16 @@ def _check_device(device: str) -> None:
             f"device '{device}' cannot be used ({str(error).splitlines()[0]}); give cpu, or cuda "
             "where this PyTorch sees a GPU"
         ) from None
+
+
+def _check_shares(settings: Settings, processes: Processes) -> None:
+    shares = processes.size * settings.accumulate
+    if settings.batch_size % shares or (settings.batch_size < 2 * shares):
+        raise TrainingError(
+            f"a batch of {settings.batch_size} cannot be cut into {shares} equal parts of at least "
+            f"2 images ({processes.size} processes, accumulate {settings.accumulate}); change "
+            "batch_size or accumulate"
+        )
 
 
 def _start_worker(number: int) -> None:

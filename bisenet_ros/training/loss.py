@@ -1,36 +1,87 @@
 """The training loss: cross entropy on the main head and on every booster (section 3.4)."""
 
 from collections.abc import Iterable
+from math import log
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.network import BiSeNetV2, upsample
+from bisenet_ros.training.settings import Settings
+
+OHEM_LEAST_SHARE = 1 / 16
+"""Online hard example mining counts at least this share of the labelled pixels, the hardest."""
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def booster_loss(
-    logits: tuple[Tensor, ...], labels: Tensor, class_weights: Tensor | None
-) -> Tensor:
-    """Sum over the heads of the cross entropy, each with weight 1.
+class HeadLosses(nn.Module):
+    """The network with its loss, as one module: what data-parallel training wraps.
 
     Args:
-        logits: float [N,C,H,W] of each head.
-        labels: int64 [N,H,W], 255 where a pixel does not count.
+        network: in training mode, with its boosters.
+        settings: ``precision``, ``ohem`` and ``booster_stride`` are used.
         class_weights: float [C], or none for equal ones.
-
-    Returns:
-        A scalar; 0 where no pixel counts.
     """
-    if (labels == UNLABELLED).all():  # a mean over no pixels would be NaN
-        return torch.stack([0 * head.sum() for head in logits]).sum()
-    losses = [
-        functional.cross_entropy(head, labels, class_weights, ignore_index=UNLABELLED)
-        for head in logits
-    ]
-    return torch.stack(losses).sum()
+
+    def __init__(
+        self, network: BiSeNetV2, settings: Settings, class_weights: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.class_weights = class_weights
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the pixels' losses and sum of their weights, each float [heads].
+
+        ``images`` is normalised, float [N,3,H,W]; ``labels`` int64 [N,H,W], 255 where a pixel
+        does not count. Not yet divided, since the divisor is a sum over all processes.
+        """
+        dtype = AUTOCAST.get(self.settings.precision, torch.float32)
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+            main, *boosters = self.network.heads(images)
+        step = self.settings.booster_stride
+        coarse = labels[:, step // 2 :: step, step // 2 :: step]
+        pairs = [(main, labels), *((logits, coarse) for logits in boosters)]
+        sums, weights = zip(*(self._cross_entropy(*pair) for pair in pairs), strict=True)
+        return torch.stack(sums), torch.stack(weights)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = upsample(logits, labels.shape[1:])
+        weights = (labels != UNLABELLED).float()
+        if self.class_weights is not None:
+            # Any index will do where the weight is 0 already.
+            weights *= self.class_weights[labels.clamp(max=len(self.class_weights) - 1)]
+        losses = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="none")
+        if self.settings.ohem:
+            counted = labels != UNLABELLED
+            weights *= hard_pixels(losses.detach(), counted, self.settings.ohem)
+        return (losses * weights).sum(), weights.sum()
+
+
+def hard_pixels(losses: Tensor, counted: Tensor, probability: float) -> Tensor:
+    """Online hard example mining (arXiv 1604.03540): which pixels count, bool like ``losses``.
+
+    Those whose true class has less than ``probability``; where they are too few, the hardest
+    sixteenth, as in the public code.
+
+    Args:
+        losses: cross entropy of each pixel.
+        counted: bool, which pixels have a label.
+        probability: in (0, 1).
+    """
+    hard = counted & (losses > -log(probability))
+    candidates = losses[counted]
+    least = int(OHEM_LEAST_SHARE * len(candidates))
+    if hard.sum() < least:
+        rank = len(candidates) - least + 1
+        hard = counted & (losses >= candidates.kthvalue(rank).values)
+    return hard
 
 
 def inverse_log_weights(labels: Iterable[NDArray[np.uint8]], num_classes: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
 from bisenet_ros.training.augmentation import Sample, augment
+from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.folder import Folder
 from bisenet_ros.training.settings import Settings, SettingsError
 
@@ -50,6 +51,23 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         seed = TRAINING_SEEDS[int(rng.integers(len(TRAINING_SEEDS)))]
         width, height = self.settings.resolution
         return Street(seed, width, height).frame(int(rng.integers(100)))
+
+
+def sample_numbers(settings: Settings, first_iteration: int, processes: Processes) -> list[int]:
+    """The samples of one process from ``first_iteration`` on, in its order.
+
+    An iteration has the same samples whatever the number of processes and parts.
+    """
+    part = settings.batch_size // (processes.size * settings.accumulate)
+    return [
+        start + offset
+        for start in range(
+            (first_iteration * settings.accumulate * processes.size + processes.rank) * part,
+            settings.iterations * settings.batch_size,
+            processes.size * part,
+        )
+        for offset in range(part)
+    ]
 
 
 @lru_cache(maxsize=2)

@@ -1,5 +1,6 @@
 """Checkpoints: what goes in comes out, and anything else is refused with a remedy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def checkpoint(tmp_path: Path) -> Path:
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     settings = Settings(iterations=7, crop=(64, 32))
-    state = layer.state_dict(), optimizer.state_dict(), torch.get_rng_state()
+    state = layer.state_dict(), optimizer.state_dict(), {}, {}
     write_checkpoint(path, Checkpoint(settings, 3, *state))
     return path
 
@@ -33,7 +34,6 @@ def test_round_trip(checkpoint: Path) -> None:
     assert read.iteration == 3
     assert read.network["weight"].shape == (2, 2)
     assert read.optimizer["state"][0]["step"] == 1
-    assert torch.equal(read.rng_state, torch.get_rng_state())
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
 
 
@@ -54,6 +54,19 @@ def test_truncated(checkpoint: Path, length: int) -> None:
     assert len(content) > 2000
     checkpoint.write_bytes(content[:length])
     assert_refused(checkpoint, "is damaged or no checkpoint .*; start a new run")
+
+
+def test_the_one_before_is_taken_instead(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), iteration=5))
+    assert read_checkpoint(checkpoint).iteration == 5
+    checkpoint.write_bytes(checkpoint.read_bytes()[:2000])
+    assert read_checkpoint(checkpoint).iteration == 3
+    assert "checkpoint.pt is damaged" in caplog.text
+    assert "going on from checkpoint_previous.pt, iteration 3" in caplog.text
+    checkpoint.unlink()  # killed between the two renames
+    assert read_checkpoint(checkpoint).iteration == 3
 
 
 class Evil:

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.folder import DatasetError, open_folder
 from bisenet_ros.training.loop import Progress, TrainingError, train
 from bisenet_ros.training.schedule import learning_rate
@@ -23,6 +25,7 @@ SETTINGS = Settings(
     learning_rate=2e-3,
     warmup_iterations=1,
     class_weights=True,
+    ohem=0.0,
     batch_size=2,
     iterations=4,
     precision="fp32",
@@ -46,16 +49,19 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 
 @pytest.mark.parametrize(
-    ("workers", "optimizer", "precision"),
-    [(0, "adamw", "fp32"), (1, "sgd", "fp32"), (0, "sgd", "bf16")],
+    "variant",
+    [
+        {"optimizer": "adamw"},
+        {"optimizer": "sgd", "workers": 1},
+        {"precision": "bf16", "ema": 0.5},
+        {"precision": "fp16", "batch_size": 4, "accumulate": 2, "clip_norm": 1.0},
+    ],
 )
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
-    street_like: Path, tmp_path: Path, workers: int, optimizer: str, precision: str
+    street_like: Path, tmp_path: Path, variant: dict[str, Any]
 ) -> None:
     folder = open_folder(street_like)
-    settings = replace(
-        SETTINGS, synthetic_images=1, workers=workers, optimizer=optimizer, precision=precision
-    )
+    settings = replace(SETTINGS, synthetic_images=1, **variant)
     path = tmp_path / "checkpoint.pt"
     reported: list[Progress] = []
     unbroken = state(train(folder, settings, path, lambda p, _: reported.append(p)))
@@ -93,6 +99,32 @@ def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
     )
     assert network.training
     assert losses[-1] < 0.4 * losses[0]
+
+
+def test_the_average_follows_the_weights(two_tone: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    result = state(train(open_folder(two_tone), replace(SETTINGS, ema=0.9), path, silent))
+    last = read_checkpoint(path).network
+    first = state(train(open_folder(two_tone), replace(SETTINGS, iterations=1), path, silent))
+    name = "head.2.weight"
+    # Four steps: the average is still nearer to the weights after the first than the last are.
+    assert 0 < (result[name] - first[name]).norm() < (last[name] - first[name]).norm()
+
+
+def test_frozen_batch_norm_keeps_its_statistics(two_tone: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, freeze_batch_norm=True)
+    network = train(open_folder(two_tone), settings, tmp_path / "c.pt", silent)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            assert not buffer.any(), name
+
+
+def test_a_stop_is_asked_for_after_each_iteration(two_tone: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    answers = iter([False, True])
+    with pytest.raises(KeyboardInterrupt):
+        train(open_folder(two_tone), SETTINGS, path, silent, stop=lambda: next(answers))
+    assert read_checkpoint(path).iteration == 2
 
 
 def test_checkpoints_come_at_intervals(two_tone: Path, tmp_path: Path) -> None:
@@ -162,4 +194,10 @@ def test_a_bad_file_stops_the_run_with_its_name(
 def test_a_device_that_is_not_there(two_tone: Path, tmp_path: Path) -> None:
     for device in ("cuda:99", "gpu"):
         with pytest.raises(TrainingError, match=f"device '{device}' cannot be used .*give cpu"):
-            train(open_folder(two_tone), SETTINGS, tmp_path / "c.pt", silent, device=device)
+            train(
+                open_folder(two_tone),
+                SETTINGS,
+                tmp_path / "c.pt",
+                silent,
+                processes=Processes(device),
+            )

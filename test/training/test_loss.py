@@ -1,13 +1,41 @@
 """The loss against its formula, written out pixel by pixel."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bisenet_ros.training.loss import booster_loss, inverse_log_weights
+from bisenet_ros.network import BiSeNetV2
+from bisenet_ros.training.loss import HeadLosses, hard_pixels, inverse_log_weights
+from bisenet_ros.training.settings import Settings
+
+SETTINGS = Settings(precision="fp32", ohem=0.0)
+
+
+class Heads(BiSeNetV2):
+    """Gives logits that are there already."""
+
+    def __init__(self, *logits: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.logits = logits
+
+    def heads(self, image: Tensor) -> tuple[Tensor, ...]:
+        return self.logits
+
+
+def losses(
+    logits: tuple[Tensor, ...],
+    labels: Tensor,
+    weights: Tensor | None = None,
+    settings: Settings = SETTINGS,
+) -> tuple[Tensor, Tensor]:
+    """Sum and weight of each head's losses."""
+    images = torch.zeros(len(labels), 3, *labels.shape[1:])
+    sums, totals = HeadLosses(Heads(*logits), settings, weights)(images, labels)
+    return sums, totals
 
 
 def by_hand(logits: Tensor, labels: Tensor, weights: list[float]) -> float:
@@ -27,33 +55,77 @@ def by_hand(logits: Tensor, labels: Tensor, weights: list[float]) -> float:
 
 
 @pytest.mark.parametrize("weights", [None, [0.5, 1.0, 3.0]])
-def test_sum_of_the_heads_cross_entropies(weights: list[float] | None) -> None:
+def test_mean_of_each_head_is_the_cross_entropy(weights: list[float] | None) -> None:
     generator = torch.Generator().manual_seed(0)
     heads = tuple(torch.randn(2, 3, 4, 5, generator=generator) for _ in range(5))
     labels = torch.randint(0, 3, (2, 4, 5), generator=generator)
     labels[0, :2] = 255
-    expected = sum(by_hand(head, labels, weights or [1.0, 1.0, 1.0]) for head in heads)
-    actual = booster_loss(heads, labels, None if weights is None else torch.tensor(weights))
-    assert actual.item() == pytest.approx(expected, rel=1e-5)
+    expected = [by_hand(head, labels, weights or [1.0, 1.0, 1.0]) for head in heads]
+    sums, totals = losses(heads, labels, None if weights is None else torch.tensor(weights))
+    assert (sums / totals).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_heads_are_upsampled_to_the_labels() -> None:
+    """One logit a class and image is the same everywhere, and so is its loss."""
+    logits = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
+    sums, totals = losses((logits,), torch.ones(1, 8, 16, dtype=torch.int64))
+    assert totals.tolist() == [128]
+    assert sums.item() == pytest.approx(128 * math.log(1 + math.exp(-2.0)), rel=1e-5)
+
+
+def test_boosters_see_every_fourth_row_and_column() -> None:
+    labels = torch.zeros(1, 8, 8, dtype=torch.int64)
+    labels[0, 2::4, 2::4] = 1  # the pixels that are left of it
+    logits = torch.zeros(1, 2, 8, 8)
+    sure = torch.tensor([0.0, 30.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2).contiguous()
+    sums, totals = losses((logits, sure), labels, settings=replace(SETTINGS, booster_stride=4))
+    assert totals.tolist() == [64, 4]
+    assert sums[1].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_unlabelled_pixels_give_no_gradient() -> None:
     logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
     labels = torch.tensor([[[0, 255], [1, 255]]])
-    booster_loss((logits,), labels, None).backward()
+    sums, totals = losses((logits,), labels, torch.tensor([1.0, 1.0]))
+    assert totals.tolist() == [2]
+    sums.sum().backward()
     assert logits.grad is not None
     assert (logits.grad[..., 1] == 0).all()
-    # Two pixels count, each with probability 1/2: (1/2 - 1) / 2.
-    torch.testing.assert_close(logits.grad[0, :, 0, 0], torch.tensor([-0.25, 0.25]))
+    torch.testing.assert_close(logits.grad[0, :, 0, 0], torch.tensor([-0.5, 0.5]))
 
 
-def test_a_batch_without_labels_changes_nothing() -> None:
+@pytest.mark.parametrize("ohem", [0.0, 0.7])
+def test_a_batch_without_labels_changes_nothing(ohem: float) -> None:
     logits = torch.ones(1, 2, 2, 2, requires_grad=True)
-    loss = booster_loss((logits, logits), torch.full((1, 2, 2), 255), None)
-    loss.backward()
-    assert loss.item() == 0
+    settings = replace(SETTINGS, ohem=ohem)
+    sums, totals = losses((logits,), torch.full((1, 2, 2), 255), settings=settings)
+    sums.sum().backward()
+    assert (sums.item(), totals.item()) == (0, 0)
     assert logits.grad is not None
     assert (logits.grad == 0).all()
+
+
+def test_hard_pixels_are_those_below_the_probability() -> None:
+    probability = torch.tensor([0.99, 0.69, 0.71, 0.1, 0.2])
+    counted = torch.tensor([True, True, True, True, False])
+    hard = hard_pixels(-probability.log(), counted, 0.7)
+    assert hard.tolist() == [False, True, False, True, False]
+
+
+def test_at_least_a_sixteenth_is_hard() -> None:
+    values = torch.arange(64) / 1000
+    counted = torch.arange(64) < 48
+    hard = hard_pixels(values, counted, 0.7)
+    assert hard.nonzero().flatten().tolist() == [45, 46, 47]
+
+
+def test_hard_pixels_alone_count() -> None:
+    logits = torch.tensor([[[[5.0, 0.0]], [[0.0, 0.0]]]])
+    labels = torch.zeros(1, 1, 2, dtype=torch.int64)
+    weights = torch.tensor([3.0, 1.0])
+    sums, totals = losses((logits,), labels, weights, replace(SETTINGS, ohem=0.7))
+    assert totals.item() == 3
+    assert sums.item() == pytest.approx(3 * math.log(2), rel=1e-5)
 
 
 def test_inverse_log_weights() -> None:

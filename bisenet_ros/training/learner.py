@@ -1,0 +1,106 @@
+"""What learns in a run: the network, its optimizer, and the average of its weights."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from bisenet_ros.model_file import Model
+from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.training.checkpoint import Checkpoint
+from bisenet_ros.training.schedule import make_optimizer
+from bisenet_ros.training.settings import Settings
+
+
+class Learner:
+    """A network in training mode, with boosters, and what goes with it from step to step.
+
+    Args:
+        settings: of the run.
+        num_classes: of the network.
+        device: of the network.
+        init: a model whose architecture the network has, and every tensor that fits.
+    """
+
+    def __init__(
+        self, settings: Settings, num_classes: int, device: str, init: Model | None
+    ) -> None:
+        self.settings = settings
+        if init is None:
+            architecture = replace(PRESETS[settings.preset], head_channels=settings.head_channels)
+        else:
+            architecture = init.metadata.architecture
+        self.network = BiSeNetV2(replace(architecture, num_classes=num_classes), boosters=True)
+        if init is not None:
+            left = adopt(self.network, init)
+            if left:
+                logging.warning("not taken from %s, trained anew: %s", init.name, ", ".join(left))
+        self.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.train()
+        if settings.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        self.optimizer = make_optimizer(self.network, settings)
+        self.scaler = GradScaler(torch.device(device).type, enabled=settings.precision == "fp16")
+        self._average: AveragedModel | None = None
+        if settings.ema:
+            average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+
+    @property
+    def result(self) -> BiSeNetV2:
+        """The average of the weights if there is one, else the network."""
+        if self._average is None:
+            return self.network
+        result: BiSeNetV2 = self._average.module  # type: ignore[assignment]
+        return result
+
+    def update_average(self) -> None:
+        """Add the weights after a step to their average."""
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+
+    def state(self, iteration: int) -> Checkpoint:
+        """The state after so many iterations."""
+        average: dict[str, Any] = self._average.state_dict() if self._average else {}
+        return Checkpoint(
+            self.settings,
+            iteration,
+            self.network.state_dict(),
+            self.optimizer.state_dict(),
+            average,
+            self.scaler.state_dict(),
+        )
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go back to the state of a run with these settings.
+
+        Raises:
+            RuntimeError, ValueError: it is the state of another network.
+        """
+        self.network.load_state_dict(checkpoint.network)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.scaler.load_state_dict(checkpoint.scaler)
+        if self._average is not None:
+            self._average.load_state_dict(checkpoint.average)
+
+
+def adopt(network: BiSeNetV2, init: Model) -> list[str]:
+    """Copy every tensor of ``init`` whose name and shape ``network`` has.
+
+    Returns:
+        The names of those that were not copied; with other classes, the last layer's.
+    """
+    state = network.state_dict()
+    left = []
+    for name, tensor in init.network.state_dict().items():
+        if name in state and state[name].shape == tensor.shape:
+            state[name].copy_(tensor)
+        else:
+            left.append(name)
+    return left

@@ -1,0 +1,27 @@
+"""One process of test_distributed.py: trains, and rank 0 writes the weights."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from bisenet_ros.training.distributed import joined
+from bisenet_ros.training.folder import open_folder
+from bisenet_ros.training.loop import train
+from bisenet_ros.training.settings import read_settings
+
+if __name__ == "__main__":
+    data, output, *overrides = sys.argv[1:]
+    torch.set_num_threads(1)
+    # Each process draws its own; without, several can be compared with one.
+    torch.nn.Dropout.forward = lambda self, features: features
+    with joined("cpu") as processes:
+        network = train(
+            open_folder(Path(data)),
+            read_settings(None, overrides),
+            Path(output) / "checkpoint.pt",
+            lambda progress, _: print(f"loss {progress.loss:.6f}", flush=True),
+            processes=processes,
+        )
+        if processes.rank == 0:
+            torch.save(network.state_dict(), Path(output) / "weights.pt")

@@ -1,0 +1,96 @@
+"""Several processes train as one does: the same samples, the same loss, the same weights."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.folder import open_folder
+from bisenet_ros.training.loop import TrainingError, train
+from bisenet_ros.training.samples import sample_numbers
+from bisenet_ros.training.settings import Settings
+
+# Batch norm looks at one process's images alone on a CPU, so it is out of the comparison.
+SETTINGS = {
+    "head_channels": "16",
+    "resolution": "[64, 64]",
+    "crop": "[64, 64]",
+    "scales": "[1.0]",
+    "optimizer": "sgd",
+    "learning_rate": "0.01",
+    "ohem": "0",
+    "freeze_batch_norm": "true",
+    "batch_size": "8",
+    "precision": "fp32",
+    "workers": "0",
+    "iterations": "3",
+}
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(processes: int, data: Path, output: Path, **settings: str) -> tuple[dict, list[float]]:
+    """Weights and losses of a run of test/training/data_parallel.py."""
+    output.mkdir()
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    overrides = [f"{name}={value}" for name, value in {**SETTINGS, **settings}.items()]
+    script = str(Path(__file__).with_name("data_parallel.py"))
+    done = subprocess.run(
+        [sys.executable, *launcher, script, str(data), str(output), *overrides],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    losses = [float(loss) for loss in re.findall(r"loss (\S+)", done.stdout)]
+    return torch.load(output / "weights.pt"), losses
+
+
+def distance(one: dict, other: dict) -> float:
+    """Largest difference of a weight, over the largest weight of its tensor."""
+    assert one.keys() == other.keys()
+    return max(
+        float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp(min=1e-6))
+        for name in one
+        if one[name].is_floating_point()
+    )
+
+
+def test_two_processes_give_the_weights_of_one(two_tone: Path, tmp_path: Path) -> None:
+    """Pixels without a label are spread unevenly, so a mean of means would be wrong."""
+    labels = cv2.imread(str(two_tone / "labels" / "000.png"), cv2.IMREAD_UNCHANGED)
+    labels[:, 8:] = 255
+    assert cv2.imwrite(str(two_tone / "labels" / "000.png"), labels)
+
+    alone, losses = run(1, two_tone, tmp_path / "one")
+    together, same_losses = run(2, two_tone, tmp_path / "two")
+    assert len(losses) == 3
+    assert same_losses == pytest.approx(losses, rel=1e-4)
+    assert distance(alone, together) < 1e-3
+
+    shorter, _ = run(1, two_tone, tmp_path / "shorter", iterations="2")
+    assert distance(alone, shorter) > 1e-2  # a step changes far more than the processes do
+
+
+def test_processes_share_each_batch() -> None:
+    settings = Settings(batch_size=8, accumulate=2, iterations=2)
+    assert sample_numbers(settings, 0, Processes()) == list(range(16))
+    first = sample_numbers(settings, 0, Processes(rank=0, size=2))
+    second = sample_numbers(settings, 0, Processes(rank=1, size=2))
+    assert first == [0, 1, 4, 5, 8, 9, 12, 13]
+    assert second == [2, 3, 6, 7, 10, 11, 14, 15]
+    assert sample_numbers(settings, 1, Processes(rank=1, size=2)) == second[4:]
+
+
+def test_a_batch_that_cannot_be_shared(two_tone: Path, tmp_path: Path) -> None:
+    settings = Settings(batch_size=8, accumulate=3)
+    with pytest.raises(TrainingError, match=r"batch of 8 cannot be cut into 3 equal parts"):
+        train(open_folder(two_tone), settings, tmp_path / "c.pt", lambda p, n: None)
