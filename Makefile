@@ -38,7 +38,8 @@ ifeq ($(origin TORCH),command line)
 $(ENV_STAMP): FORCE
 endif
 
-$(TEST_STAMP): $(ENV_STAMP) requirements/test.txt requirements/test-no-deps.txt scripts/make_test_env.sh
+$(TEST_STAMP): $(ENV_STAMP) requirements/test.txt requirements/test-no-deps.txt scripts/make_test_env.sh \
+    scripts/fix_tensorrt_stubs.py
 	@scripts/make_test_env.sh
 	touch $@
 
