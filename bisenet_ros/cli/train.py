@@ -15,7 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         required=True,
-        help="folder with images/, labels/ and classes.txt ('id name r g b' a line)",
+        help="folder of a dataset: images/, labels/ and classes.txt ('id name r g b' a line), or "
+        "the official folders of Cityscapes, CamVid or COCO-Stuff",
+    )
+    parser.add_argument(
+        "--layout", default="auto", help="how its files lie; default: found by its folders"
+    )
+    parser.add_argument(
+        "--split", default="train", help="such as train, or train+val for both; default: train"
+    )
+    parser.add_argument(
+        "--check-data",
+        action="store_true",
+        help="do not train: read all of it, print figures and every fault, and draw samples as "
+        "training would see them in OUTPUT/samples.png",
     )
     parser.add_argument(
         "--output",
@@ -41,17 +54,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the model file at each checkpoint and at the end."""
+    if args.check_data:
+        return _check_data(args)
+
     from bisenet_ros.model_file import Metadata, load, save
     from bisenet_ros.network import BiSeNetV2
     from bisenet_ros.resources import model_path
     from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+    from bisenet_ros.training.datasets import open_dataset
     from bisenet_ros.training.distributed import joined
-    from bisenet_ros.training.folder import open_folder
     from bisenet_ros.training.loop import IMAGENET_MEAN, IMAGENET_STD, Progress, train
     from bisenet_ros.training.monitor import Monitor
     from bisenet_ros.training.settings import read_settings
 
-    folder = open_folder(args.data)
+    dataset = open_dataset(args.data, args.layout, args.split)
     settings = read_settings(args.config, args.set)
     init = load(model_path(args.init)) if args.init else None
     model_file = args.output / "model.safetensors"
@@ -71,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         metadata = Metadata(
             preset=init.metadata.preset if init else settings.preset,
             architecture=network.architecture,
-            classes=folder.classes,
+            classes=dataset.classes,
             mean=init.metadata.mean if init else IMAGENET_MEAN,
             std=init.metadata.std if init else IMAGENET_STD,
             resolution=settings.resolution,
@@ -96,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
         try:
             network = train(
-                folder, settings, checkpoint_path, report, resume, init, processes, stop
+                dataset, settings, checkpoint_path, report, resume, init, processes, stop
             )
         except KeyboardInterrupt:
             if first:
@@ -107,6 +123,31 @@ def run(args: argparse.Namespace) -> int:
     if first:
         print(f"wrote {model_file}")
     return 0
+
+
+def _check_data(args: argparse.Namespace) -> int:
+    """Report on the dataset; 1 if a part of it cannot be used."""
+    import cv2
+    from tqdm import tqdm
+
+    from bisenet_ros.training.check import check_dataset, sample_sheet
+    from bisenet_ros.training.datasets import find_dataset
+    from bisenet_ros.training.samples import Samples
+    from bisenet_ros.training.settings import read_settings
+
+    settings = read_settings(args.config, args.set)
+    dataset = find_dataset(args.data, args.layout, args.split)
+    with tqdm(total=len(dataset), desc="check", unit="image", disable=None) as bar:
+        report = check_dataset(dataset, bar.update)
+    print(report)
+    if len(report.usable):
+        picture = args.output / "samples.png"
+        args.output.mkdir(parents=True, exist_ok=True)
+        sheet = sample_sheet(Samples(report.usable, settings))
+        if not cv2.imwrite(str(picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"cannot write {picture}")
+        print(f"wrote {picture}")
+    return 1 if report.problems else 0
 
 
 class _StopRequest:

@@ -102,7 +102,7 @@ def sample_sheet(samples: Samples) -> NDArray[np.uint8]:
     Raises:
         DatasetError: a file cannot be used.
     """
-    classes = samples.folder.classes
+    classes = samples.dataset.classes
     colors = palette(classes)
     width, height = samples.settings.crop
     factor = min(1, SHEET_WIDTH / SHEET_COLUMNS / width)

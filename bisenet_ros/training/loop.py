@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, CheckpointError, write_checkpoint
+from bisenet_ros.training.datasets import Dataset
 from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.folder import Folder
 from bisenet_ros.training.learner import Learner
 from bisenet_ros.training.loss import HeadLosses, inverse_log_weights
 from bisenet_ros.training.memory import keep_freed_memory
@@ -50,7 +50,7 @@ class Progress:
 
 
 def train(
-    folder: Folder,
+    dataset: Dataset,
     settings: Settings,
     checkpoint_path: Path,
     report: Callable[[Progress, BiSeNetV2], Any],
@@ -59,7 +59,7 @@ def train(
     processes: Processes = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> BiSeNetV2:
-    """Train on ``folder`` and return the network after the last iteration, with its boosters.
+    """Train on ``dataset`` and return the network after the last iteration, with its boosters.
 
     With ``settings.ema`` the result is the moving average of the weights, else the last ones.
     ``report`` is called after each iteration with the result so far, on rank 0. After each
@@ -68,29 +68,29 @@ def train(
     the end, and at any exception that comes between two iterations: a resumed run then ends with
     the weights of an unbroken one (on a GPU, whose sums have no fixed order, with similar ones).
 
-    With ``init`` the network has its architecture, for the classes of ``folder``, its normalisation
-    and every tensor of it that fits.
+    With ``init`` the network has its architecture, for the classes of ``dataset``, its
+    normalisation and every tensor of it that fits.
 
     Raises:
         TrainingError: the device cannot be used, the batch cannot be shared by the processes, or
             the loss is no longer a number.
-        CheckpointError: ``resume`` does not fit the classes of ``folder``.
-        DatasetError: a file of ``folder`` cannot be used.
+        CheckpointError: ``resume`` does not fit the classes of ``dataset``.
+        DatasetError: a file of ``dataset`` cannot be used.
     """
     device = processes.device
     _check_device(device)
     _check_shares(settings, processes)
     keep_freed_memory()
     torch.manual_seed(settings.seed)
-    learner = Learner(settings, len(folder.classes), device, init)
+    learner = Learner(settings, len(dataset.classes), device, init)
     iteration = 0
     if resume is not None:
         try:
             learner.load(resume)
         except (RuntimeError, ValueError):
             raise CheckpointError(
-                f"{checkpoint_path} does not fit a network for the {len(folder.classes)} classes "
-                f"of {folder.root}; resume with the data that it was made from"
+                f"{checkpoint_path} does not fit a network for the {len(dataset.classes)} classes "
+                f"of {dataset.root}; resume with the data that it was made from"
             ) from None
         iteration = resume.iteration
 
@@ -100,8 +100,8 @@ def train(
 
     class_weights = None
     if settings.class_weights:
-        labels = (folder.read_labels(index) for index in range(len(folder)))
-        class_weights = inverse_log_weights(labels, len(folder.classes)).to(device)
+        labels = (dataset.read_labels(index) for index in range(len(dataset)))
+        class_weights = inverse_log_weights(labels, len(dataset.classes)).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
     step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
     statistics = (init.metadata.mean, init.metadata.std) if init else (IMAGENET_MEAN, IMAGENET_STD)
@@ -113,7 +113,7 @@ def train(
         return x, labels.to(device, non_blocking=True)
 
     samples = DataLoader(
-        Samples(folder, settings),
+        Samples(dataset, settings),
         settings.batch_size // (processes.size * settings.accumulate),
         sampler=sample_numbers(settings, iteration, processes),
         num_workers=settings.workers,

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
+from bisenet_ros.training import datasets
 from bisenet_ros.training.augmentation import Sample, augment
 from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.folder import Folder
 from bisenet_ros.training.settings import Settings, SettingsError
 
 
@@ -22,19 +22,19 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     would have, whatever the number of workers.
 
     Raises:
-        SettingsError: ``synthetic_images`` for a folder of other classes than the street's.
+        SettingsError: ``synthetic_images`` for a dataset of other classes than the street's.
     """
 
-    def __init__(self, folder: Folder, settings: Settings) -> None:
-        names = tuple(entry.name for entry in folder.classes)
+    def __init__(self, dataset: datasets.Dataset, settings: Settings) -> None:
+        names = tuple(entry.name for entry in dataset.classes)
         if settings.synthetic_images and names != CLASS_NAMES:
             raise SettingsError(
                 f"setting 'synthetic_images' is {settings.synthetic_images}; it must be 0 unless "
                 f"the classes are those of the synthetic street ({', '.join(CLASS_NAMES)})"
             )
-        self.folder = folder
+        self.dataset = dataset
         self.settings = settings
-        self.epoch_length = len(folder) + settings.synthetic_images
+        self.epoch_length = len(dataset) + settings.synthetic_images
 
     def __len__(self) -> int:
         return self.settings.iterations * self.settings.batch_size
@@ -43,7 +43,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         epoch, position = divmod(k, self.epoch_length)
         index = int(_order(self.settings.seed, epoch, self.epoch_length)[position])
         rng = np.random.default_rng((self.settings.seed, 1, k))
-        sample = self.folder[index] if index < len(self.folder) else self._synthetic(rng)
+        sample = self.dataset[index] if index < len(self.dataset) else self._synthetic(rng)
         image, labels = augment(sample, self.settings, rng)
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels).long()
 

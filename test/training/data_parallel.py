@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from bisenet_ros.training.datasets import open_dataset
 from bisenet_ros.training.distributed import joined
-from bisenet_ros.training.folder import open_folder
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.settings import read_settings
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     torch.nn.Dropout.forward = lambda self, features: features
     with joined("cpu") as processes:
         network = train(
-            open_folder(Path(data)),
+            open_dataset(Path(data)),
             read_settings(None, overrides),
             Path(output) / "checkpoint.pt",
             lambda progress, _: print(f"loss {progress.loss:.6f}", flush=True),

@@ -10,8 +10,8 @@ import cv2
 import pytest
 import torch
 
+from bisenet_ros.training.datasets import open_dataset
 from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.folder import open_folder
 from bisenet_ros.training.loop import TrainingError, train
 from bisenet_ros.training.samples import sample_numbers
 from bisenet_ros.training.settings import Settings
@@ -93,4 +93,4 @@ def test_processes_share_each_batch() -> None:
 def test_a_batch_that_cannot_be_shared(two_tone: Path, tmp_path: Path) -> None:
     settings = Settings(batch_size=8, accumulate=3)
     with pytest.raises(TrainingError, match=r"batch of 8 cannot be cut into 3 equal parts"):
-        train(open_folder(two_tone), settings, tmp_path / "c.pt", lambda p, n: None)
+        train(open_dataset(two_tone), settings, tmp_path / "c.pt", lambda p, n: None)

@@ -9,8 +9,8 @@ import torch
 
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+from bisenet_ros.training.datasets import DatasetError, open_dataset
 from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.folder import DatasetError, open_folder
 from bisenet_ros.training.loop import Progress, TrainingError, train
 from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
@@ -60,7 +60,7 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
     street_like: Path, tmp_path: Path, variant: dict[str, Any]
 ) -> None:
-    folder = open_folder(street_like)
+    folder = open_dataset(street_like)
     settings = replace(SETTINGS, synthetic_images=1, **variant)
     path = tmp_path / "checkpoint.pt"
     reported: list[Progress] = []
@@ -85,7 +85,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
 
 def test_reports_count_and_follow_the_schedule(two_tone: Path, tmp_path: Path) -> None:
     reported: list[Progress] = []
-    train(open_folder(two_tone), SETTINGS, tmp_path / "c.pt", lambda p, _: reported.append(p))
+    train(open_dataset(two_tone), SETTINGS, tmp_path / "c.pt", lambda p, _: reported.append(p))
     assert [p.iteration for p in reported] == [1, 2, 3, 4]
     assert [p.learning_rate for p in reported] == [learning_rate(i, SETTINGS) for i in range(4)]
     assert all(0 <= p.waited <= p.seconds for p in reported)
@@ -95,7 +95,7 @@ def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, iterations=14, scales=(1.0,), batch_size=4, brightness=0.0)
     losses: list[float] = []
     network = train(
-        open_folder(two_tone), settings, tmp_path / "c.pt", lambda p, _: losses.append(p.loss)
+        open_dataset(two_tone), settings, tmp_path / "c.pt", lambda p, _: losses.append(p.loss)
     )
     assert network.training
     assert losses[-1] < 0.4 * losses[0]
@@ -103,9 +103,9 @@ def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
 
 def test_the_average_follows_the_weights(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
-    result = state(train(open_folder(two_tone), replace(SETTINGS, ema=0.9), path, silent))
+    result = state(train(open_dataset(two_tone), replace(SETTINGS, ema=0.9), path, silent))
     last = read_checkpoint(path).network
-    first = state(train(open_folder(two_tone), replace(SETTINGS, iterations=1), path, silent))
+    first = state(train(open_dataset(two_tone), replace(SETTINGS, iterations=1), path, silent))
     name = "head.2.weight"
     # Four steps: the average is still nearer to the weights after the first than the last are.
     assert 0 < (result[name] - first[name]).norm() < (last[name] - first[name]).norm()
@@ -113,7 +113,7 @@ def test_the_average_follows_the_weights(two_tone: Path, tmp_path: Path) -> None
 
 def test_frozen_batch_norm_keeps_its_statistics(two_tone: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, freeze_batch_norm=True)
-    network = train(open_folder(two_tone), settings, tmp_path / "c.pt", silent)
+    network = train(open_dataset(two_tone), settings, tmp_path / "c.pt", silent)
     for name, buffer in network.named_buffers():
         if name.endswith("running_mean"):
             assert not buffer.any(), name
@@ -123,7 +123,7 @@ def test_a_stop_is_asked_for_after_each_iteration(two_tone: Path, tmp_path: Path
     path = tmp_path / "c.pt"
     answers = iter([False, True])
     with pytest.raises(KeyboardInterrupt):
-        train(open_folder(two_tone), SETTINGS, path, silent, stop=lambda: next(answers))
+        train(open_dataset(two_tone), SETTINGS, path, silent, stop=lambda: next(answers))
     assert read_checkpoint(path).iteration == 2
 
 
@@ -134,13 +134,13 @@ def test_checkpoints_come_at_intervals(two_tone: Path, tmp_path: Path) -> None:
     def look(progress: Progress, network: BiSeNetV2) -> None:
         seen.append(read_checkpoint(path).iteration if path.exists() else None)
 
-    train(open_folder(two_tone), replace(SETTINGS, checkpoint_every=2), path, look)
+    train(open_dataset(two_tone), replace(SETTINGS, checkpoint_every=2), path, look)
     assert seen == [None, None, 2, 2]
     assert read_checkpoint(path).iteration == 4
 
 
 def test_a_finished_run_resumes_to_nothing(two_tone: Path, tmp_path: Path) -> None:
-    path, folder = tmp_path / "c.pt", open_folder(two_tone)
+    path, folder = tmp_path / "c.pt", open_dataset(two_tone)
     finished = state(train(folder, SETTINGS, path, silent))
     reported: list[Progress] = []
     again = train(folder, SETTINGS, path, lambda p, _: reported.append(p), read_checkpoint(path))
@@ -151,11 +151,11 @@ def test_a_finished_run_resumes_to_nothing(two_tone: Path, tmp_path: Path) -> No
 def test_other_classes_do_not_fit(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     settings = replace(SETTINGS, iterations=1)
-    train(open_folder(two_tone), settings, path, silent)
+    train(open_dataset(two_tone), settings, path, silent)
     with (two_tone / "classes.txt").open("a") as file:
         file.write("2 third 0 0 0\n")
     with pytest.raises(CheckpointError, match=r"does not fit a network for the 3 classes"):
-        train(open_folder(two_tone), settings, path, silent, read_checkpoint(path))
+        train(open_dataset(two_tone), settings, path, silent, read_checkpoint(path))
 
 
 def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(open_folder(two_tone), settings, path, stop_at_one)
+        train(open_dataset(two_tone), settings, path, stop_at_one)
     good = path.read_bytes()
     settings = replace(settings, checkpoint_every=100)
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) at iteration 3: lower the"):
-        train(open_folder(two_tone), settings, path, break_weights, read_checkpoint(path))
+        train(open_dataset(two_tone), settings, path, break_weights, read_checkpoint(path))
     assert path.read_bytes() == good
 
 
@@ -184,7 +184,7 @@ def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_pat
 def test_a_bad_file_stops_the_run_with_its_name(
     two_tone: Path, tmp_path: Path, workers: int
 ) -> None:
-    folder = open_folder(two_tone)
+    folder = open_dataset(two_tone)
     (two_tone / "images" / "003.png").write_bytes(b"no image")
     settings = replace(SETTINGS, class_weights=False, workers=workers)
     with pytest.raises(DatasetError, match=r"003\.png is not a readable image"):
@@ -195,7 +195,7 @@ def test_a_device_that_is_not_there(two_tone: Path, tmp_path: Path) -> None:
     for device in ("cuda:99", "gpu"):
         with pytest.raises(TrainingError, match=f"device '{device}' cannot be used .*give cpu"):
             train(
-                open_folder(two_tone),
+                open_dataset(two_tone),
                 SETTINGS,
                 tmp_path / "c.pt",
                 silent,

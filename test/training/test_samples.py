@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from bisenet_ros.synthetic import TRAINING_SEEDS, Street
 from bisenet_ros.training import samples as module
-from bisenet_ros.training.folder import Folder, open_folder
+from bisenet_ros.training.datasets import Dataset, open_dataset
 from bisenet_ros.training.samples import Samples
 from bisenet_ros.training.settings import Settings, SettingsError
 
@@ -20,7 +20,7 @@ SETTINGS = Settings(
 
 
 def test_length_types_and_ranges(two_tone: Path) -> None:
-    samples = Samples(open_folder(two_tone), SETTINGS)
+    samples = Samples(open_dataset(two_tone), SETTINGS)
     assert len(samples) == 20
     image, labels = samples[3]
     assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 64, 64))
@@ -29,7 +29,7 @@ def test_length_types_and_ranges(two_tone: Path) -> None:
 
 
 def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> None:
-    folder = open_folder(two_tone)
+    folder = open_dataset(two_tone)
     first = Samples(folder, SETTINGS)
     forward = [first[k] for k in range(12)]
     second = Samples(folder, SETTINGS)
@@ -42,7 +42,7 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> No
 
 
 def test_workers_change_nothing(street_like: Path) -> None:
-    samples = Samples(open_folder(street_like), replace(SETTINGS, synthetic_images=1))
+    samples = Samples(open_dataset(street_like), replace(SETTINGS, synthetic_images=1))
     batches = [list(DataLoader(samples, 2, num_workers=workers)) for workers in (0, 2)]
     assert len(batches[0]) == len(batches[1]) == 10
     for alone, parallel in zip(*batches, strict=True):
@@ -50,8 +50,8 @@ def test_workers_change_nothing(street_like: Path) -> None:
         assert torch.equal(alone[1], parallel[1])
 
 
-class Counting(Folder):
-    """A folder that notes what is read of it."""
+class Counting(Dataset):
+    """A dataset that notes what is read of it."""
 
     read: list[int]
 
@@ -63,8 +63,8 @@ class Counting(Folder):
 def test_an_epoch_has_each_image_once_and_its_share_of_streets(
     street_like: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = open_folder(street_like)
-    folder = Counting(plain.root, plain.pairs, plain.classes)
+    plain = open_dataset(street_like)
+    folder = Counting(plain.root, plain.pairs, plain.classes, plain.decode)
     object.__setattr__(folder, "read", [])
     streets: list[tuple[int, int, int]] = []
 
@@ -94,4 +94,4 @@ def test_epochs_come_in_different_orders() -> None:
 
 def test_streets_are_not_mixed_into_other_classes(two_tone: Path) -> None:
     with pytest.raises(SettingsError, match=r"'synthetic_images' is 1; it must be 0 unless"):
-        Samples(open_folder(two_tone), replace(SETTINGS, synthetic_images=1))
+        Samples(open_dataset(two_tone), replace(SETTINGS, synthetic_images=1))

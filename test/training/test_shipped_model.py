@@ -9,15 +9,15 @@ from bisenet_ros import model_file
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
+from bisenet_ros.training.datasets import Dataset, open_dataset
 from bisenet_ros.training.evaluation import evaluate
-from bisenet_ros.training.folder import Folder, open_folder
 
 
-def camvid(split: str) -> Folder:
+def camvid(split: str) -> Dataset:
     data = os.environ.get("BISENET_DATA")
     if not data:
         pytest.skip("BISENET_DATA is not set: no CamVid on this machine")
-    return open_folder(Path(data) / "camvid" / split)
+    return open_dataset(Path(data) / "camvid", split=split)
 
 
 @pytest.fixture(scope="module")
