@@ -47,12 +47,17 @@ class HeadLosses(nn.Module):
             main, *boosters = self.network.heads(images)
         step = self.settings.booster_stride
         coarse = labels[:, step // 2 :: step, step // 2 :: step]
-        pairs = [(main, labels), *((logits, coarse) for logits in boosters)]
-        sums, weights = zip(*(self._cross_entropy(*pair) for pair in pairs), strict=True)
-        return torch.stack(sums), torch.stack(weights)
+        heads = [upsample(main, labels.shape[1:])]
+        heads += [upsample(logits, coarse.shape[1:]) for logits in boosters]
+        truths = [labels] + [coarse] * len(boosters)
+        sums, weights = zip(*map(self._cross_entropy, heads, truths), strict=True)
+        main_sum, *booster_sums = sums
+        if self.settings.dice:
+            dice = dice_loss(heads[0], labels)
+            main_sum = main_sum + self.settings.dice * weights[0] * dice
+        return torch.stack([main_sum, *booster_sums]), torch.stack(weights)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = upsample(logits, labels.shape[1:])
         weights = (labels != UNLABELLED).float()
         if self.class_weights is not None:
             # Any index will do where the weight is 0 already.
@@ -82,6 +87,28 @@ def hard_pixels(losses: Tensor, counted: Tensor, probability: float) -> Tensor:
         rank = len(candidates) - least + 1
         hard = counted & (losses >= candidates.kthvalue(rank).values)
     return hard
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """One less the mean over the present classes of the soft Dice coefficient, a scalar.
+
+    After V-Net (arXiv 1606.04797): overlap itself, in which a class counts the same however few
+    pixels it has, and a pixel too many costs as much as one too few.
+
+    Args:
+        logits: float [N,C,H,W].
+        labels: int64 [N,H,W], 255 where a pixel does not count.
+    """
+    counted = (labels != UNLABELLED).unsqueeze(1)
+    probability = logits.softmax(dim=1) * counted
+    truth = torch.zeros_like(probability)
+    truth.scatter_(1, labels.clamp(max=logits.shape[1] - 1).unsqueeze(1), 1.0)
+    truth *= counted
+    overlap = (probability * truth).sum((0, 2, 3))
+    size = probability.sum((0, 2, 3)) + truth.sum((0, 2, 3))
+    present = truth.amax((0, 2, 3))
+    coefficients = present * 2 * overlap / size.clamp(min=1)
+    return 1 - coefficients.sum() / present.sum().clamp(min=1)
 
 
 def inverse_log_weights(labels: Iterable[NDArray[np.uint8]], num_classes: int) -> Tensor:

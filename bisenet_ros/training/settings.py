@@ -29,6 +29,7 @@ class Settings:
     - ``class_weights``: weight classes by 1 / ln(1.1 + share of pixels); the paper does not.
     - ``ohem``: online hard example mining: only pixels whose true class has less than this
       probability count; 0 for all. The paper does not state it, the public code has 0.7.
+    - ``dice``: weight of the main head's Dice loss beside its cross entropy; the paper has none.
     - ``booster_stride``: the boosters are compared with every so-manieth row and column of the
       labels. The paper has 1; with 4 an iteration on a CPU takes a quarter less time.
     - ``freeze_batch_norm``: keep the statistics that the network starts with.
@@ -55,6 +56,7 @@ class Settings:
     warmup_iterations: int = 0
     class_weights: bool = False
     ohem: float = 0.7
+    dice: float = 0.0
     booster_stride: int = 1
     freeze_batch_norm: bool = False
     clip_norm: float = 0.0
@@ -88,7 +90,7 @@ class Settings:
             require(name, getattr(self, name) >= 0, "must not be negative")
         for name in ("ohem", "ema"):
             require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
-        for name in ("weight_decay", "poly_power", "clip_norm"):
+        for name in ("weight_decay", "poly_power", "clip_norm", "dice"):
             require(name, 0 <= getattr(self, name) < inf, "must not be negative")
         require("learning_rate", 0 < self.learning_rate < inf, "must be positive")
         require("brightness", 0 <= self.brightness < 1, "must be in [0, 1)")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bisenet_ros.network import BiSeNetV2
-from bisenet_ros.training.loss import HeadLosses, hard_pixels, inverse_log_weights
+from bisenet_ros.training.loss import HeadLosses, dice_loss, hard_pixels, inverse_log_weights
 from bisenet_ros.training.settings import Settings
 
 SETTINGS = Settings(precision="fp32", ohem=0.0)
@@ -126,6 +126,26 @@ def test_hard_pixels_alone_count() -> None:
     sums, totals = losses((logits,), labels, weights, replace(SETTINGS, ohem=0.7))
     assert totals.item() == 3
     assert sums.item() == pytest.approx(3 * math.log(2), rel=1e-5)
+
+
+def test_dice_loss_by_hand() -> None:
+    """Probabilities 3/4 and 1/4 everywhere; class 0 has two pixels, class 1 one, class 2 none."""
+    logits = torch.tensor([3.0, 1.0, 1e-9]).log().view(1, 3, 1, 1).expand(1, 3, 1, 4)
+    labels = torch.tensor([[[0, 0, 1, 255]]])
+    first = 2 * (2 * 0.75) / (3 * 0.75 + 2)
+    second = 2 * 0.25 / (3 * 0.25 + 1)
+    assert dice_loss(logits, labels).item() == pytest.approx(1 - (first + second) / 2, rel=1e-5)
+
+
+def test_dice_is_added_to_the_main_head_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    heads = tuple(torch.randn(2, 3, 4, 4, generator=generator) for _ in range(2))
+    labels = torch.randint(0, 3, (2, 4, 4), generator=generator)
+    sums, totals = losses(heads, labels)
+    with_dice, same = losses(heads, labels, settings=replace(SETTINGS, dice=0.5))
+    assert torch.equal(same, totals)
+    added = ((with_dice - sums) / totals).tolist()
+    assert added == pytest.approx([0.5 * dice_loss(heads[0], labels).item(), 0.0], abs=1e-5)
 
 
 def test_inverse_log_weights() -> None:

@@ -40,6 +40,7 @@ from bisenet_ros.training.settings import Settings, SettingsError, make_settings
         ("head_channels", 0, "at least 1"),
         ("ohem", 1.0, r"in \[0, 1\)"),
         ("ema", 1.0, r"in \[0, 1\)"),
+        ("dice", -1.0, "must not be negative"),
         ("clip_norm", -1.0, "must not be negative"),
         ("booster_stride", 3, "1, 2, 4 or 8"),
         ("accumulate", 0, "at least 1"),
