@@ -26,6 +26,7 @@ from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_comp
 from bisenet_ros.ros.managed_node import ManagedNode
 from bisenet_ros.ros.outputs import ImageOutputs
 from bisenet_ros.ros.parameters import ParameterError, Parameters
+from bisenet_ros.ros.python_log import forward_log
 from bisenet_ros.ros.qos import LATCHED, explain_silence, qos_profile
 from bisenet_ros.ros.statistics import FrameTimes, Statistics
 from bisenet_ros.ros.worker import Worker
@@ -77,6 +78,7 @@ class SegmentationNode(ManagedNode):
         self._active: _Active | None = None
         self._fixed = False
         super().__init__("segmentation", Worker[_Frame](self._process, self._frame_failed))
+        forward_log(self.get_logger())
         self._decoder = ImageDecoder(self.get_logger())
         self._refused = parameters.declare(self)
         for reason in self._refused.values():

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_names_that_remain_are_not_removed_ones() -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_nothing_is_used_that_tensorrt_11_has_removed(name: str) -> None:
     assert removed_names((PACKAGE / name).read_text()) == set()
+
+
+def test_the_guide_lists_each_gpu_test() -> None:
+    tests = Path(__file__).parents[1]
+    marked = {
+        node.name
+        for path in tests.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and "pytest.mark.gpu" in map(ast.unparse, node.decorator_list)
+    }
+    guide = (tests.parent / "docs" / "engines.md").read_text()
+    listed = re.findall(r"^\|.*\| `(test_\w+)` \| \S.* \|$", guide, re.MULTILINE)
+    assert set(listed) == marked
 
 
 def test_nothing_but_the_engine_imports_tensorrt_at_once() -> None:
