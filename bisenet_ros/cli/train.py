@@ -63,13 +63,16 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
     from bisenet_ros.training.datasets import open_dataset
     from bisenet_ros.training.distributed import joined
-    from bisenet_ros.training.loop import IMAGENET_MEAN, IMAGENET_STD, Progress, train
+    from bisenet_ros.training.loop import Progress, train
     from bisenet_ros.training.monitor import Monitor
     from bisenet_ros.training.settings import read_settings
+    from bisenet_ros.training.start import new_start, start_from
 
     dataset = open_dataset(args.data, args.layout, args.split)
     settings = read_settings(args.config, args.set)
     init = load(model_path(args.init)) if args.init else None
+    num_classes = len(dataset.classes)
+    start = start_from(init, settings, num_classes) if init else new_start(settings, num_classes)
     model_file = args.output / "model.safetensors"
     checkpoint_path = args.output / "checkpoint.pt"
     resume = read_checkpoint(checkpoint_path) if args.resume else None
@@ -88,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
             preset=init.metadata.preset if init else settings.preset,
             architecture=network.architecture,
             classes=dataset.classes,
-            mean=init.metadata.mean if init else IMAGENET_MEAN,
-            std=init.metadata.std if init else IMAGENET_STD,
+            mean=start.mean,
+            std=start.std,
             resolution=settings.resolution,
             dataset=args.dataset_name or args.data.resolve().name,
             licence=args.licence,
@@ -112,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
         try:
             network = train(
-                dataset, settings, checkpoint_path, report, resume, init, processes, stop
+                dataset, settings, checkpoint_path, report, resume, start, processes, stop
             )
         except KeyboardInterrupt:
             if first:

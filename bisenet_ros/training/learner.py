@@ -1,7 +1,5 @@
 """What learns in a run: the network, its optimizer, and the average of its weights."""
 
-import logging
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,8 +7,7 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from bisenet_ros.model_file import Model
-from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint
 from bisenet_ros.training.schedule import make_optimizer
 from bisenet_ros.training.settings import Settings
@@ -20,25 +17,14 @@ class Learner:
     """A network in training mode, with boosters, and what goes with it from step to step.
 
     Args:
+        network: to train; moved to ``device`` and changed in place.
         settings: of the run.
-        num_classes: of the network.
         device: of the network.
-        init: a model whose architecture the network has, and every tensor that fits.
     """
 
-    def __init__(
-        self, settings: Settings, num_classes: int, device: str, init: Model | None
-    ) -> None:
+    def __init__(self, network: BiSeNetV2, settings: Settings, device: str) -> None:
         self.settings = settings
-        if init is None:
-            architecture = replace(PRESETS[settings.preset], head_channels=settings.head_channels)
-        else:
-            architecture = init.metadata.architecture
-        self.network = BiSeNetV2(replace(architecture, num_classes=num_classes), boosters=True)
-        if init is not None:
-            left = adopt(self.network, init)
-            if left:
-                logging.warning("not taken from %s, trained anew: %s", init.name, ", ".join(left))
+        self.network = network
         self.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.train()
         if settings.freeze_batch_norm:
@@ -88,19 +74,3 @@ class Learner:
         self.scaler.load_state_dict(checkpoint.scaler)
         if self._average is not None:
             self._average.load_state_dict(checkpoint.average)
-
-
-def adopt(network: BiSeNetV2, init: Model) -> list[str]:
-    """Copy every tensor of ``init`` whose name and shape ``network`` has.
-
-    Returns:
-        The names of those that were not copied; with other classes, the last layer's.
-    """
-    state = network.state_dict()
-    left = []
-    for name, tensor in init.network.state_dict().items():
-        if name in state and state[name].shape == tensor.shape:
-            state[name].copy_(tensor)
-        else:
-            left.append(name)
-    return left

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bisenet_ros.model_file import Model
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, CheckpointError, write_checkpoint
 from bisenet_ros.training.datasets import Dataset
@@ -25,11 +24,8 @@ from bisenet_ros.training.memory import keep_freed_memory
 from bisenet_ros.training.samples import Samples, sample_numbers
 from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.start import Start, new_start
 from bisenet_ros.training.step import Batch, Step
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 ALONE = Processes()
 
@@ -55,7 +51,7 @@ def train(
     checkpoint_path: Path,
     report: Callable[[Progress, BiSeNetV2], Any],
     resume: Checkpoint | None = None,
-    init: Model | None = None,
+    start: Start | None = None,
     processes: Processes = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> BiSeNetV2:
@@ -68,8 +64,7 @@ def train(
     the end, and at any exception that comes between two iterations: a resumed run then ends with
     the weights of an unbroken one (on a GPU, whose sums have no fixed order, with similar ones).
 
-    With ``init`` the network has its architecture, for the classes of ``dataset``, its
-    normalisation and every tensor of it that fits.
+    Without a ``start`` a new network of ``settings.preset`` is trained.
 
     Raises:
         TrainingError: the device cannot be used, the batch cannot be shared by the processes, or
@@ -81,8 +76,8 @@ def train(
     _check_device(device)
     _check_shares(settings, processes)
     keep_freed_memory()
-    torch.manual_seed(settings.seed)
-    learner = Learner(settings, len(dataset.classes), device, init)
+    start = start or new_start(settings, len(dataset.classes))
+    learner = Learner(start.network, settings, device)
     iteration = 0
     if resume is not None:
         try:
@@ -104,8 +99,7 @@ def train(
         class_weights = inverse_log_weights(labels, len(dataset.classes)).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
     step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
-    statistics = (init.metadata.mean, init.metadata.std) if init else (IMAGENET_MEAN, IMAGENET_STD)
-    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in statistics)
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (start.mean, start.std))
 
     def to_device(images: Tensor, labels: Tensor) -> Batch:
         x = (images.to(device, non_blocking=True).float() / 255 - mean) / std

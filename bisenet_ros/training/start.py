@@ -1,0 +1,55 @@
+"""Where a run starts: a new network, or the weights of a model."""
+
+import logging
+from dataclasses import dataclass, replace
+
+import torch
+
+from bisenet_ros.model_file import Model
+from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.training.settings import Settings
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, with its boosters, and its normalisation.
+
+    - ``mean``, ``std``: of the RGB channels, for images in 0..1.
+    """
+
+    network: BiSeNetV2
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+def new_start(settings: Settings, num_classes: int) -> Start:
+    """A new network, its weights drawn with ``settings.seed``."""
+    torch.manual_seed(settings.seed)
+    architecture = replace(
+        PRESETS[settings.preset], head_channels=settings.head_channels, num_classes=num_classes
+    )
+    return Start(BiSeNetV2(architecture, boosters=True))
+
+
+def start_from(model: Model, settings: Settings, num_classes: int) -> Start:
+    """A network with the architecture and normalisation of ``model``, and its tensors that fit.
+
+    What does not fit other classes is drawn anew, and so are the boosters, which model files do
+    not hold; a warning names the former.
+    """
+    torch.manual_seed(settings.seed)
+    architecture = replace(model.metadata.architecture, num_classes=num_classes)
+    network = BiSeNetV2(architecture, boosters=True)
+    state = network.state_dict()
+    left = []
+    for name, tensor in model.network.state_dict().items():
+        if name in state and state[name].shape == tensor.shape:
+            state[name].copy_(tensor)
+        else:
+            left.append(name)
+    if left:
+        logging.warning("not taken from %s, trained anew: %s", model.name, ", ".join(left))
+    return Start(network, model.metadata.mean, model.metadata.std)
