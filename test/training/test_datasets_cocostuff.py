@@ -29,7 +29,9 @@ def root(tmp_path: Path) -> Path:
         image = np.zeros((2, 183, 3), np.uint8)
         assert cv2.imwrite(str(tmp_path / "images" / f"{name}.jpg"), image)
         ids = np.tile(np.arange(183, dtype=np.uint16), (2, 1))
-        savemat(tmp_path / "annotations" / f"{name}.mat", {"S": ids, "captions": "c"})
+        # names is a cell array, as the release has it.
+        stored = {"S": ids, "names": np.full((182, 1), "name", object), "captions": "c"}
+        savemat(tmp_path / "annotations" / f"{name}.mat", stored)
     lists(tmp_path, train=names[:3], test=names[3:], all=names)
     return tmp_path
 
@@ -74,7 +76,8 @@ def test_lists_are_the_splits(root: Path) -> None:
 def test_missing_files_are_named(root: Path) -> None:
     (root / "images" / "COCO_train2014_000000000001.jpg").unlink()
     (root / "annotations" / "COCO_train2014_000000000002.mat").unlink()
-    (root / "imageLists" / "train.txt").open("a").write("COCO_train2014_000000000077\n")
+    with (root / "imageLists" / "train.txt").open("a") as file:
+        file.write("COCO_train2014_000000000077\n")
     faults = [fault.replace(f"{root}/", "") for fault in find_dataset(root).problems]
     assert faults == [
         "imageLists/train.txt lists 'COCO_train2014_000000000077', which has no image and no "
@@ -91,6 +94,11 @@ def test_bad_annotations_are_named(root: Path) -> None:
         ({"S": np.full((2, 183), 183, np.uint16)}, r"000.mat has label 183 \(366 pixels\)"),
         ({"S": np.full((2, 183), 300, np.uint16)}, r"labels that are no 8-bit ids; the ids of"),
         ({"S": np.full((2, 183), 1.5)}, r"labels that are no 8-bit ids"),
+        ({"S": np.full((2, 183), np.nan)}, r"labels that are no 8-bit ids"),
+        (
+            {"S": np.ones((2, 183)), "names": np.full((1, 172), "name", object)},
+            r"000.mat has 172 class names and not 182: it is of version 1.0",
+        ),
         ({"T": np.zeros((2, 183))}, r"000.mat has no label map S"),
     ):
         savemat(path, stored)

@@ -70,8 +70,7 @@ MERGED: dict[int, dict[str, Color]] = {
 """The 32 classes of the release (names and colours of its label_colors.txt) in SegNet's 11.
 
 The merge is that of MathWorks' ``camvidPixelLabelIDs`` ("following the original SegNet training
-methodology", Badrinarayanan et al. 2017), the only complete one published: SegNet gives the merged
-label images alone.
+methodology", Badrinarayanan et al. 2017); of SegNet itself there are the merged images, no table.
 """
 COLORS = ColorTable.of(
     {color: class_id for class_id, merged in MERGED.items() for color in merged.values()},

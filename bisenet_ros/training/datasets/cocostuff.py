@@ -94,13 +94,20 @@ def _read_mat(path: Path) -> Labels:
     from scipy.io import loadmat
 
     try:
-        stored = loadmat(str(path), variable_names=["S"])
+        stored = loadmat(str(path), variable_names=["S", "names"])
     except Exception as error:  # SciPy raises what its parser stumbles over, of any type
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DatasetError(f"{path} is not a readable .mat file: {reason}") from None
     if "S" not in stored or stored["S"].ndim != 2:
         raise DatasetError(f"{path} has no label map S of [height, width]")
+    if "names" in stored and stored["names"].size != 182:
+        raise DatasetError(
+            f"{path} has {stored['names'].size} class names and not 182: it is of version 1.0, "
+            "whose ids have another order; download cocostuff-10k-v1.1.zip"
+        )
     values = np.asarray(stored["S"])
-    if not np.isin(values, np.arange(256)).all():
+    with np.errstate(invalid="ignore"):  # what has no place in 8 bits becomes something else
+        ids = values.astype(np.uint8)
+    if not np.array_equal(ids, values):
         raise DatasetError(f"{path} has labels that are no 8-bit ids; {MAT_IDS.rule}")
-    return MAT_IDS.decode(values.astype(np.uint8), path)
+    return MAT_IDS.decode(ids, path)
