@@ -1,0 +1,134 @@
+"""OpenVINO: x86 and ARM CPUs, and Intel GPUs."""
+
+import hashlib
+import io
+import logging
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.engine_cache import EngineCache, Key, cache_folder
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.onnx_export import build_onnx
+from bisenet_ros.inference.precision import choose_precision
+from bisenet_ros.model_file import Model
+
+logger = logging.getLogger(__name__)
+
+_CAPABILITIES = {"int8": "INT8", "fp16": "FP16", "bf16": "BF16", "fp32": "FP32"}
+"""OpenVINO's names of what a device computes natively, fastest first."""
+
+_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+
+
+class OpenVINOBackend:
+    """``Deployed``, exported to ONNX and compiled for this machine's CPU or Intel GPU.
+
+    The ONNX graph is in fp32 or int8; bf16 and fp16 are what the compiler makes of fp32.
+    """
+
+    name = "openvino"
+
+    def __init__(self, model: Model, options: EngineOptions) -> None:
+        core = openvino.Core()
+        device = _device(options.device, core.available_devices)
+        self.device = device.lower()
+        native = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        supported = [each for each, capability in _CAPABILITIES.items() if capability in native]
+        self.precision = choose_precision(
+            options.precision, supported, model.metadata.scores, f"openvino on this {self.device}"
+        )
+        graph = build_onnx(
+            model,
+            resolution=options.resolution,
+            precision="int8" if self.precision == "int8" else "fp32",
+            confidence=options.confidence,
+        ).SerializeToString()
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
+        }
+        if options.threads:
+            config["INFERENCE_NUM_THREADS"] = options.threads
+        width, height = options.resolution
+        key = {
+            "backend": f"openvino {openvino.get_version()}",
+            "model": model.name,
+            "resolution": f"{width}x{height}",
+            "precision": self.precision,
+            "confidence": "yes" if options.confidence else "no",
+            "device": f"{core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(native)}",
+            "build": str(config),
+            "onnx": hashlib.sha256(graph).hexdigest(),
+        }
+        cache = EngineCache(cache_folder(options.cache))
+        self._request = _compile(core, device, graph, config, cache, key).create_infer_request()
+
+    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """See ``Backend.run``."""
+        try:
+            outputs = self._request.infer({0: image[None]}, share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            raise InferenceError(
+                f"openvino failed on {self.device}: {_first_line(error)}; if it is out of memory, "
+                "use a lower resolution"
+            ) from error
+        # What it shares is the request's own memory, which the next frame overwrites.
+        return tuple(output[0].copy() for output in outputs.to_tuple())
+
+    def close(self) -> None:
+        """See ``Backend.close``."""
+        del self._request
+
+
+def _device(asked: str, available: list[str]) -> str:
+    """OpenVINO's name of a device."""
+    if asked in ("auto", "cpu"):
+        return "CPU"
+    if asked.partition(".")[0] != "gpu":
+        raise InferenceError(f"device '{asked}' is none of openvino's: auto, cpu, gpu, gpu.N")
+    # One GPU is "GPU", several are "GPU.0", "GPU.1" and so on, and "GPU" is the first of them.
+    if asked.upper() not in available and not (
+        asked == "gpu" and any(each.startswith("GPU") for each in available)
+    ):
+        raise InferenceError(
+            f"device '{asked}' is not there: openvino sees {', '.join(available).lower()}; use "
+            "cpu, or install Intel's compute runtime for the GPU"
+        )
+    return asked.upper()
+
+
+def _compile(
+    core: openvino.Core,
+    device: str,
+    graph: bytes,
+    config: dict[str, Any],
+    cache: EngineCache,
+    key: Key,
+) -> openvino.CompiledModel:
+    """The engine of an ONNX graph, from the cache if it is there.
+
+    It is our cache and not OpenVINO's (CACHE_DIR), which serves damaged files as they are.
+    """
+
+    def compile_anew() -> openvino.CompiledModel:
+        return core.compile_model(core.read_model(graph), device, config)
+
+    def build() -> bytes:
+        exported = io.BytesIO()
+        compile_anew().export_model(exported)
+        return exported.getvalue()
+
+    try:
+        return core.import_model(cache.get(key, build), device, config)
+    except RuntimeError as error:
+        logger.warning("openvino does not take back what it stored: %s", _first_line(error))
+        cache.discard(key)
+        return compile_anew()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
