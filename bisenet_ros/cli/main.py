@@ -12,11 +12,13 @@ SUBCOMMANDS = {
     "demo": "run the real node on a video, bag, folder, camera or synthetic street",
     "train": "train the network on a folder of labelled images",
     "evaluate": "score a model on a folder of labelled images",
+    "benchmark": "measure the speed of each engine on this machine, side by side",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 ctrl-C.
+    """Run one subcommand; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 ctrl-C,
+    and what a subcommand says of its own.
 
     A subcommand is a module of its name with ``add_arguments(parser)`` and ``run(args)``. Only
     the one that is asked for is imported, and imports torch or rclpy only to run, so that help

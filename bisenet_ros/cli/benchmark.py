@@ -1,0 +1,318 @@
+"""``bisenet benchmark``: how fast each engine is on this machine, side by side."""
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bisenet_ros.inference.backend import EngineOptions
+    from bisenet_ros.inference.benchmark.measurement import Engine, Result
+    from bisenet_ros.model_file import Model
+
+ALL = "all"
+RESOLUTIONS = ("256x128", "512x256", "1024x512", "1536x768", "2048x1024")
+"""What "all" means: the cost against the resolution."""
+REFERENCE = "torch:fp32"
+EXIT_BUSY = 3
+WATCH_SECONDS = 1.0
+"""How long the machine is watched before anything is measured."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
+    )
+    model.add_argument(
+        "--random-weights",
+        metavar="PRESET/CLASSES",
+        help="a network without training instead, such as bisenetv2_paper/19",
+    )
+    parser.add_argument(
+        "--backend", nargs="+", default=[ALL], metavar="NAME", help="default: all there are"
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        default=[ALL],
+        metavar="NAME",
+        help="of fp32, bf16, fp16, int8; default: all that a backend can",
+    )
+    parser.add_argument("--device", default="auto", help="of all backends; default: auto")
+    parser.add_argument(
+        "--resolution",
+        nargs="+",
+        metavar="WxH",
+        help=f"of the network, or 'all': {', '.join(RESOLUTIONS)}; default: the model's",
+    )
+    parser.add_argument(
+        "--input-size", default="1280x720", metavar="WxH", help="of the camera's image"
+    )
+    parser.add_argument(
+        "--against",
+        default=REFERENCE,
+        metavar="BACKEND:PRECISION",
+        help="what ratios refer to; default: %(default)s",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="of the CPU; default: one a core"
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--seconds", type=float, default=20.0, help="of each resolution; default: %(default)g"
+    )
+    length.add_argument("--rounds", type=int, default=0, metavar="N", help="instead of seconds")
+    parser.add_argument(
+        "--no-memory",
+        action="store_true",
+        help="leave out peak memory, for which each engine is loaded once more in its own process",
+    )
+    parser.add_argument(
+        "--allow-busy",
+        action="store_true",
+        help="give ratios even while other processes use more than 5 %% of the CPU",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time against resolution")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print a table for each resolution, and write JSON and picture.
+
+    Returns 3 where other processes take so much of the CPU that ratios would mislead. If they do
+    so beforehand, nothing is measured; if meanwhile, the figures have no ratios.
+    """
+    from bisenet_ros.inference.benchmark.cpu_load import BUSY, watch
+
+    if min(args.threads, args.rounds, args.seconds) < 0:
+        raise ValueError("--threads, --rounds and --seconds must not be negative")
+    allowed = 1.0 if args.allow_busy else BUSY
+    engines, reference = _engines(args)
+    load = watch(WATCH_SECONDS)
+    if load.others() > allowed:
+        _tell_busy(f"use {load.others():.0%} of the CPU ({load.busiest()}): nothing was measured")
+        return EXIT_BUSY
+
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark = _Benchmark(args, reference, Path(folder))
+        for resolution in benchmark.resolutions:
+            benchmark.measure(engines, resolution, allowed)
+    document = benchmark.document()
+    if args.json is not None:
+        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if args.plot is not None:
+        from bisenet_ros.inference.benchmark.plot import plot
+
+        plot(args.plot, benchmark.results, benchmark.model.name)
+    if benchmark.others > allowed:
+        _tell_busy(f"used up to {benchmark.others:.0%} of the CPU meanwhile: there are no ratios")
+        return EXIT_BUSY
+    return 0
+
+
+class _Benchmark:
+    """What is measured of one model, and found so far."""
+
+    def __init__(self, args: argparse.Namespace, reference: "Engine", folder: Path) -> None:
+        from bisenet_ros.inference.benchmark.machine import default_threads
+        from bisenet_ros.inference.benchmark.turns import Length
+        from bisenet_ros.inference.segmenter import parse_resolution
+
+        self.load = _loader(args)
+        self.model = self.load()
+        self.reference = reference
+        wanted = args.resolution or ["x".join(map(str, self.model.metadata.resolution))]
+        expanded = [each for name in wanted for each in (RESOLUTIONS if name == ALL else [name])]
+        self.resolutions = [parse_resolution(each) for each in dict.fromkeys(expanded)]
+        self.image = _image(args.input_size)
+        self.device = args.device
+        self.threads = args.threads or default_threads()
+        self.length = Length(args.seconds, args.rounds)
+        self.with_memory = not args.no_memory
+        # Engines of a model that nobody uses have no place in the user's cache.
+        self.cache = folder if args.random_weights else None
+
+        self.results: list[Result] = []
+        self.skipped: list[dict[str, Any]] = []
+        self.gmacs: dict[str, float] = {}
+        self.peaks: dict[str, dict[str, float | None]] = {}
+        self.others = 0.0
+
+    def measure(
+        self, engines: "Sequence[Engine]", resolution: tuple[int, int], allowed: float
+    ) -> None:
+        """Measure one resolution and print its table; ratios need others to take ``allowed``."""
+        from bisenet_ros.complexity import count
+        from bisenet_ros.inference.backend import EngineOptions
+        from bisenet_ros.inference.benchmark.measurement import measure
+
+        name = "{}x{}".format(*resolution)
+        parts = count(self.model.metadata.architecture, resolution)
+        self.gmacs[name] = sum(cost.gmacs for cost in parts.values())
+        options = EngineOptions(resolution, self.device, threads=self.threads, cache=self.cache)
+        measurement = measure(
+            self.model,
+            engines,
+            self.reference,
+            options,
+            self.image,
+            self.gmacs[name],
+            self.length,
+        )
+        self.others = max(self.others, measurement.others)
+        results = [self._finish(result, options) for result in measurement.results]
+        if measurement.others > allowed:
+            results = [replace(result, ratio=None) for result in results]
+        self.results += results
+        self.skipped += [
+            {**engine._asdict(), "resolution": list(resolution), "reason": reason}
+            for engine, reason in measurement.skipped.items()
+        ]
+        height, width = self.image.shape[:2]
+        print(
+            f"{self.model.name} at {name}: {self.gmacs[name]:.2f} GMAC, {self.threads} threads, "
+            f"image {width}x{height}, reference {self.reference}"
+        )
+        print(_table(results, self.peaks))
+        for reason, names in _by_reason(measurement.skipped).items():
+            print(f"not run: {', '.join(names)}: {reason}")
+        print(flush=True)
+
+    def document(self) -> dict[str, Any]:
+        """The figures as JSON has them."""
+        from bisenet_ros.inference.benchmark.machine import describe_machine
+
+        return {
+            "model": self.model.name,
+            "reference": str(self.reference),
+            "threads": self.threads,
+            "input_size": list(self.image.shape[1::-1]),
+            "gmacs": self.gmacs,
+            "results": [_entry(result) for result in self.results],
+            "skipped": self.skipped,
+            "peak_gmacs_per_s": self.peaks,
+            "others_cpu_share": self.others,
+            "machine": describe_machine(),
+        }
+
+    def _finish(self, result: "Result", options: "EngineOptions") -> "Result":
+        """The result with what is measured apart from the rounds: its memory, and the peak."""
+        from bisenet_ros.inference.benchmark.matrix_peak import matrix_peak
+        from bisenet_ros.inference.benchmark.peak_memory import peak_memory
+
+        backend, precision = result.engine
+        peaks = self.peaks.setdefault(result.device, {})
+        if precision not in peaks:
+            peaks[precision] = matrix_peak(result.device, precision, self.threads)
+        if not self.with_memory:
+            return result
+        memory = peak_memory(self.load, backend, replace(options, precision=precision))
+        return replace(result, peak_memory_mb=memory)
+
+
+def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine]":
+    """The engines that are asked for, and the reference."""
+    from bisenet_ros.inference.backend import BACKENDS
+    from bisenet_ros.inference.benchmark.measurement import Engine
+    from bisenet_ros.inference.precision import PRECISIONS
+
+    def chosen(option: str, names: Sequence[str], known: Sequence[str]) -> list[str]:
+        for name in names:
+            if name not in (ALL, *known):
+                raise ValueError(f"--{option} '{name}' is none of {ALL}, {', '.join(known)}")
+        return list(known) if ALL in names else list(names)
+
+    backends = chosen("backend", args.backend, tuple(BACKENDS))
+    precisions = chosen("precision", args.precision, PRECISIONS)
+    backend, _, precision = args.against.partition(":")
+    if backend not in BACKENDS or precision not in PRECISIONS:
+        raise ValueError(
+            f"--against '{args.against}' is not of the form BACKEND:PRECISION, such as {REFERENCE}"
+        )
+    engines = [Engine(b, p) for b, p in itertools.product(backends, precisions)]
+    return engines, Engine(backend, precision)
+
+
+def _loader(args: argparse.Namespace) -> "Callable[[], Model]":
+    """What gives the model, here and in another process."""
+    from bisenet_ros import model_file
+    from bisenet_ros.inference.benchmark.random_model import random_model
+    from bisenet_ros.resources import model_path
+
+    if args.random_weights is None:
+        return partial(model_file.load, model_path(args.model))
+    preset, _, classes = args.random_weights.partition("/")
+    if not classes.isdecimal():
+        raise ValueError(
+            f"--random-weights '{args.random_weights}' is not of the form PRESET/CLASSES, such as "
+            "bisenetv2_paper/19"
+        )
+    return partial(random_model, preset, int(classes))
+
+
+def _image(size: str) -> "NDArray[np.uint8]":
+    """Noise of ``size``, "WxH": what is in an image costs no engine anything."""
+    import numpy as np
+
+    width, x, height = size.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"--input-size '{size}' is not of the form WxH, such as 1280x720")
+    shape = int(height), int(width), 3
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def _tell_busy(what: str) -> None:
+    print(
+        f"bisenet benchmark: other processes {what}; end them, or pass --allow-busy",
+        file=sys.stderr,
+    )
+
+
+def _entry(result: "Result") -> dict[str, Any]:
+    entry = asdict(result)
+    del entry["engine"]
+    return {
+        **result.engine._asdict(),
+        **entry,
+        "resolution": list(result.resolution),
+        "stages_ms": {
+            name.removesuffix("_ms"): value for name, value in asdict(result.stages_ms).items()
+        },
+    }
+
+
+def _table(results: "Sequence[Result]", peaks: "Mapping[str, Mapping[str, float | None]]") -> str:
+    head = (
+        f"{'engine':<15}{'device':<8}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'FPS':>8}{'ratio':>7}"
+        f"{'resize':>8}{'restore':>8}{'GMAC/s':>8}{'of peak':>8}{'MB':>7}"
+    )
+    lines = [head]
+    for r in results:
+        peak = peaks[r.device][r.engine.precision]
+        ratio = "-" if r.ratio is None else f"{r.ratio:.2f}"
+        share = "-" if peak is None else f"{r.gmacs_per_s / peak:.0%}"
+        memory = "-" if r.peak_memory_mb is None else f"{r.peak_memory_mb:.0f}"
+        lines.append(
+            f"{r.engine!s:<15}{r.device:<8}{r.p50_ms:>8.1f}{r.p95_ms:>8.1f}{r.p99_ms:>8.1f}"
+            f"{r.fps:>8.1f}{ratio:>7}{r.stages_ms.resize_ms:>8.2f}{r.stages_ms.restore_ms:>8.2f}"
+            f"{r.gmacs_per_s:>8.1f}{share:>8}{memory:>7}"
+        )
+    return "\n".join(lines)
+
+
+def _by_reason(skipped: "Mapping[Engine, str]") -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for engine, reason in skipped.items():
+        names.setdefault(reason, []).append(str(engine))
+    return names

@@ -1,0 +1,1 @@
+"""How fast engines are on this machine, measured so that the figures can be compared."""

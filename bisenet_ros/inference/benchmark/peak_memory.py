@@ -1,0 +1,57 @@
+"""The memory that an engine needs, measured in a process of its own."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+
+from bisenet_ros.inference.backend import EngineOptions, load_backend
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.model_file import Model
+
+FRAMES = 3
+
+
+def peak_memory(load: Callable[[], Model], backend: str, options: EngineOptions) -> float:
+    """Peak resident memory in MB (1e6 bytes) of a process with this one engine.
+
+    It loads the model and the engine, from the engine cache where it is in there, and labels a few
+    frames. Python and the libraries are in the figure, memory of a GPU is not.
+
+    Args:
+        load: gives the model; it is pickled, so a function of a module or a ``partial`` of one.
+        backend: a name in ``BACKENDS``.
+        options: of the engine.
+
+    Raises:
+        InferenceError: the engine cannot be loaded, or its process was killed.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
+        try:
+            return pool.submit(_run, load, backend, options).result()
+        except BrokenProcessPool as error:
+            raise InferenceError(
+                f"the process of {backend} was killed, probably for want of memory; use a lower "
+                "resolution"
+            ) from error
+
+
+def _run(load: Callable[[], Model], backend: str, options: EngineOptions) -> float:
+    engine = load_backend(backend, load(), options)
+    width, height = options.resolution
+    for _ in range(FRAMES):
+        engine.run(np.zeros((height, width, 3), np.uint8))
+    engine.close()
+    return _peak_bytes() / 1e6
+
+
+def _peak_bytes() -> int:
+    # Not getrusage(): its maximum survives exec(), so it starts with the parent's.
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmHWM, so peak memory cannot be measured here")

@@ -1,0 +1,22 @@
+"""The peak of the matrix product: a figure for what the machine can, None for the rest."""
+
+import pytest
+import torch
+
+from bisenet_ros.inference.benchmark import matrix_peak as module
+from bisenet_ros.inference.benchmark.matrix_peak import matrix_peak
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_cpu(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    threads = torch.get_num_threads()
+    peak = matrix_peak("cpu", precision, 1, size=64)
+    assert peak is not None
+    assert 0 < peak < 1e5
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "fp16"), ("gpu", "fp32")])
+def test_unknown(device: str, precision: str) -> None:
+    assert matrix_peak(device, precision, 1, size=64) is None

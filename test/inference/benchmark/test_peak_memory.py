@@ -1,0 +1,27 @@
+"""Peak memory is that of the engine's own process."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.benchmark.peak_memory import peak_memory
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.model_file import load
+
+OPTIONS = EngineOptions((64, 32), device="cpu", precision="fp32", threads=1)
+
+
+def test_what_this_process_holds_is_not_counted(tiny_model: Path) -> None:
+    held = np.ones(2_000_000_000, np.uint8)
+    megabytes = peak_memory(partial(load, tiny_model), "torch", OPTIONS)
+    assert held.any()
+    assert 50 < megabytes < 1500  # Python and PyTorch, and little else
+
+
+def test_an_engine_that_cannot_be_loaded(tiny_model: Path) -> None:
+    wrong = EngineOptions((64, 32), device="cuda:99")
+    with pytest.raises(InferenceError, match="'cuda:99' is not there"):
+        peak_memory(partial(load, tiny_model), "torch", wrong)
