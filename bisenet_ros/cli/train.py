@@ -3,10 +3,21 @@
 import argparse
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bisenet_ros.classes import SemanticClass
+    from bisenet_ros.training.checkpoint import Checkpoint
+    from bisenet_ros.training.datasets import Dataset
+    from bisenet_ros.training.settings import Settings
+
+
+VALIDATIONS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         required=True,
-        help="folder for model.safetensors, checkpoint.pt and log.csv",
+        help="folder for model.safetensors, checkpoint.pt, log.csv, curves.png and the like",
+    )
+    parser.add_argument(
+        "--val-data",
+        type=Path,
+        metavar="DIR",
+        help=f"score the result on this dataset {VALIDATIONS} times during the run, the last time "
+        "at its end; may be --data itself, see --val-split",
+    )
+    parser.add_argument(
+        "--val-split", default="val", help="of --val-data, where it has splits; default: val"
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write event files for TensorBoard"
     )
     parser.add_argument("--config", type=Path, help="YAML file of settings; default: the paper's")
     parser.add_argument(
@@ -57,34 +81,29 @@ def run(args: argparse.Namespace) -> int:
     if args.check_data:
         return _check_data(args)
 
+    from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.model_file import Metadata, load, save
     from bisenet_ros.network import BiSeNetV2
     from bisenet_ros.resources import model_path
-    from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
-    from bisenet_ros.training.datasets import open_dataset
+    from bisenet_ros.training.confusion_plot import plot_confusion
+    from bisenet_ros.training.curves import plot_curves
+    from bisenet_ros.training.datasets import Dataset, open_dataset
     from bisenet_ros.training.distributed import joined
+    from bisenet_ros.training.evaluation import Scores, evaluate
     from bisenet_ros.training.loop import Progress, train
     from bisenet_ros.training.monitor import Monitor
     from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.start import new_start, start_from
 
     dataset = open_dataset(args.data, args.layout, args.split)
+    validation = _open_validation(args, dataset.classes) if args.val_data else None
     settings = read_settings(args.config, args.set)
     init = load(model_path(args.init)) if args.init else None
     num_classes = len(dataset.classes)
     start = start_from(init, settings, num_classes) if init else new_start(settings, num_classes)
     model_file = args.output / "model.safetensors"
     checkpoint_path = args.output / "checkpoint.pt"
-    resume = read_checkpoint(checkpoint_path) if args.resume else None
-    if resume is not None and resume.settings != settings:
-        raise CheckpointError(
-            f"{checkpoint_path} was made with other settings; give the same --config and --set, "
-            "or train into another folder"
-        )
-    if resume is None and checkpoint_path.exists():
-        raise CheckpointError(
-            f"{checkpoint_path} is there already: go on with --resume, or train into another folder"
-        )
+    resume = _checkpoint(checkpoint_path, settings, args.resume)
 
     def export(network: BiSeNetV2) -> None:
         metadata = Metadata(
@@ -105,13 +124,25 @@ def run(args: argparse.Namespace) -> int:
         first = processes.rank == 0
         if first:
             done = resume.iteration if resume else 0
-            monitor = stack.enter_context(Monitor(args.output, settings, done))
+            names = [entry.name for entry in dataset.classes]
+            monitor = stack.enter_context(
+                Monitor(args.output, settings, names, done, tensorboard=args.tensorboard)
+            )
+
+        def score(data: Dataset) -> Scores:
+            segmenter = Segmenter(load(model_file), backend="torch", device=processes.device)
+            with closing(segmenter):
+                samples = (data[index] for index in range(len(data)))
+                return evaluate(samples, lambda x: segmenter.segment(x).labels, num_classes)
 
         def report(progress: Progress, network: BiSeNetV2) -> None:
             monitor.show(progress)
-            if progress.iteration % settings.checkpoint_every == 0:
+            due = progress.iteration % max(1, settings.iterations // VALIDATIONS) == 0
+            if due or progress.iteration % settings.checkpoint_every == 0:
                 monitor.flush()
                 export(network)
+            if due and validation is not None:
+                monitor.validated(progress.iteration, score(validation))
 
         try:
             network = train(
@@ -123,9 +154,48 @@ def run(args: argparse.Namespace) -> int:
             raise
         if first:
             export(network)
-    if first:
-        print(f"wrote {model_file}")
+            monitor.flush()
+            plot_curves(args.output, args.output / "curves.png")
+            which, data = ("val", validation) if validation else ("train", dataset)
+            scores = score(data)
+            plot_confusion(scores.confusion, names, args.output / f"confusion_{which}.png")
+            print(f"wrote {model_file}; {scores.miou:.2%} mIoU on the {which} images")
     return 0
+
+
+def _open_validation(args: argparse.Namespace, classes: Sequence["SemanticClass"]) -> "Dataset":
+    from bisenet_ros.training.datasets import open_dataset
+
+    validation = open_dataset(args.val_data, args.layout, args.val_split)
+    if [entry.name for entry in validation.classes] != [entry.name for entry in classes]:
+        raise ValueError(
+            f"--val-data {args.val_data} has other classes than {args.data}; a model is scored on "
+            "the classes that it was trained for"
+        )
+    return validation
+
+
+def _checkpoint(path: Path, settings: "Settings", resume: bool) -> "Checkpoint | None":
+    """The checkpoint to go on from, if that is asked for.
+
+    Raises:
+        CheckpointError: it is of another run, or would be overwritten by a new one.
+    """
+    from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+
+    if not resume:
+        if path.exists():
+            raise CheckpointError(
+                f"{path} is there already: go on with --resume, or train into another folder"
+            )
+        return None
+    checkpoint = read_checkpoint(path)
+    if checkpoint.settings != settings:
+        raise CheckpointError(
+            f"{path} was made with other settings; give the same --config and --set, or train into "
+            "another folder"
+        )
+    return checkpoint
 
 
 def _check_data(args: argparse.Namespace) -> int:

@@ -1,14 +1,19 @@
-"""What a run shows and leaves behind while it goes on: a progress bar and log.csv."""
+"""What a run shows and leaves behind while it goes on: a progress bar, logs and TensorBoard."""
 
 import csv
+from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from types import TracebackType
 
 from tqdm import tqdm
 
+from bisenet_ros.training.evaluation import Scores
 from bisenet_ros.training.loop import Progress
 from bisenet_ros.training.settings import Settings
 
+LOG = "log.csv"
+VALIDATION = "validation.csv"
 LOG_COLUMNS = ("iteration", "loss", "learning_rate", "images_per_s", "waited_share")
 
 
@@ -16,22 +21,37 @@ class Monitor:
     """Shows and logs the iterations of a run; to be used in a ``with`` statement.
 
     Args:
-        output: folder of the run, made if it is missing. log.csv in it gets a row an iteration.
+        output: folder of the run, made if it is missing. log.csv in it gets a row an iteration,
+            validation.csv a row each time that ``validated`` is called.
         settings: of the run.
-        first: iterations done before; later rows of an earlier log are dropped, since a run that
+        class_names: of the columns of validation.csv.
+        first: iterations done before; later rows of earlier logs are dropped, since a run that
             was killed has logged more than it has saved.
+        tensorboard: also write event files into ``output``.
+
+    Raises:
+        ModuleNotFoundError: TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, output: Path, settings: Settings, first: int) -> None:
+    def __init__(
+        self,
+        output: Path,
+        settings: Settings,
+        class_names: Sequence[str],
+        first: int,
+        *,
+        tensorboard: bool,
+    ) -> None:
         output.mkdir(parents=True, exist_ok=True)
-        path = output / "log.csv"
-        kept = _rows_until(path, first)
         self._batch_size = settings.batch_size
-        self._file = path.open("w", newline="")
-        self._log = csv.writer(self._file)
-        self._log.writerow(LOG_COLUMNS)
-        self._log.writerows(kept)
-        self._file.flush()
+        self._log = _Table(output / LOG, LOG_COLUMNS, first)
+        columns = ("iteration", "miou", *class_names)
+        self._validation = _Table(output / VALIDATION, columns, first)
+        self._events = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(output), purge_step=first + 1)
         self._bar = tqdm(total=settings.iterations, initial=first, unit="it", desc="train")
         self._seconds = self._waited = 0.0
 
@@ -45,7 +65,10 @@ class Monitor:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.close()
-        self._file.close()
+        self._log.close()
+        self._validation.close()
+        if self._events is not None:
+            self._events.close()
 
     def show(self, progress: Progress) -> None:
         """Add one iteration."""
@@ -60,7 +83,7 @@ class Monitor:
             images_s=speed,
             waited=f"{waited:.0%}",
         )
-        self._log.writerow(
+        self._log.add(
             [
                 progress.iteration,
                 f"{progress.loss:.4f}",
@@ -69,15 +92,49 @@ class Monitor:
                 f"{waited:.3f}",
             ]
         )
+        self._tell(progress.iteration, loss=progress.loss, learning_rate=progress.learning_rate)
+
+    def validated(self, iteration: int, scores: Scores) -> None:
+        """Add the scores on the validation images after ``iteration``."""
+        values = [scores.miou, *scores.iou]
+        self._validation.add([iteration, *("" if isnan(v) else f"{v:.4f}" for v in values)])
+        self._tell(iteration, validation_miou=scores.miou)
 
     def flush(self) -> None:
         """Write the rows so far to the disk."""
+        self._log.flush()
+        self._validation.flush()
+
+    def _tell(self, iteration: int, **values: float) -> None:
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, iteration)
+
+
+class _Table:
+    """A CSV file with a header, whose first column is the iteration."""
+
+    def __init__(self, path: Path, columns: Sequence[str], first: int) -> None:
+        kept = _rows_until(path, first, len(columns))
+        self._file = path.open("w", newline="")
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(columns)
+        self._writer.writerows(kept)
         self._file.flush()
 
+    def add(self, row: Sequence[object]) -> None:
+        self._writer.writerow(row)
 
-def _rows_until(log: Path, iteration: int) -> list[list[str]]:
-    if not iteration or not log.is_file():
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _rows_until(table: Path, iteration: int, columns: int) -> list[list[str]]:
+    if not iteration or not table.is_file():
         return []
-    with log.open(newline="") as file:
+    with table.open(newline="") as file:
         rows = list(csv.reader(file))[1:]
-    return [row for row in rows if len(row) == len(LOG_COLUMNS) and int(row[0]) <= iteration]
+    return [row for row in rows if len(row) == columns and int(row[0]) <= iteration]

@@ -73,6 +73,7 @@ def log_of(output: Path) -> list[list[str]]:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "trained"
     line = command(data, output, "--licence", "for tests", "--dataset-name", "two tones")
+    line += ["--val-data", str(data), "--tensorboard"]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     assert main(line[3:]) == 0
@@ -117,6 +118,30 @@ def test_the_log_has_a_row_an_iteration(trained: Path) -> None:
     assert header == ["iteration", "loss", "learning_rate", "images_per_s", "waited_share"]
     assert [row[0] for row in rows] == ["1", "2", "3"]
     assert float(rows[0][2]) == 1e-3
+
+
+def test_validation_has_a_row_each_time(trained: Path) -> None:
+    with (trained / "validation.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["iteration", "miou", "dark", "bright"]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    for row in rows:
+        miou, *iou = map(float, row[1:])
+        assert miou == pytest.approx(sum(iou) / 2, abs=1e-4)
+
+
+def test_pictures_and_events_are_written(trained: Path) -> None:
+    for name in ("curves.png", "confusion_val.png"):
+        picture = cv2.imread(str(trained / name))
+        assert picture is not None
+        assert picture.std() > 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained))
+    events.Reload()
+    logged = [(event.step, f"{event.value:.4f}") for event in events.Scalars("loss")]
+    assert logged == [(int(row[0]), row[1]) for row in log_of(trained)[1:]]
+    assert len(events.Scalars("validation_miou")) == 3
 
 
 def stop(line: list[str], after: int, number: signal.Signals) -> int:

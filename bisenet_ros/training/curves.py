@@ -1,0 +1,61 @@
+"""The curves of a run as a picture."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.training.monitor import LOG, VALIDATION
+
+SMOOTHED_SHARE = 0.02
+"""The loss is drawn as a mean over this share of the run, since single batches differ much."""
+
+
+def plot_curves(output: Path, path: Path) -> None:
+    """Draw loss, learning rate and, where there are any, validation scores over the iterations.
+
+    Args:
+        output: folder of a run, with the files of ``Monitor``.
+        path: picture to write.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    from matplotlib.figure import Figure
+
+    run = _columns(output / LOG)
+    validation = _columns(output / VALIDATION)
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    top.set(ylabel="loss (all heads)")
+    top.plot(run["iteration"], run["loss"], alpha=0.25, color="C0")
+    width = max(1, round(SMOOTHED_SHARE * len(run["loss"])))
+    mean = np.convolve(run["loss"], np.full(width, 1 / width), mode="valid")
+    top.plot(run["iteration"][width - 1 :], mean, color="C0")
+    rate = top.twinx()
+    rate.set(ylabel="learning rate")
+    rate.plot(run["iteration"], run["learning_rate"], color="C1")
+    bottom.set(xlabel="iteration", ylabel="validation, %")
+    if len(validation["iteration"]):
+        for name, values in validation.items():
+            if name != "iteration":
+                main = name == "miou"
+                bottom.plot(
+                    validation["iteration"],
+                    100 * values,
+                    label=name,
+                    color="black" if main else None,
+                    linewidth=2 if main else 0.8,
+                )
+        bottom.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=120)
+
+
+def _columns(path: Path) -> dict[str, NDArray[np.float64]]:
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    return {
+        name: np.array([float(row[column] or "nan") for row in rows])
+        for column, name in enumerate(header)
+    }
