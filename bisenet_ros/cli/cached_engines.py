@@ -1,0 +1,68 @@
+"""What ``bisenet export`` does with the engine cache: fill it, list it, clear it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
+
+if TYPE_CHECKING:
+    from bisenet_ros.inference.backend import EngineOptions
+    from bisenet_ros.model_file import Model
+
+_TOLD = ("backend", "model", "resolution", "precision", "device")
+"""Fields of a key that tell one engine from another to a reader; all backends use them."""
+
+
+def prebuild(backend: str, model: "Model", options: "EngineOptions") -> None:
+    """Put an engine into the cache, unless it is there; what is done on the way goes to stderr.
+
+    Raises:
+        InferenceError: there is no such engine on this machine.
+    """
+    from bisenet_ros.inference.backend import load_backend
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bisenet_ros").setLevel(logging.INFO)
+    engine = load_backend(backend, model, options)
+    width, height = options.resolution
+    print(
+        f"{engine.name} has an engine of {model.name} for {engine.device} in {engine.precision} "
+        f"at {width}x{height}{' with confidence' if options.confidence else ''}"
+    )
+    engine.close()
+
+
+def list_engines(cache: Path | None = None) -> None:
+    """Print what the engine cache holds, a line each.
+
+    Raises:
+        EngineCacheError: it cannot be read, or others could write in it.
+    """
+    folder = cache_folder(cache)
+    entries = EngineCache(folder).entries()
+    for entry in entries:
+        what = f"unusable: {entry.problem}" if entry.key is None else _describe(entry.key)
+        print(f"{entry.size / 1e6:8.1f} MB  {what}")
+    total = sum(entry.size for entry in entries) / 1e6
+    print(f"{_count(len(entries))}, {total:.1f} MB, in {folder}")
+
+
+def clear_engines(cache: Path | None = None) -> None:
+    """Delete what the engine cache holds.
+
+    Raises:
+        EngineCacheError: it cannot be deleted, or others could write in the folder.
+    """
+    folder = cache_folder(cache)
+    print(f"{_count(EngineCache(folder).clear())} deleted from {folder}")
+
+
+def _describe(key: Mapping[str, str]) -> str:
+    told = [key[name] for name in _TOLD if name in key]
+    return ", ".join([*told, "with confidence"] if key.get("confidence") == "yes" else told)
+
+
+def _count(number: int) -> str:
+    return f"{number} engine{'' if number == 1 else 's'}"
