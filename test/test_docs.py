@@ -1,0 +1,173 @@
+"""What the guides tell users to type exists: commands, options, settings files, links."""
+
+import argparse
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bisenet_ros.cli.main import SUBCOMMANDS
+from bisenet_ros.resources import share_directory
+
+ROOT = share_directory()
+GUIDES = [
+    path
+    for path in (ROOT / "README.md", ROOT / "models" / "README.md", *ROOT.glob("docs/*.md"))
+    if path.is_file()
+]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEREDOC = re.compile(r"<<-? *'?(\w+)'?(.*?)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+OPERATORS = {";", "&", "&&", "|", "||"}
+OUR_FILES = ("config/", "models/", "docs/", "launch/", "scripts/")
+
+
+class Place(NamedTuple):
+    """Where something stands, for the name of its test."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def blocks(*languages: str) -> Iterator[Place]:
+    """The fenced blocks of these languages in all guides."""
+    for path in GUIDES:
+        text = path.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            if match[1] in languages:
+                line = text.count("\n", 0, match.start()) + 2
+                yield Place(str(path.relative_to(ROOT)), line, match[2])
+
+
+def heredocs() -> Iterator[Place]:
+    """The Python programs within shell blocks."""
+    for block in blocks("sh", "bash"):
+        for match in HEREDOC.finditer(block.text):
+            line = block.line + block.text.count("\n", 0, match.start(3))
+            yield Place(block.file, line, match[3])
+
+
+def commands(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line and words of each simple command in a shell text, without what is redirected."""
+    # A here-document is no command; its lines are kept, so that the others stay where they are.
+    text = HEREDOC.sub(lambda match: match[2] + "\n" * match[0].count("\n"), text)
+    text = re.sub(r"\\\n", lambda _: " \0", text)
+    line = 0
+    for row in text.splitlines():
+        line += 1
+        start, line = line, line + row.count("\0")
+        row = re.sub(r"\$\([^)]*\)", "VALUE", row.replace("\0", " "))
+        lexer = shlex.shlex(row, posix=True, punctuation_chars=";&|<>")
+        lexer.whitespace_split = True
+        words: list[str] = []
+        redirected = False
+        for word in lexer:
+            if word in OPERATORS:
+                yield start, words
+                words = []
+            elif set(word) <= set("<>&"):
+                redirected = True
+            elif redirected:
+                redirected = False
+            else:
+                words.append(word)
+        yield start, words
+
+
+def commands_of(program: str) -> list[Place]:
+    """The arguments, as one text, of each call of ``program`` in the guides."""
+    found = []
+    for block in blocks("sh", "bash"):
+        for line, words in commands(block.text):
+            # "bisenet" is not always the first word: env, nice, torchrun.
+            starts = [k + 1 for k, word in enumerate(words) if word == program]
+            if starts:
+                arguments = shlex.join(words[starts[0] :])
+                found.append(Place(block.file, block.line + line - 1, arguments))
+    return found
+
+
+BISENET = [*commands_of("bisenet"), *commands_of("bisenet_ros.cli.main")]
+
+
+@pytest.mark.parametrize("place", BISENET, ids=str)
+def test_bisenet_takes_the_command(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    name, *arguments = shlex.split(place.text)
+    assert name in SUBCOMMANDS, f"{place}: there is no 'bisenet {name}'"
+    parser = argparse.ArgumentParser()
+    import_module(f"bisenet_ros.cli.{name}").add_arguments(parser)
+    try:
+        parser.parse_args(arguments)
+    except SystemExit:
+        pytest.fail(f"{place}: bisenet {place.text}: {capsys.readouterr().err}")
+
+
+@pytest.mark.parametrize("place", BISENET, ids=str)
+def test_files_of_ours_that_a_command_names_are_there(place: Place) -> None:
+    for word in shlex.split(place.text):
+        if word.startswith(OUR_FILES):
+            assert (ROOT / word).is_file(), f"{place}: {word}"
+
+
+@pytest.mark.parametrize("place", commands_of("launch"), ids=str)
+def test_the_launch_file_has_the_arguments(place: Place) -> None:
+    package, file, *arguments = shlex.split(place.text)
+    assert package == "bisenet_ros"
+    tree = ast.parse((ROOT / "launch" / file).read_text())
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    for argument in arguments:
+        if ":=" in argument:
+            assert argument.partition(":=")[0] in texts, f"{place}: {argument}"
+
+
+@pytest.mark.parametrize("place", commands_of("make"), ids=str)
+def test_make_has_the_target(place: Place) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [word for word in shlex.split(place.text) if "=" not in word]
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{place}: make {target}"
+
+
+@pytest.mark.parametrize("place", [*blocks("python"), *heredocs()], ids=str)
+def test_python_programs_import_what_exists(place: Place) -> None:
+    for node in ast.walk(ast.parse(place.text)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            module = import_module(node.module)
+            for entry in node.names:
+                assert hasattr(module, entry.name), f"{place}: {node.module}.{entry.name}"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_within_the_project_lead_somewhere(guide: Path) -> None:
+    text = FENCE.sub("", guide.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (guide.parent / target.partition("#")[0]).exists(), f"{guide.name}: {target}"
+
+
+def test_commands_are_found_as_a_shell_reads_them() -> None:
+    text = """# bisenet none
+    FOO=1 bisenet info --json x.json > out.txt  # a comment
+    python3 - a <<'PY' && bisenet demo
+    bisenet = "not a command"
+PY
+    bisenet train --set "scales=[1, 2]" \\
+      --data $(ls | head -1) | tee log
+    """
+    found = [(line, words) for line, words in commands(text) if words]
+    assert found == [
+        (2, ["FOO=1", "bisenet", "info", "--json", "x.json"]),
+        (3, ["python3", "-", "a"]),
+        (3, ["bisenet", "demo"]),
+        (6, ["bisenet", "train", "--set", "scales=[1, 2]", "--data", "VALUE"]),
+        (6, ["tee", "log"]),
+    ]
+    assert len(BISENET) >= 4
