@@ -35,6 +35,8 @@ class Metadata:
     - ``ignore_id``: the label value of pixels that training left out.
     - ``scores``: measured fractions, such as ``{"camvid/val miou": 0.65}``.
     - ``recipe``: the settings that trained the weights.
+    - ``calibration``: for INT8, the magnitude up to which the input of each convolution, by the
+      name of its module, is represented; empty until ``bisenet export --calibrate``.
     """
 
     preset: str
@@ -49,6 +51,7 @@ class Metadata:
     licence: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
 
 def name_some(names: Sequence[str]) -> str:
@@ -102,6 +105,8 @@ def from_json(document: Any) -> Metadata:
         licence=parse("licence", _text),
         scores=parse("scores", _scores),
         recipe=parse("recipe", _mapping),
+        # Files from before INT8 have none.
+        calibration=parse("calibration", _calibration) if "calibration" in document else {},
     )
     if len(metadata.classes) != metadata.architecture.num_classes:
         raise ModelFileError(
@@ -135,6 +140,13 @@ def _scores(value: Any) -> dict[str, float]:
     scores = {name: float(score) for name, score in _mapping(value).items()}
     _require(all(0 <= score <= 1 for score in scores.values()), "scores must be in [0, 1]")
     return scores
+
+
+def _calibration(value: Any) -> dict[str, float]:
+    ranges = {name: float(magnitude) for name, magnitude in _mapping(value).items()}
+    usable = all(math.isfinite(magnitude) and magnitude > 0 for magnitude in ranges.values())
+    _require(usable, "magnitudes must be positive and finite")
+    return ranges
 
 
 def _architecture(value: Any) -> Architecture:

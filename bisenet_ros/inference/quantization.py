@@ -1,0 +1,117 @@
+"""INT8: an exported graph with Q/DQ nodes, from the calibration that the model file carries.
+
+No data is needed here, and the result depends on nothing but the weights and the calibration.
+"""
+
+import math
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.model_file import Model
+
+FLOAT_LAYERS = ("semantic.stem.fuse.0", "head.2")
+"""Convolutions that stay in float, each for a reason that was measured; see docs/engines.md."""
+
+_PREFIX, _SUFFIX = "network.", ".weight"
+"""Around a convolution's name in the name of its weights, in ``Deployed`` and so in the graph."""
+
+
+def quantize(graph: ModelProto, model: Model) -> ModelProto:
+    """``graph`` with the inputs and weights of its convolutions in INT8.
+
+    What TensorRT and OpenVINO both take: signed, zero points 0, a scale for each output channel
+    of the weights and one for each activation, biases in float. Scales have the type of the
+    weights, so that a graph in fp16 stays one. Between convolutions the values are float to the
+    letter; engines fuse what they can and keep it in INT8.
+
+    Args:
+        graph: of ``Deployed`` with ``model``, fp32 or fp16, from ``onnx_export``; it is changed.
+        model: whose ``metadata.calibration`` is used.
+
+    Raises:
+        InferenceError: the model has no calibration, or it is one of other layers.
+    """
+    ranges = model.metadata.calibration
+    if not ranges:
+        raise InferenceError(
+            f"model '{model.name}' has no calibration, which int8 needs: run 'bisenet export "
+            "--calibrate DIR --model FILE' with its training images, or use another precision"
+        )
+    convolutions = {_layer(node): node for node in graph.graph.node if node.op_type == "Conv"}
+    unmatched = sorted(convolutions.keys() ^ ranges.keys())
+    if unmatched:
+        raise InferenceError(
+            f"the calibration of model '{model.name}' does not fit its layers ('{unmatched[0]}' is "
+            f"in only one of the two; {len(unmatched)} such names): run 'bisenet export "
+            "--calibrate DIR --model FILE' again"
+        )
+    weights = {each.name: each for each in graph.graph.initializer}
+    magnitudes: dict[str, float] = {}
+    quantized = {name: node for name, node in convolutions.items() if name not in FLOAT_LAYERS}
+    for name, node in quantized.items():
+        tensor = node.input[0]
+        magnitudes[tensor] = max(ranges[name], magnitudes.get(tensor, 0.0))
+    dtype = numpy_helper.to_array(weights[next(iter(quantized.values())).input[1]]).dtype
+    quantizer = QDQQuantizer(
+        graph,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax,
+            {
+                tensor: TensorData(lowest=np.array(-m, dtype), highest=np.array(m, dtype))
+                for tensor, m in magnitudes.items()
+            },
+        ),
+        nodes_to_quantize=[node.name for node in quantized.values()],
+        nodes_to_exclude=[],
+        op_types_to_quantize=["Conv"],
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            # Q belongs before the next convolution: an engine fuses ReLU and addition with this.
+            "OpTypesToExcludeOutputQuantization": ["Conv"],
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    result: ModelProto = quantizer.model.model
+    return result
+
+
+def int8_share(graph: ModelProto) -> float:
+    """The share of the multiply-adds, 0..1, that INT8 computes: both factors come from DQ nodes."""
+    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True, data_prop=True).graph
+    shapes = {
+        info.name: [dimension.dim_value for dimension in info.type.tensor_type.shape.dim]
+        for info in (*inferred.value_info, *inferred.input, *inferred.output)
+    }
+    shapes |= {each.name: list(each.dims) for each in inferred.initializer}
+    dequantized = {
+        output
+        for node in inferred.node
+        if node.op_type == "DequantizeLinear"
+        for output in node.output
+    }
+    total = int8 = 0
+    for node in inferred.node:
+        if node.op_type == "Conv":
+            weights = shapes[node.input[1]]
+            macs = math.prod(shapes[node.output[0]]) * math.prod(weights[1:])
+            total += macs
+            int8 += macs * (dequantized.issuperset(node.input[:2]))
+    return int8 / total
+
+
+def _layer(convolution: NodeProto) -> str:
+    """The name in ``model.network`` of the module that this node came from."""
+    weights: str = convolution.input[1]
+    return weights.removeprefix(_PREFIX).removesuffix(_SUFFIX)
