@@ -1,7 +1,7 @@
 """What a network costs, part by part."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,16 +38,27 @@ class Cost:
 def count(architecture: Architecture, resolution: tuple[int, int]) -> dict[str, Cost]:
     """The cost in inference of each of ``PARTS`` at ``resolution``, (width, height) in pixels.
 
-    Nothing is computed, so any size is counted in no time and memory.
-
     Raises:
         ValueError: width or height is not positive and divisible by 8.
+    """
+    return count_parts(BiSeNetV2(architecture), PARTS, resolution)
+
+
+def count_parts(
+    network: nn.Module, parts: Sequence[str], resolution: tuple[int, int]
+) -> dict[str, Cost]:
+    """The cost in inference of the modules of ``network`` with these names; "" is all of it.
+
+    Nothing is computed, so any size is counted in no time and memory. ``network`` is put into
+    evaluation mode.
+
+    Raises:
+        ValueError: width or height is not positive, or ``network`` refuses them.
     """
     width, height = resolution
     if min(resolution) <= 0:
         raise ValueError(f"resolution {width}x{height} must be positive")
-    network = BiSeNetV2(architecture).eval()
-    macs = dict.fromkeys(PARTS, 0)
+    macs = dict.fromkeys(parts, 0)
 
     def hook(part: str) -> Callable[[nn.Conv2d, object, Tensor], None]:
         def add(convolution: nn.Conv2d, _: object, output: Tensor) -> None:
@@ -56,15 +67,19 @@ def count(architecture: Architecture, resolution: tuple[int, int]) -> dict[str, 
 
         return add
 
-    for part in PARTS:
-        for module in network.get_submodule(part).modules():
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_hook(hook(part))
+    handles = [
+        module.register_forward_hook(hook(part))
+        for part in parts
+        for module in network.get_submodule(part).modules()
+        if isinstance(module, nn.Conv2d)
+    ]
     with torch.no_grad():
         # A batch of no images: every layer learns its size, and nothing is computed. The meta
         # device does that too, but loads the compiler first, which takes seconds.
-        network(torch.empty(0, 3, height, width))
+        network.eval()(torch.empty(0, 3, height, width))
+    for handle in handles:
+        handle.remove()
     return {
         part: Cost(sum(p.numel() for p in network.get_submodule(part).parameters()), macs[part])
-        for part in PARTS
+        for part in parts
     }

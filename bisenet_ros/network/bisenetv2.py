@@ -99,15 +99,13 @@ class BiSeNetV2(nn.Module):
         self.semantic = SemanticBranch(
             semantic, (2 * a.d, 2 * a.d, 4 * a.d), a.epsilon, a.expand_in
         )
-        self.aggregation = BilateralGuidedAggregation(
-            detail[2], a.upsampling, a.aggregation_bias
-        )
+        self.aggregation = BilateralGuidedAggregation(detail[2], a.upsampling, a.aggregation_bias)
         self.head = SegmentationHead(detail[2], a.head_channels, a.num_classes)
         self.boosters = nn.ModuleList(
             SegmentationHead(channels, a.booster_channels, a.num_classes)
             for channels in (semantic if boosters else ())
         )
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Class logits of a normalised image, float [N,3,H,W].
@@ -148,7 +146,7 @@ def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(planes, tuple(size), mode="bilinear", align_corners=False)
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Kaiming normal for convolutions (section 4.1), one and zero for batch norm."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
