@@ -139,7 +139,7 @@ def _write(settings: Settings, results: Path, images: int, val_images: int) -> N
             (LOGS / kept.name).write_bytes(kept.read_bytes())
     baseline = scores[BASELINE]
     mean, spread = sum(baseline) / len(baseline), max(baseline) - min(baseline)
-    base = replace(PRESETS[settings.preset], num_classes=19)
+    base = replace(PRESETS[settings.preset], num_classes=19, head_channels=settings.head_channels)
     lines = [
         "| Variant | mIoU, % | to baseline | GMAC at 1024x512 | Paper: mIoU, % | Paper: GFLOPs |",
         "| --- | --- | --- | --- | --- | --- |",
