@@ -181,7 +181,7 @@ class _Benchmark:
         ]
         height, width = self.image.shape[:2]
         print(
-            f"{self.model.name} at {name}: {self.gmacs[name]:.2f} GMAC, {self.threads} threads, "
+            f"{self.model.name} at {name}: {self.gmacs[name]:.2f} GMAC, threads {self.threads}, "
             f"image {width}x{height}, reference {self.reference}"
         )
         print(_table(results, self.peaks))

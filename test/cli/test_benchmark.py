@@ -64,7 +64,7 @@ def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "precision 'fp16' is not for torch on cpu" in reasons["fp16"]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("tiny at 64x32: 0.0")
-    assert lines[0].endswith("GMAC, 1 threads, image 160x90, reference torch:fp32")
+    assert lines[0].endswith("GMAC, threads 1, image 160x90, reference torch:fp32")
     assert [line.split()[0] for line in lines[1:4]] == ["engine", "torch:fp32", "torch:bf16"]
     assert lines[2].split()[6] == "1.00"
     assert lines[4].startswith("not run: torch:fp16: precision 'fp16'")
