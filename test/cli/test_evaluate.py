@@ -33,7 +33,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def labelled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Three images with the labels that ``tiny_model`` gives them."""
-    segmenter = Segmenter(model_file.load(tiny_model), device="cpu", precision="fp32")
+    model = model_file.load(tiny_model)
+    segmenter = Segmenter(model, backend="torch", device="cpu", precision="fp32")
     rng = np.random.default_rng(0)
     pairs = []
     for _ in range(3):
@@ -60,7 +61,7 @@ def data(labelled: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tmp_path: 
 
 def evaluate(data: Path, model: Path, *more: str) -> int:
     line = ["evaluate", "--data", str(data), "--model", str(model), "--device", "cpu"]
-    return main([*line, "--precision", "fp32", *more])
+    return main([*line, "--backend", "torch", "--precision", "fp32", *more])
 
 
 def test_perfect_labels_score_one(
