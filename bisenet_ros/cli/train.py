@@ -115,7 +115,10 @@ def run(args: argparse.Namespace) -> int:
             resolution=settings.resolution,
             dataset=args.dataset_name or args.data.resolve().name,
             licence=args.licence,
-            recipe=asdict(settings) | ({"init": dict(init.metadata.recipe)} if init else {}),
+            # The architecture of --init stays, whatever the settings say.
+            recipe=asdict(settings)
+            | {"head_channels": network.architecture.head_channels}
+            | ({"init": dict(init.metadata.recipe)} if init else {}),
         )
         save(model_file, network, metadata)
 

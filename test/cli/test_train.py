@@ -101,11 +101,13 @@ def test_the_model_file_says_what_made_it(trained: Path) -> None:
 def test_init_keeps_what_fits_and_names_the_rest(
     data: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    line = command(data, tmp_path, "--init", str(tiny_model), iterations="1", learning_rate="1e-9")
+    changes = {"iterations": "1", "learning_rate": "1e-9", "head_channels": "24"}
+    line = command(data, tmp_path, "--init", str(tiny_model), **changes)
     assert main(line[3:]) == 0
     assert "not taken from tiny, trained anew: head.2.weight, head.2.bias" in caplog.text
     before, after = model_file.load(tiny_model), model_file.load(tmp_path / "model.safetensors")
     assert after.metadata.architecture.num_classes == 2
+    assert after.metadata.recipe["head_channels"] == before.metadata.architecture.head_channels
     # What the weights were trained with, not what a new network would get.
     assert after.metadata.mean == before.metadata.mean == (0.4, 0.45, 0.5)
     for name, parameter in before.network.named_parameters():
