@@ -6,19 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from bisenet_ros.inference.full_resolution import label_pixels
 from bisenet_ros.model_file import Model
+
+_FIRST_WEIGHTS = ("detail.S1.0.0.weight", "semantic.stem.conv.0.weight")
+"""Of the convolutions that see the image's channels."""
 
 
 class Deployed(nn.Module):
     """Image, uint8 [1,H,W,3] RGB, to labels, uint8 [1,H,W], and confidence if asked for.
 
     Normalisation, bilinear upsampling and argmax are inside, so that no caller can disagree
-    about them. H and W must be divisible by 8. Confidence is the softmax probability of the
-    label, 0..255 for 0..1, uint8 [1,H,W].
+    about them; see ``label_pixels`` for the last two. H and W must be divisible by 8. Confidence
+    is the softmax probability of the label, 0..255 for 0..1, uint8 [1,H,W].
 
     Args:
         model: what to deploy; it is copied, not changed.
-        confidence: also give the confidence, which costs a softmax over all pixels.
+        confidence: also give the confidence.
         dtype: of the network; normalisation, upsampling and softmax stay in float32.
     """
 
@@ -34,26 +38,28 @@ class Deployed(nn.Module):
         self.network.to(dtype)
         self.dtype = dtype
         self.confidence = confidence
-        self.reverse_channels = model.metadata.channel_order == "bgr"
         # Of pixels in 0..255, which spares a division of the whole image.
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(model.metadata, name)) * 255
-            self.register_buffer(name, values.view(1, 3, 1, 1))
+        mean = torch.tensor(model.metadata.mean) * 255
+        std = torch.tensor(model.metadata.std) * 255
+        if model.metadata.channel_order == "bgr":
+            mean, std = mean.flip(0), std.flip(0)
+            with torch.no_grad():
+                for name in _FIRST_WEIGHTS:
+                    weight = self.network.get_parameter(name)
+                    weight.copy_(weight.flip(1))
+        self.register_buffer("mean", mean.view(1, 3, 1, 1))
+        self.register_buffer("std", std.view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Labels, or labels and confidence; see the class."""
         # First of all, since TensorRT computes nothing in uint8.
         x = image.float().permute(0, 3, 1, 2)
-        if self.reverse_channels:
-            x = x.flip(1)
         x = ((x - self.mean) / self.std).to(self.dtype)
-        logits: Tensor = self.network(x)
-        # By way of float32, the only type that TensorRT makes uint8 of.
-        labels = logits.argmax(dim=1).float().to(torch.uint8)
-        if not self.confidence:
-            return (labels,)
-        probability = logits.softmax(dim=1).amax(dim=1)
-        return labels, (probability * 255).round().to(torch.uint8)
+        # In float32, since bf16 has too few digits to interpolate between close logits.
+        logits = self.network.heads(x)[0].float().contiguous()
+        label, *probability = label_pixels(logits, confidence=self.confidence)
+        # Of float32, the only type that TensorRT makes uint8 of.
+        return label.to(torch.uint8), *((p * 255).round().to(torch.uint8) for p in probability)
 
 
 def fold_batch_norms(module: nn.Module) -> None:
