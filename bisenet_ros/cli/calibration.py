@@ -1,0 +1,67 @@
+"""What ``bisenet export --calibrate`` does: measures for INT8, and stores it in the model file."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bisenet_ros.sources import IMAGE_SUFFIXES, open_source
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def calibrate_file(path: Path, data: Path) -> None:
+    """Calibrate the model file ``path`` on images of ``data``, and store the result in it.
+
+    Every engine then takes INT8 from this file, at any resolution. Calibrate on training images:
+    on those that the model is scored on, the score of INT8 would flatter.
+
+    Args:
+        path: a ``.safetensors`` of ours, which is replaced atomically.
+        data: a folder of images, searched to any depth, or of a dataset, which has them in
+            ``images/``.
+
+    Raises:
+        ModelFileError: the model file cannot be used.
+        InferenceError, SourceError, ValueError: naming what is wrong with the images.
+    """
+    from tqdm import tqdm
+
+    from bisenet_ros import model_file
+    from bisenet_ros.inference.calibration import IMAGES, calibrate
+
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a calibration is stored in a .safetensors of ours, and {path} is none")
+    model = model_file.load(path)
+    paths = evenly_spread(data, IMAGES)
+    with tqdm(paths, "calibrate", unit="image", disable=None) as bar:
+        ranges = calibrate(model, _read(bar))
+    # Scores of INT8 were those of the calibration before.
+    scores = {k: v for k, v in model.metadata.scores.items() if not k.endswith(" int8")}
+    metadata = replace(model.metadata, calibration=ranges, scores=scores)
+    model_file.save(path, model.network, metadata)
+    print(f"{path} is calibrated for int8 on {len(paths)} images of {data}")
+
+
+def evenly_spread(data: Path, count: int) -> list[Path]:
+    """At most ``count`` image files of ``data``, evenly spread over all of them by name.
+
+    Raises:
+        ValueError: there is no such folder, or no image in it.
+    """
+    root = data / "images" if (data / "images").is_dir() else data
+    if not root.is_dir():
+        raise ValueError(f"there is no folder {data}; give the folder of the training images")
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    taken = min(count, len(files))
+    return [files[index * len(files) // taken] for index in range(taken)]
+
+
+def _read(paths: Iterable[Path]) -> "Iterator[NDArray[np.uint8]]":
+    for path in paths:
+        for frame in open_source(str(path)).frames():
+            yield frame.image

@@ -1,0 +1,78 @@
+"""Images of a folder to a calibration in the model file."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.cli.calibration import calibrate_file, evenly_spread
+from bisenet_ros.inference.calibration import calibrate
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def path(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(tiny_model, tmp_path / "model.safetensors"))
+
+
+def write_images(folder: Path, count: int) -> list[np.ndarray]:
+    """PNG files 00.png and so on, and what is in them, uint8 [64,128,3] RGB."""
+    folder.mkdir(parents=True)
+    images = [
+        np.random.default_rng(seed).integers(0, 256, (64, 128, 3), np.uint8)
+        for seed in range(count)
+    ]
+    for index, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{index:02}.png"), image[..., ::-1])
+    return images
+
+
+def test_calibration_is_stored_and_nothing_else_changes(path: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "data" / "images", 3)
+    write_images(tmp_path / "data" / "labels", 1)  # not to be taken for an image
+    before = model_file.load(path)
+    calibrate_file(path, tmp_path / "data")
+    after = model_file.load(path)
+    assert after.metadata.calibration == calibrate(before, images)
+    assert replace(after.metadata, calibration={}) == before.metadata
+    for name, tensor in before.network.state_dict().items():
+        torch.testing.assert_close(after.network.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_scores_of_the_former_calibration_go(path: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", 1)
+    model = model_file.load(path)
+    scores = {"val miou fp32": 0.5, "val miou int8": 0.4}
+    model_file.save(path, model.network, replace(model.metadata, scores=scores))
+    calibrate_file(path, tmp_path / "data")
+    assert model_file.load(path).metadata.scores == {"val miou fp32": 0.5}
+
+
+def test_images_are_spread_evenly(tmp_path: Path) -> None:
+    for city in ("aachen", "zurich"):
+        write_images(tmp_path / city, 5)
+    (tmp_path / "aachen" / "notes.txt").touch()
+    names = [f"{p.parent.name}/{p.stem}" for p in evenly_spread(tmp_path, 4)]
+    assert names == ["aachen/00", "aachen/02", "zurich/00", "zurich/02"]
+    assert len(evenly_spread(tmp_path, 100)) == 10
+
+
+def test_wrong_input_is_named(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
+        calibrate_file(path, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty holds no images"):
+        calibrate_file(path, tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"stored in a \.safetensors of ours, and model\.pth"):
+        calibrate_file(Path("model.pth"), tmp_path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"a\.png is not an image"):
+        calibrate_file(path, tmp_path / "broken")
+    assert model_file.load(path).metadata.calibration == {}
