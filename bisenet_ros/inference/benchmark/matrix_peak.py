@@ -1,51 +1,50 @@
-"""The multiply-adds per second that a machine's own matrix product reaches: a bound for engines."""
+"""The multiply-adds per second that matrix products reach here: what an engine can hope for."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from bisenet_ros.inference.torch_backend import DTYPES
 
-SECONDS = 0.5
+SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
+"""Rows and columns that are tried, by the kind of device: which suits its caches best differs."""
+SECONDS = 0.3
 """How long a product is repeated at most, twice at least; the fastest counts."""
 
 
-def matrix_peak(device: str, precision: str, threads: int, size: int | None = None) -> float | None:
-    """GMAC/s of a square matrix product, or None where we know of none to ask for.
+def matrix_peak(
+    device: str, precision: str, threads: int, sizes: Sequence[int] = ()
+) -> float | None:
+    """GMAC/s of the fastest square matrix product, or None where we know of none to ask for.
 
-    fp32, bf16 and fp16 are torch's product. int8 is the faster of torch's and, on the CPU, ONNX
-    Runtime's of unsigned by signed numbers, both with int32 sums: which of them has kernels for
-    the instructions at hand differs from machine to machine.
+    On the CPU fp32 and int8 are the faster of torch's and ONNX Runtime's, since which of them has
+    kernels for the instructions at hand differs from machine to machine; all else is torch's. Sums
+    of int8 are int32. An engine whose kernels are better than both may reach more.
 
     Args:
         device: cpu, cuda or cuda:N; of others None is known.
         precision: one of ``precision.PRECISIONS``.
         threads: of the CPU.
-        size: rows and columns; None for a size at which a device is at its best.
+        sizes: rows and columns that are tried; ``SIZES`` if there are none.
     """
     kind = device.partition(":")[0]
     if kind not in ("cpu", "cuda") or (kind == "cpu" and precision == "fp16"):
         return None
-    size = size or (2048 if kind == "cpu" else 8192)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        if precision != "int8":
-            a, b = (torch.rand(size, size, device=device).to(DTYPES[precision]) for _ in "ab")
-            seconds = _fastest(lambda: torch.mm(a, b), device)
-        else:
-            left, right = (
-                torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device)
-                for _ in "ab"
-            )
-            seconds = _fastest(lambda: torch._int_mm(left, right), device)
-            if kind == "cpu":
-                seconds = min(seconds, _fastest(_integer_product(right.numpy(), threads), device))
+        peak = 0.0
+        for size in sizes or SIZES[kind]:
+            products = [_torch_product(device, precision, size)]
+            if kind == "cpu" and precision in ("fp32", "int8"):
+                products.append(_onnxruntime_product(precision, size, threads))
+            seconds = min(_fastest(product, device) for product in products)
+            peak = max(peak, size**3 / seconds / 1e9)
+        return peak
     finally:
         torch.set_num_threads(before)
-    return size**3 / seconds / 1e9
 
 
 def _fastest(product: Callable[[], object], device: str) -> float:
@@ -65,20 +64,35 @@ def _fastest(product: Callable[[], object], device: str) -> float:
     return min(times)
 
 
-def _integer_product(
-    right: "np.ndarray[tuple[int, int], np.dtype[np.int8]]", threads: int
-) -> Callable[[], object]:
-    """ONNX Runtime's product of a uint8 matrix and ``right``."""
-    import onnxruntime
-    from onnx import TensorProto, helper
+def _torch_product(device: str, precision: str, size: int) -> Callable[[], object]:
+    if precision == "int8":
+        left, right = (
+            torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device) for _ in "ab"
+        )
+        return lambda: torch._int_mm(left, right)
+    a, b = (torch.rand(size, size, device=device).to(DTYPES[precision]) for _ in "ab")
+    return lambda: torch.mm(a, b)
 
-    shape = right.shape
+
+def _onnxruntime_product(precision: str, size: int, threads: int) -> Callable[[], object]:
+    """Of fp32 matrices, or of a uint8 by an int8 matrix, which its fast kernels ask for."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    if precision == "int8":
+        operator, kind, sums = "MatMulInteger", TensorProto.UINT8, TensorProto.INT32
+        left = rng.integers(0, 256, (size, size), np.uint8)
+        right = rng.integers(-127, 128, (size, size), np.int8)
+    else:
+        operator, kind, sums = "MatMul", TensorProto.FLOAT, TensorProto.FLOAT
+        left, right = (rng.random((size, size), np.float32) for _ in "ab")
     graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["left", "right"], ["product"])],
+        [helper.make_node(operator, ["left", "right"], ["product"])],
         "peak",
-        [helper.make_tensor_value_info("left", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("product", TensorProto.INT32, shape)],
-        [helper.make_tensor("right", TensorProto.INT8, shape, right.tobytes(), raw=True)],
+        [helper.make_tensor_value_info("left", kind, (size, size))],
+        [helper.make_tensor_value_info("product", sums, (size, size))],
+        [numpy_helper.from_array(right, "right")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     options = onnxruntime.SessionOptions()
@@ -86,5 +100,4 @@ def _integer_product(
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    left = np.full(shape, 3, np.uint8)
     return lambda: session.run(None, {"left": left})

@@ -11,7 +11,7 @@ from bisenet_ros.inference.benchmark.matrix_peak import matrix_peak
 def test_cpu(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.0)
     threads = torch.get_num_threads()
-    peak = matrix_peak("cpu", precision, 1, size=64)
+    peak = matrix_peak("cpu", precision, 1, sizes=[32, 64])
     assert peak is not None
     assert 0 < peak < 1e5
     assert torch.get_num_threads() == threads
@@ -19,4 +19,4 @@ def test_cpu(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("device", "precision"), [("cpu", "fp16"), ("gpu", "fp32")])
 def test_unknown(device: str, precision: str) -> None:
-    assert matrix_peak(device, precision, 1, size=64) is None
+    assert matrix_peak(device, precision, 1, sizes=[32, 64]) is None
