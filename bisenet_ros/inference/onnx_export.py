@@ -11,7 +11,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper
 
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.errors import InferenceError, torch_memory_errors
 from bisenet_ros.model_file import Model
 
 OPSET = 20
@@ -62,7 +62,8 @@ def build_onnx(
         confidence: also give the confidence.
 
     Raises:
-        InferenceError: there is no such precision, or no calibration.
+        InferenceError: there is no such precision, no calibration, or too little memory: the
+            network runs once.
     """
     if precision not in ONNX_PRECISIONS:
         raise InferenceError(
@@ -82,7 +83,7 @@ def build_onnx(
 def _trace(deployed: Deployed, resolution: tuple[int, int], outputs: list[str]) -> ModelProto:
     width, height = resolution
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch_memory_errors("cpu"):
         # The newer exporter needs onnxscript, and gives nodes no names to tell layers by.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -65,17 +67,14 @@ class OpenVINOBackend:
             "onnx": hashlib.sha256(graph).hexdigest(),
         }
         cache = EngineCache(cache_folder(options.cache))
-        self._request = _compile(core, device, graph, config, cache, key).create_infer_request()
+        with _failures(self.device):
+            engine = _compile(core, device, graph, config, cache, key)
+            self._request = engine.create_infer_request()
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        try:
+        with _failures(self.device):
             outputs = self._request.infer({0: image[None]}, share_inputs=True, share_outputs=True)
-        except RuntimeError as error:
-            raise InferenceError(
-                f"openvino failed on {self.device}: {_first_line(error)}; if it is out of memory, "
-                "use a lower resolution"
-            ) from error
         # What it shares is the request's own memory, which the next frame overwrites.
         return tuple(output[0].copy() for output in outputs.to_tuple())
 
@@ -125,10 +124,23 @@ def _compile(
     try:
         return core.import_model(cache.get(key, build), device, config)
     except RuntimeError as error:
-        logger.warning("openvino does not take back what it stored: %s", _first_line(error))
+        logger.warning("openvino does not take back what it stored: %s", _reason(error))
         cache.discard(key)
         return compile_anew()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+@contextmanager
+def _failures(device: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise InferenceError(
+            f"openvino failed on {device} ({_reason(error)}); if memory ran out, end what else "
+            "uses it, or lower the resolution"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The last line, which is the cause; those before it name places in OpenVINO's sources."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

@@ -71,8 +71,9 @@ class Segmenter:
         width, height = self.resolution
         options = EngineOptions(self.resolution, device, precision, confidence, threads, cache)
         self.backend = load_backend(backend, model, options)
+        self._resized = np.zeros((height, width, 3), np.uint8)
         # The first run of an engine allocates and chooses kernels; no frame should wait for it.
-        self.backend.run(np.zeros((height, width, 3), np.uint8))
+        self.backend.run(self._resized)
 
     def segment(self, image: NDArray[np.uint8], size: LabelSize = "input") -> Segmentation:
         """Label ``image``, uint8 [H,W,3] RGB, at its own size or at the network's.
@@ -81,7 +82,9 @@ class Segmenter:
         neighbour, since a mean of two class ids is a third class.
         """
         started = time.perf_counter()
-        resized = _resize(image, self.resolution, cv2.INTER_LINEAR)
+        # What is resized for the network alone needs no memory of its own.
+        buffer = self._resized if size == "input" else None
+        resized = _resize(image, self.resolution, cv2.INTER_LINEAR, buffer)
         ready = time.perf_counter()
         outputs = self.backend.run(np.ascontiguousarray(resized))
         done = time.perf_counter()
@@ -123,8 +126,11 @@ def _check_resolution(resolution: tuple[int, int]) -> None:
 
 
 def _resize(
-    image: NDArray[np.uint8], size: tuple[int, int], interpolation: int
+    image: NDArray[np.uint8],
+    size: tuple[int, int],
+    interpolation: int,
+    buffer: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     if (image.shape[1], image.shape[0]) == size:
         return image
-    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
+    return np.asarray(cv2.resize(image, size, buffer, interpolation=interpolation), np.uint8)

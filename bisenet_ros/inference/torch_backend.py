@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.errors import InferenceError, torch_memory_errors
 from bisenet_ros.inference.precision import choose_precision
 from bisenet_ros.model_file import Model
 
@@ -14,7 +14,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchBackend:
-    """``Deployed`` in eager PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16)."""
+    """``Deployed`` in eager PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16).
+
+    ``EngineOptions.threads`` is PyTorch's own setting, and so one of the whole process.
+    """
 
     name = "torch"
 
@@ -26,21 +29,30 @@ class TorchBackend:
             model.metadata.scores,
             f"torch on {self.device}",
         )
-        deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
-        deployed.to(self.device)
-        self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if options.threads:
             torch.set_num_threads(options.threads)
+        deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
+        width, height = options.resolution
+        cuda = self.device != "cpu"
+        with torch_memory_errors(self.device):
+            deployed.to(self.device)
+            self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            # Pinned memory is what the GPU copies from by itself.
+            self._input = torch.empty((1, height, width, 3), dtype=torch.uint8, pin_memory=cuda)
+            self._on_device = self._input.to(self.device)  # the same tensor on the CPU
 
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        batch = torch.from_numpy(image).to(self.device).unsqueeze(0)
-        return tuple(output[0].cpu().numpy() for output in self._deployed(batch))
+        self._input.numpy()[0] = image
+        with torch_memory_errors(self.device):
+            if self._on_device is not self._input:
+                self._on_device.copy_(self._input, non_blocking=True)
+            return tuple(output[0].cpu().numpy() for output in self._deployed(self._on_device))
 
     def close(self) -> None:
         """See ``Backend.close``."""
-        del self._deployed
+        del self._deployed, self._on_device, self._input
         if self.device != "cpu":
             torch.cuda.empty_cache()
 
