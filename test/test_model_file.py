@@ -183,7 +183,11 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda d: [], "metadata has format None and this version reads 1"),
     (field("format", 2), "metadata has format 2 and this version reads 1; update"),
     (without("format"), "metadata has format None"),
-    *[(without(name), f"field '{name}' is None, which cannot be used") for name in vars(METADATA)],
+    *[
+        (without(name), f"field '{name}' is None, which cannot be used")
+        for name in vars(METADATA)
+        if name != "calibration"  # files of the first version have none
+    ],
     (field("preset", "bisenetv1"), "'preset' is 'bisenetv1'.*must be one of bisenetv2, "),
     (field("architecture", None), "'architecture' is None"),
     (architecture("lambda_", "1/0"), "'architecture'"),
