@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -142,6 +143,25 @@ def test_an_eighth_of_the_calibration_spoils_the_labels(model: Model, graph: Mod
     truth = run(build_onnx(model, resolution=RESOLUTION, precision="fp32"), image)[0]
     good, bad = ((run(each, image)[0] == truth).mean() for each in (graph, other))
     assert bad < good - 0.05
+
+
+def test_openvino_computes_what_the_file_says(graph: ModelProto) -> None:
+    core = openvino.Core()
+    exact = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(graph.SerializeToString()), "CPU", exact)
+    images = [blocks(seed) for seed in range(100, 104)]
+    equal = [(run(graph, each)[0] == compiled([each[None]])[0]).mean() for each in images]
+    assert np.mean(equal) > 0.93
+
+    computed_in = {
+        node.friendly_name: node.rt_info["runtimePrecision"].astype(str)
+        for node in compiled.get_runtime_model().get_ops()
+        if node.rt_info["layerType"].astype(str) == "Convolution"
+    }
+    detail = [computed_in[name] for name in computed_in if "/detail/" in name]
+    assert len(detail) == 8
+    if "INT8" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert set(detail) <= {"i8", "u8"}
 
 
 def test_a_graph_in_fp16_gets_scales_in_fp16(model: Model) -> None:
