@@ -24,7 +24,7 @@ CONFIG = share_directory() / "config"
 PARAMETERS = {
     "model": "model file, or name of a shipped model",
     "classes": "class file whose names and colours replace the model's",
-    "backend": "what runs the network, such as auto or torch",
+    "backend": "what runs the network: auto, tensorrt, openvino or torch",
     "resolution": "size of the network's input, such as 512x256",
     "input_transport": "raw, or compressed: the image topic + /compressed",
 }

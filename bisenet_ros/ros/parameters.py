@@ -59,8 +59,12 @@ class Parameters:
         "empty: the model's.",
     )
     backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
-    device: str = _parameter("auto", "auto, cpu, cuda or cuda:N.")
+    device: str = _parameter("auto", "auto, cpu, cuda, cuda:N, or gpu or gpu.N for an Intel GPU.")
     precision: str = _parameter("auto", "Arithmetic of the network.", choices=("auto", *PRECISIONS))
+    threads: int = _parameter(0, "CPU threads of the engine; 0: one a core.", low=0, high=1024)
+    engine_cache: str = _parameter(
+        "", "Folder for compiled engines; empty: the cache folder of the user."
+    )
     resolution: str = _parameter(
         "", "Size of the network's input, WxH in pixels, divisible by 8; empty: the model's."
     )

@@ -5,6 +5,7 @@ import signal
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from traceback import format_exception
 
 import numpy as np
@@ -112,6 +113,8 @@ class SegmentationNode(ManagedNode):
             precision=values.precision,
             resolution=parse_resolution(values.resolution) if values.resolution else None,
             confidence="confidence" in values.outputs or values.confidence_threshold > 0,
+            threads=values.threads,
+            cache=Path(values.engine_cache).expanduser() if values.engine_cache else None,
         )
         qos = qos_profile(values.output_reliability, values.output_durability, values.output_depth)
         label_info = class_messages.label_info_type()
