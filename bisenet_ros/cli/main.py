@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "demo": "run the real node on a video, bag, folder, camera or synthetic street",
     "train": "train the network on a folder of labelled images",
     "evaluate": "score a model on a folder of labelled images",
+    "export": "write a model for other programs, build or clear engines, calibrate int8",
     "benchmark": "measure the speed of each engine on this machine, side by side",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError, torch_memory_errors
@@ -98,27 +98,41 @@ def _trace(deployed: Deployed, resolution: tuple[int, int], outputs: list[str]) 
     model = onnx.load_from_string(buffer.getvalue())
     del model.graph.value_info[:]  # has sizes that the exporter could not follow
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    _fix_sizes(model)
+    _simplify(model.graph)
     return model
 
 
-def _fix_sizes(model: ModelProto) -> None:
-    """Put the sizes that ``Resize`` reaches into the file, instead of nodes that compute them."""
-    graph = model.graph
-    shapes = {
-        info.name: [d.dim_value for d in info.type.tensor_type.shape.dim]
-        for info in (*graph.value_info, *graph.output)
-    }
+def _simplify(graph: GraphProto) -> None:
+    """Store what the exporter leaves to be computed, and drop the nodes that do nothing."""
+    known = (*graph.value_info, *graph.input, *graph.output)
+    tensors = {info.name: info.type.tensor_type for info in known}
+    types = {name: tensor.elem_type for name, tensor in tensors.items()}
+    nodes: list[NodeProto] = []
+    same: dict[str, str] = {}
     for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        output = node.output[0]
+        if node.op_type == "Constant":
+            graph.initializer.append(node.attribute[0].t)
+            graph.initializer[-1].name = output
+        elif node.op_type == "Identity" or (
+            node.op_type == "Cast" and types[node.input[0]] == types[output]
+        ):
+            same[output] = node.input[0]
+        else:
+            nodes.append(node)
         if node.op_type == "Resize":
-            sizes = helper.make_tensor(
-                f"{node.name}/sizes", TensorProto.INT64, [4], shapes[node.output[0]]
-            )
+            shape = [dimension.dim_value for dimension in tensors[output].shape.dim]
+            sizes = helper.make_tensor(f"{node.name}/sizes", TensorProto.INT64, [4], shape)
             graph.initializer.append(sizes)
-            del node.input[1:]
-            node.input.extend(["", "", sizes.name])
-    used = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
-    while dead := [node for node in graph.node if not used.intersection(node.output)]:
-        for node in dead:
-            graph.node.remove(node)
-        used = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
+            node.input[:] = [node.input[0], "", "", sizes.name]
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    values = [each for each in graph.initializer if each.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(values)

@@ -1,0 +1,114 @@
+"""``bisenet export``: a model as a file for other programs, and the cache of engines."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bisenet_ros.model_file import Model
+
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument(
+        "--format",
+        choices=(*SUFFIXES, "tensorrt"),
+        help="file to write; tensorrt: build the engine, and leave it in the cache for the node",
+    )
+    action.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DIR",
+        help="measure on these training images what int8 needs, and store it in the model file",
+    )
+    action.add_argument("--list-cache", action="store_true", help="say what engines are stored")
+    action.add_argument("--clear-cache", action="store_true", help="delete all stored engines")
+    parser.add_argument(
+        "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="fp32, fp16 or int8; default: the fastest one that the model's scores allow",
+    )
+    parser.add_argument(
+        "--resolution", metavar="WxH", help="size the network works at; default: the model's"
+    )
+    parser.add_argument(
+        "--confidence", action="store_true", help="with the confidence as a second output"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: MODEL_WxH_PRECISION with the format's suffix, here",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="GPU that a TensorRT engine is for: cuda or cuda:N"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="of engines; default: the user's cache folder"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the one thing that is asked for."""
+    from bisenet_ros.cli import cached_engines
+    from bisenet_ros.resources import model_path
+
+    path = model_path(args.model)
+    if args.list_cache:
+        cached_engines.list_engines(args.cache)
+    elif args.clear_cache:
+        cached_engines.clear_engines(args.cache)
+    elif args.calibrate is not None:
+        from bisenet_ros.cli.calibration import calibrate_file
+
+        calibrate_file(path, args.calibrate)
+    else:
+        from bisenet_ros import model_file
+        from bisenet_ros.inference.backend import EngineOptions
+        from bisenet_ros.inference.segmenter import parse_resolution
+
+        model = model_file.load(path)
+        resolution = model.metadata.resolution
+        if args.resolution:
+            resolution = parse_resolution(args.resolution)
+        if args.format in SUFFIXES:
+            _write(args, model, resolution)
+        else:
+            options = EngineOptions(
+                resolution, args.device, args.precision, args.confidence, cache=args.cache
+            )
+            cached_engines.prebuild(args.format, model, options)
+    return 0
+
+
+def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]) -> None:
+    """Write the file and compare its labels with PyTorch's.
+
+    Raises:
+        InferenceError: they differ by more than the precision explains; the file is deleted.
+    """
+    from bisenet_ros.inference import exported
+    from bisenet_ros.inference.precision import choose_precision
+
+    precision = choose_precision(
+        args.precision, exported.PRECISIONS, model.metadata.scores, f"{args.format} files"
+    )
+    width, height = resolution
+    name = f"{model.name}_{width}x{height}_{precision}{SUFFIXES[args.format]}"
+    path = args.output or Path(name)
+    if path.suffix != SUFFIXES[args.format]:
+        raise ValueError(f"--output {path} must end in {SUFFIXES[args.format]}")
+    write = exported.write_onnx if args.format == "onnx" else exported.write_openvino
+    equal = write(
+        model, path, resolution=resolution, precision=precision, confidence=args.confidence
+    )
+    print(
+        f"wrote {path}: {args.format} in {precision} at {width}x{height}; {equal:.3%} of the "
+        "labels of a drawn street are PyTorch's"
+    )

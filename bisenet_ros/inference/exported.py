@@ -1,0 +1,99 @@
+"""Files for other programs, each run once and compared with PyTorch before it counts."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.onnx_export import build_onnx, export_onnx
+from bisenet_ros.model_file import Model
+from bisenet_ros.synthetic.street import Street
+
+PRECISIONS = ("int8", "fp16", "fp32")
+"""Of files, fastest first; bf16 is what an engine makes of fp32 when it is loaded."""
+
+LEAST_EQUAL = {"fp32": 0.999, "fp16": 0.99, "int8": 0.97}
+"""The part of the labels that must be those of PyTorch in fp32."""
+
+
+def write_onnx(
+    model: Model, path: Path, *, resolution: tuple[int, int], precision: str, confidence: bool
+) -> float:
+    """Write an ONNX file and run it in ONNX Runtime; see ``export_onnx``.
+
+    Returns:
+        The part 0..1 of the labels of a drawn street that PyTorch gives in fp32 as well.
+
+    Raises:
+        InferenceError: see ``build_onnx``; or too few labels are equal, and the file is deleted.
+        OSError: the file cannot be written.
+    """
+    export_onnx(model, path, resolution=resolution, precision=precision, confidence=confidence)
+
+    def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(["labels"], {"image": image})[0], np.uint8)
+
+    return _compare(run, model, path, resolution, precision)
+
+
+def write_openvino(
+    model: Model, path: Path, *, resolution: tuple[int, int], precision: str, confidence: bool
+) -> float:
+    """Write an OpenVINO file, ``path``.xml, with its weights in .bin beside it, and run it.
+
+    In fp16 the weights are stored in half the space; what the device computes in, OpenVINO asks
+    for when it loads the file.
+
+    Returns and raises: as ``write_onnx``.
+    """
+    import openvino
+
+    core = openvino.Core()
+    graph = build_onnx(
+        model,
+        resolution=resolution,
+        precision="fp32" if precision == "fp16" else precision,
+        confidence=confidence,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        written = Path(folder) / path.name
+        ir = core.read_model(graph.SerializeToString())
+        openvino.save_model(ir, written, compress_to_fp16=precision == "fp16")
+        for suffix in (".bin", ".xml"):
+            written.with_suffix(suffix).replace(path.with_suffix(suffix))
+
+    def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        engine = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return np.asarray(engine(image)["labels"], np.uint8)
+
+    return _compare(run, model, path, resolution, precision)
+
+
+def _compare(
+    run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    model: Model,
+    path: Path,
+    resolution: tuple[int, int],
+    precision: str,
+) -> float:
+    image = Street(0, *resolution).frame(0)[0][None]
+    with torch.inference_mode():
+        expected = Deployed(model).eval()(torch.from_numpy(image))[0].numpy()
+    equal = float((run(image) == expected).mean())
+    least = LEAST_EQUAL[precision]
+    if equal < least:
+        path.unlink()
+        raise InferenceError(
+            f"in {precision} only {equal:.2%} of the labels of a drawn street are PyTorch's, and "
+            f"{least:.1%} is the least, so {path} is deleted; use another precision"
+        )
+    return equal
