@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -83,6 +84,31 @@ def test_results_are_the_callers(segmenter: Segmenter) -> None:
     segmenter.segment(255 - picture(128, 64))
     np.testing.assert_array_equal(first, kept)
     first[:] = 9
+
+
+def test_images_handed_out_are_the_callers(segmenter: Segmenter) -> None:
+    first = segmenter.segment(picture(320, 200), "network").image
+    kept = first.copy()
+    segmenter.segment(255 - picture(320, 200))
+    segmenter.segment(255 - picture(320, 200), "network")
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_memory_does_not_grow(model: Model, backend: str) -> None:
+    segmenter = Segmenter(
+        model, backend=backend, device="cpu", precision="fp32", resolution=(64, 32), threads=1
+    )
+    image = picture(640, 480)  # a leaked image or label a frame would be 400 or 130 MB
+
+    def resident_after(frames: int) -> int:
+        for _ in range(frames):
+            segmenter.segment(image)
+        return psutil.Process().memory_info().rss
+
+    before = resident_after(100)
+    assert resident_after(400) - before < 30e6
+    segmenter.close()
 
 
 def test_resolution(model: Model) -> None:

@@ -1,0 +1,113 @@
+"""``bisenet export``: the files that it writes, what it says of them, and refusals."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.cli.main import main
+from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    blocks = np.random.default_rng(0).integers(0, 256, (1, 8, 16, 3), np.uint8)
+    return blocks.repeat(8, 1).repeat(8, 2)
+
+
+def torch_labels(path: Path, image: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        labels: np.ndarray = Deployed(model_file.load(path))(torch.from_numpy(image))[0].numpy()
+    return labels
+
+
+def test_onnx_file(tiny_model: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--format", "onnx", "--model", str(tiny_model), "--confidence"]) == 0
+    name = "tiny_128x64_fp32.onnx"  # no scores: fp32, at the model's resolution
+    said = capsys.readouterr().out
+    match = re.fullmatch(
+        rf"wrote {name}: onnx in fp32 at 128x64; ([\d.]+)% of the labels of a drawn street are "
+        r"PyTorch's\n",
+        said,
+    )
+    assert match is not None, said
+    assert 99.9 <= float(match[1]) <= 100
+    labels, confidence = onnxruntime.InferenceSession(name).run(None, {"image": image})
+    assert (labels == torch_labels(tiny_model, image)).mean() >= 0.999
+    assert confidence.shape == labels.shape
+    assert [each.name for each in Path().iterdir()] == [name]
+
+
+def test_openvino_file(tiny_model: Path, image: np.ndarray) -> None:
+    path = Path("new") / "file.xml"
+    line = ["export", "--format", "openvino", "--model", str(tiny_model), "--output", str(path)]
+    assert main([*line, "--precision", "fp32", "--resolution", "128x64"]) == 0
+    assert sorted(each.name for each in path.parent.iterdir()) == ["file.bin", "file.xml"]
+    engine = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert (engine(image)[0] == torch_labels(tiny_model, image)).mean() >= 0.999
+    size = path.with_suffix(".bin").stat().st_size
+    assert main([*line, "--precision", "fp16"]) == 0
+    assert path.with_suffix(".bin").stat().st_size < 0.6 * size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precision", "bf16"], "precision 'bf16' is not for onnx files; use auto, int8, fp16,"),
+        (["--precision", "int8"], "has no calibration, which int8 needs"),
+        (["--resolution", "100x100"], "must be at least 32x32 and divisible by 8"),
+        (["--output", "model.xml"], "--output model.xml must end in .onnx"),
+        (["--model", "nowhere.safetensors"], "no model file at nowhere.safetensors"),
+    ],
+)
+def test_what_cannot_be_exported(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    line = ["export", "--format", "onnx", "--model", str(tiny_model), *arguments]
+    assert main(line) == 1
+    assert message in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line", [[], ["--format", "caffe"], ["--format", "onnx", "--list-cache"]], ids=str
+)
+def test_one_thing_at_a_time(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["export", *line])
+    assert exit_.value.code == 2
+    assert "usage: bisenet export" in capsys.readouterr().err
+
+
+def test_cache_is_listed_and_cleared(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("cache").mkdir(mode=0o700)
+    cache = EngineCache(cache_folder(Path("cache")))
+    cache.get({"backend": "openvino 2026", "model": "mine"}, lambda: b"engine")
+    assert main(["export", "--list-cache", "--cache", "cache"]) == 0
+    assert "openvino 2026, mine" in capsys.readouterr().out
+    assert main(["export", "--clear-cache", "--cache", "cache"]) == 0
+    assert capsys.readouterr().out.startswith("1 engine deleted from ")
+    assert cache.entries() == []
+
+
+def test_calibration(tiny_model: Path, image: np.ndarray) -> None:
+    import cv2
+
+    Path("images").mkdir()
+    cv2.imwrite("images/a.png", image[0])
+    Path("mine.safetensors").write_bytes(tiny_model.read_bytes())
+    assert main(["export", "--calibrate", "images", "--model", "mine.safetensors"]) == 0
+    assert len(model_file.load(Path("mine.safetensors")).metadata.calibration) > 50

@@ -1,0 +1,115 @@
+"""What "auto" takes, what it says of it, and backends that fail while they run."""
+
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.inference.backend import BACKENDS, EngineOptions, load_backend
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.model_file import Model
+
+torch.set_num_threads(1)
+
+OPTIONS = EngineOptions((64, 32), "cpu", "fp32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Model:
+    return model_file.load(tiny_model)
+
+
+def test_auto_takes_openvino_on_a_cpu_and_says_why(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+        backend = load_backend("auto", model, OPTIONS)
+    assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
+    assert (
+        "backend auto is openvino on cpu in fp32; not tensorrt: device 'cpu' is not" in caplog.text
+    )
+
+
+def test_auto_goes_on_where_a_library_is_missing(
+    model: Model, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Python itself does for a module that is not there.
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+        assert load_backend("auto", model, OPTIONS).name == "torch"
+    assert "not openvino: backend 'openvino' needs a library that cannot be imported" in caplog.text
+    with pytest.raises(InferenceError, match=r"needs a library that cannot be imported .*openvino"):
+        load_backend("openvino", model, OPTIONS)
+
+
+def test_auto_names_every_reason_where_nothing_works(model: Model) -> None:
+    with pytest.raises(InferenceError, match="no backend can do this here: ") as raised:
+        load_backend("auto", model, replace(OPTIONS, device="tpu"))
+    for name in BACKENDS:
+        assert f"{name}: device 'tpu' is" in str(raised.value)
+
+
+def test_no_engine_is_imported_before_it_is_loaded() -> None:
+    code = (
+        "import sys; import bisenet_ros.inference.segmenter; "
+        "print(*(name for name in ('openvino', 'onnx', 'tensorrt') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from bisenet_ros import model_file
+from bisenet_ros.inference.backend import EngineOptions, load_backend
+from bisenet_ros.inference.errors import InferenceError
+
+name, path, cache = sys.argv[1:]
+model = model_file.load(Path(path))
+
+def run(width):
+    options = EngineOptions((width, width), "cpu", "fp32", threads=1, cache=Path(cache))
+    load_backend(name, model, options).run(np.zeros((width, width, 3), np.uint8))
+
+run(32)  # what a process needs once, it has now
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
+run(64)
+print("enough for 64x64")
+try:
+    run(4096)
+except InferenceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_too_little_memory_is_an_error_that_says_so(
+    name: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", OUT_OF_MEMORY, name, tiny_model, tmp_path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    enough, error = done.stdout.splitlines()
+    assert enough == "enough for 64x64"
+    assert "lower the resolution" in error
+
+
+def test_model_file_replaced_while_running(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(tiny_model.read_bytes())
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
+    for name in ("openvino", "torch"):
+        backend = load_backend(name, model_file.load(path), replace(OPTIONS, cache=tmp_path))
+        before = backend.run(image)[0]
+        path.write_bytes(b"something else")
+        np.testing.assert_array_equal(backend.run(image)[0], before)
+        path.write_bytes(tiny_model.read_bytes())

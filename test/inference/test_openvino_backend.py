@@ -1,0 +1,166 @@
+"""OpenVINO on this CPU: labels of PyTorch, engines that are kept, and faults."""
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import openvino
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.calibration import calibrate
+from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.openvino_backend import OpenVINOBackend
+from bisenet_ros.model_file import Model
+from bisenet_ros.resources import model_path
+
+torch.set_num_threads(1)
+
+NATIVE = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+needs_bf16 = pytest.mark.skipif("BF16" not in NATIVE, reason="this CPU does not compute in bf16")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Model:
+    return model_file.load(tiny_model)
+
+
+def blocks(seed: int, width: int = 136, height: int = 72) -> np.ndarray:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    return pixels.repeat(8, 0).repeat(8, 1)
+
+
+def options(cache: Path, precision: str = "fp32", *, confidence: bool = False) -> EngineOptions:
+    return EngineOptions((136, 72), "cpu", precision, confidence, threads=1, cache=cache)
+
+
+def torch_labels(model: Model, image: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return Deployed(model)(torch.from_numpy(image[None]))[0][0].numpy()
+
+
+def test_labels_and_confidence_are_those_of_torch(model: Model, tmp_path: Path) -> None:
+    backend = OpenVINOBackend(model, options(tmp_path, confidence=True))
+    assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
+    deployed = Deployed(model, confidence=True)
+    for seed in range(3):
+        image = blocks(seed)
+        image.flags.writeable = False
+        labels, confidence = backend.run(image)
+        assert (labels.shape, labels.dtype) == ((72, 136), np.uint8)
+        assert (confidence.shape, confidence.dtype) == ((72, 136), np.uint8)
+        with torch.inference_mode():
+            expected = [o[0].numpy() for o in deployed(torch.from_numpy(image.copy()[None]))]
+        assert (labels == expected[0]).mean() >= 0.999
+        assert np.abs(confidence.astype(int) - expected[1]).max() <= 1
+    backend.close()
+
+
+def test_results_are_the_callers(model: Model, tmp_path: Path) -> None:
+    backend = OpenVINOBackend(model, options(tmp_path))
+    (first,) = backend.run(blocks(0))
+    kept = first.copy()
+    (second,) = backend.run(blocks(1))
+    assert (first != second).any()
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 9
+    np.testing.assert_array_equal(backend.run(blocks(0))[0], kept)
+
+
+@needs_bf16
+def test_bf16_is_another_arithmetic(model: Model, tmp_path: Path) -> None:
+    backend = OpenVINOBackend(model, options(tmp_path, "bf16"))
+    assert backend.precision == "bf16"
+    equal = np.mean(
+        [(backend.run(blocks(s))[0] == torch_labels(model, blocks(s))).mean() for s in range(4)]
+    )
+    assert 0.93 < equal < 1  # random weights leave many pixels undecided
+
+
+def test_int8_needs_a_calibration_and_takes_it(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(InferenceError, match="has no calibration, which int8 needs"):
+        OpenVINOBackend(model, options(tmp_path, "int8"))
+    ranges = calibrate(model, [blocks(seed) for seed in range(4)])
+    ready = Model(model.name, model.network, replace(model.metadata, calibration=ranges))
+    backend = OpenVINOBackend(ready, options(tmp_path, "int8"))
+    assert backend.precision == "int8"
+    assert 0.85 < (backend.run(blocks(5))[0] == torch_labels(model, blocks(5))).mean() < 1
+    assert OpenVINOBackend(ready, options(tmp_path, "auto")).precision != "int8"
+
+
+def test_an_engine_is_compiled_once(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    (stored,) = (tmp_path / "engines").glob("*.engine")
+    before = stored.stat()
+    again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    np.testing.assert_array_equal(again, first)
+    after = stored.stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    # Other weights or sizes are other engines.
+    with torch.no_grad():
+        other = model_file.Model(model.name, model.network, replace(model.metadata, mean=(0, 0, 0)))
+    OpenVINOBackend(other, options(tmp_path))
+    OpenVINOBackend(model, replace(options(tmp_path), resolution=(64, 64)))
+    assert len(list((tmp_path / "engines").glob("*.engine"))) == 3
+    assert caplog.text == ""
+
+
+def test_a_damaged_engine_is_compiled_again(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    (stored,) = (tmp_path / "engines").glob("*.engine")
+    data = bytearray(stored.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1000] = bytes(1000)  # OpenVINO itself would serve this
+    stored.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    assert "its checksum is wrong" in caplog.text
+    np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device": "cuda"}, "device 'cuda' is none of openvino's: auto, cpu, gpu, gpu.N"),
+        ({"device": "gpu.x"}, "device 'gpu.x' is not there: openvino sees "),
+        ({"device": "gpu.7"}, "device 'gpu.7' is not there: openvino sees "),
+        ({"precision": "fp64"}, "precision 'fp64' is not for openvino on this cpu; use auto, "),
+    ],
+)
+def test_what_this_machine_cannot_serve_is_refused(
+    model: Model, tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InferenceError, match=message):
+        OpenVINOBackend(model, replace(options(tmp_path), **changes))
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"),
+    [("fp32", 0.999), pytest.param("bf16", 0.99, marks=needs_bf16)],
+)
+def test_labels_of_the_shipped_model_are_those_of_torch(
+    tmp_path: Path, precision: str, least: float
+) -> None:
+    if "BISENET_DATA" not in os.environ:
+        pytest.skip("BISENET_DATA is not set: no CamVid on this machine")
+    model = model_file.load(model_path(""))
+    backend = OpenVINOBackend(
+        model,
+        EngineOptions(model.metadata.resolution, "cpu", precision, threads=1, cache=tmp_path),
+    )
+    images = sorted((Path(os.environ["BISENET_DATA"]) / "camvid/val/images").iterdir())[::25]
+    equal = []
+    for path in images:
+        image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+        equal.append((backend.run(image)[0] == torch_labels(model, image)).mean())
+    assert np.mean(equal) >= least
