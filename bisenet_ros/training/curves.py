@@ -26,9 +26,13 @@ def plot_curves(output: Path, path: Path) -> None:
 
     run = _columns(output / LOG)
     validation = _columns(output / VALIDATION)
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    top.set(ylabel="loss (all heads)")
+    scored = len(validation["iteration"]) > 0
+    figure = Figure(figsize=(8, 6 if scored else 3.5), layout="constrained")
+    panels = figure.subplots(2 if scored else 1, 1, sharex=True, squeeze=False)[:, 0]
+    panels[-1].set(xlabel="iteration")
+    top = panels[0]
+    # The first iterations lie far above all others.
+    top.set(ylabel="loss (all heads)", ylim=(0, 1.5 * np.percentile(run["loss"], 95)))
     top.plot(run["iteration"], run["loss"], alpha=0.25, color="C0")
     width = max(1, round(SMOOTHED_SHARE * len(run["loss"])))
     mean = np.convolve(run["loss"], np.full(width, 1 / width), mode="valid")
@@ -36,8 +40,9 @@ def plot_curves(output: Path, path: Path) -> None:
     rate = top.twinx()
     rate.set(ylabel="learning rate")
     rate.plot(run["iteration"], run["learning_rate"], color="C1")
-    bottom.set(xlabel="iteration", ylabel="validation, %")
-    if len(validation["iteration"]):
+    if scored:
+        bottom = panels[1]
+        bottom.set(ylabel="validation, %")
         for name, values in validation.items():
             if name != "iteration":
                 main = name == "miou"
