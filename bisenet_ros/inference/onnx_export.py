@@ -48,7 +48,12 @@ def export_onnx(
 
 
 def build_onnx(
-    model: Model, *, resolution: tuple[int, int], precision: str, confidence: bool = False
+    model: Model,
+    *,
+    resolution: tuple[int, int],
+    precision: str,
+    confidence: bool = False,
+    half: bool = False,
 ) -> ModelProto:
     """``Deployed`` of ``model`` as an ONNX graph with all sizes fixed.
 
@@ -60,6 +65,7 @@ def build_onnx(
         precision: of the network inside: fp32, fp16, or int8, which needs a calibration in the
             model. Normalisation and the last step are in fp32 always.
         confidence: also give the confidence.
+        half: in int8, what is not in INT8 is in fp16 instead of fp32, as GPUs are fast in.
 
     Raises:
         InferenceError: there is no such precision, no calibration, or too little memory: the
@@ -69,7 +75,8 @@ def build_onnx(
         raise InferenceError(
             f"precision '{precision}' is not for ONNX files; use {', '.join(ONNX_PRECISIONS)}"
         )
-    dtype = torch.float16 if precision == "fp16" else torch.float32
+    in_fp16 = precision == "fp16" or (precision == "int8" and half)
+    dtype = torch.float16 if in_fp16 else torch.float32
     deployed = Deployed(model, confidence=confidence, dtype=dtype).eval()
     graph = _trace(deployed, resolution, ["labels", "confidence"] if confidence else ["labels"])
     if precision == "int8":

@@ -59,6 +59,7 @@ class TensorRTBackend:
             resolution=options.resolution,
             precision=self.precision,
             confidence=options.confidence,
+            half=True,
         ).SerializeToString()
         key = _key(model, onnx, options, self.precision, version, device)
         cache = EngineCache(cache_folder(options.cache))
