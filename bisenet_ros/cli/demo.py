@@ -21,7 +21,7 @@ LABEL_TIMEOUT_S = 10.0
 LOST_IN_A_ROW = 3
 """So many frames without a label, each waited for, mean that none will come."""
 
-NODE_PARAMETERS = ("model", "classes", "backend", "device", "precision", "resolution")
+NODE_PARAMETERS = ("model", "classes", "backend", "device", "precision", "resolution", "threads")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node = parser.add_argument_group("parameters of the node")
     node.add_argument("--model", metavar="FILE", help="model file, or name of a shipped model")
     node.add_argument("--classes", metavar="FILE", help="names and colours instead of the model's")
-    node.add_argument("--backend", help="what runs the network, such as torch")
-    node.add_argument("--device", help="cpu, cuda or cuda:N")
-    node.add_argument("--precision", help="fp32, bf16 or fp16")
+    node.add_argument("--backend", help="what runs the network: tensorrt, openvino or torch")
+    node.add_argument("--device", help="such as cpu, cuda or cuda:N")
+    node.add_argument("--precision", help="fp32, bf16, fp16 or int8")
+    node.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: one a core")
     node.add_argument("--resolution", metavar="WxH", help="size the network works at")
 
 

@@ -47,9 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="class file, camvid or cityscapes: names and colours instead of the model's",
     )
-    parser.add_argument("--backend", default="auto", help="what runs the network, such as torch")
+    parser.add_argument(
+        "--backend", default="auto", help="what runs the network: tensorrt, openvino or torch"
+    )
     parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="such as fp32, bf16, fp16 or int8")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="of the CPU; default: one a core"
+    )
     parser.add_argument(
         "--resolution", metavar="WxH", help="size the network works at; default: the model's"
     )
@@ -125,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision,
         resolution=parse_resolution(args.resolution) if args.resolution else None,
+        threads=args.threads,
     )
     worst = WorstImages(args.worst_count, model.metadata.classes) if args.worst else None
     bar = tqdm(data.samples, "evaluate", data.count, unit="image", disable=None)

@@ -34,6 +34,13 @@ class EngineOptions:
     threads: int = 0
     cache: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Raise InferenceError if the number of threads is none."""
+        if self.threads < 0:
+            raise InferenceError(
+                f"threads is {self.threads}; give a number of CPU threads, or 0 for one a core"
+            )
+
 
 class Backend(Protocol):
     """An engine, loaded for one model and ``EngineOptions``.
@@ -55,7 +62,7 @@ class Backend(Protocol):
         caller's.
 
         Raises:
-            InferenceError: the device ran out of memory.
+            InferenceError: the device failed, mostly for want of memory.
         """
         ...
 

@@ -20,6 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from bisenet_ros import model_file, resources
 from bisenet_ros.classes import UNLABELLED, palette
+from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
@@ -228,7 +229,8 @@ class SegmentationNode(ManagedNode):
         if self._active is None:
             return
         self._active.statistics.frame_rejected()
-        lines = [str(error)] if isinstance(error, ImageError) else format_exception(error)
+        explained = isinstance(error, (ImageError, InferenceError))
+        lines = [str(error)] if explained else format_exception(error)
         reason = "frame lost: " + "".join(lines)
         if reason != self._active.last_error:
             self._active.last_error = reason

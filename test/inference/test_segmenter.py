@@ -1,6 +1,7 @@
 """Any image in, its labels out; and every refusal."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -152,11 +153,12 @@ def test_parse_resolution_refuses_what_no_network_can_have() -> None:
             "precision 'fp16' is not for torch on cpu; use auto, (bf16, fp32|fp32, bf16)$",
         ),
         ({"device": "cpu", "precision": "int8"}, "precision 'int8' is not for torch"),
+        ({"threads": -1}, "threads is -1; give a number of CPU threads, or 0 for one a core"),
         ({"backend": "caffe"}, "backend 'caffe' is unknown; there are auto, tensorrt, openvino,"),
     ],
 )
 def test_what_this_machine_cannot_serve_is_refused(
-    model: Model, arguments: dict[str, str], message: str
+    model: Model, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InferenceError, match=message):
         Segmenter(model, **arguments)

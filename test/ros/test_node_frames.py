@@ -277,7 +277,7 @@ def test_stats(bench: Bench) -> None:
     assert (stats.received, stats.dropped, stats.rejected) == (4, 0, 0)
     assert (stats.model, stats.backend, stats.device, stats.precision) == (
         "tiny",
-        "torch",
+        "openvino",
         "cpu",
         "fp32",
     )

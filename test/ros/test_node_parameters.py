@@ -38,7 +38,7 @@ def test_descriptors(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("name", "bad", "reason"),
     [
-        ("backend", "caffe", "parameter 'backend' has 'caffe'; valid: auto, tensorrt, openvino, torch"),
+        ("backend", "caffe", "'backend' has 'caffe'; valid: auto, tensorrt, openvino, torch"),
         ("precision", "int3", "valid: auto, fp32, bf16, fp16"),
         ("label_size", "huge", "valid: input, network"),
         ("input_transport", "theora", "valid: raw, compressed"),

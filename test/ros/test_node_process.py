@@ -93,7 +93,7 @@ def test_bad_values_on_the_command_line_can_be_mended(tmp_path: Path, tiny_model
             bench.wait_for_log(rf"\[ERROR\].*parameter '{name}' cannot have the value given")
         bench.set({"overlay_alpha": 0.5, "model": str(tiny_model), "image_qos.depth": 1})
         assert not bench.change(CONFIGURE)
-        bench.wait_for_log("cannot configure: parameter 'backend' has 'caffe'; valid: auto, torch")
+        bench.wait_for_log("cannot configure: parameter 'backend' has 'caffe'; valid: auto, ten")
         bench.set({"backend": "auto"})
         assert bench.change(CONFIGURE)
         assert bench.change(ACTIVATE)
