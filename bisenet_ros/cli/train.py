@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from math import ceil
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -140,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
 
         def report(progress: Progress, network: BiSeNetV2) -> None:
             monitor.show(progress)
-            due = progress.iteration % max(1, settings.iterations // VALIDATIONS) == 0
+            last = progress.iteration == settings.iterations  # exported and scored below
+            due = not last and progress.iteration % ceil(settings.iterations / VALIDATIONS) == 0
             if due or progress.iteration % settings.checkpoint_every == 0:
                 monitor.flush()
                 export(network)
@@ -157,10 +159,12 @@ def run(args: argparse.Namespace) -> int:
             raise
         if first:
             export(network)
-            monitor.flush()
-            plot_curves(args.output, args.output / "curves.png")
             which, data = ("val", validation) if validation else ("train", dataset)
             scores = score(data)
+            if validation is not None and done < settings.iterations:
+                monitor.validated(settings.iterations, scores)
+            monitor.flush()
+            plot_curves(args.output, args.output / "curves.png")
             plot_confusion(scores.confusion, names, args.output / f"confusion_{which}.png")
             print(f"wrote {model_file}; {scores.miou:.2%} mIoU on the {which} images")
     return 0

@@ -58,13 +58,13 @@ class HeadLosses(nn.Module):
         return torch.stack([main_sum, *booster_sums]), torch.stack(weights)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        weights = (labels != UNLABELLED).float()
+        counted = labels != UNLABELLED
+        weights = counted.float()
         if self.class_weights is not None:
             # Any index will do where the weight is 0 already.
             weights *= self.class_weights[labels.clamp(max=len(self.class_weights) - 1)]
         losses = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="none")
         if self.settings.ohem:
-            counted = labels != UNLABELLED
             weights *= hard_pixels(losses.detach(), counted, self.settings.ohem)
         return (losses * weights).sum(), weights.sum()
 
