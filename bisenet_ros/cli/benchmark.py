@@ -265,11 +265,12 @@ def _image(size: str) -> "NDArray[np.uint8]":
     """Noise of ``size``, "WxH": what is in an image costs no engine anything."""
     import numpy as np
 
-    width, x, height = size.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"--input-size '{size}' is not of the form WxH, such as 1280x720")
-    shape = int(height), int(width), 3
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    from bisenet_ros.inference.segmenter import parse_size
+
+    width, height = parse_size(size, "--input-size")
+    if not width * height:
+        raise ValueError(f"--input-size {size} has no pixels")
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def _tell_busy(what: str) -> None:

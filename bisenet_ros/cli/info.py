@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +131,23 @@ def _description(metadata: "Metadata") -> str:
         "dataset": metadata.dataset or "not stated",
         "licence": metadata.licence or "not stated",
         "scores": _pairs(metadata.scores) or "not stated",
-        "recipe": _pairs(metadata.recipe) or "not stated",
     }
-    lines = [f"{name:<16}{value}" for name, value in rows.items()]
+    table = [*rows.items(), *_recipes(metadata.recipe)]
+    lines = [
+        textwrap.fill(f"{name:<16}{value}", 100, subsequent_indent=16 * " ") for name, value in table
+    ]
     lines.append("classes")
     lines += [f"  {c.id:>3}  #{bytes(c.color).hex()}  {c.name}" for c in metadata.classes]
     return "\n".join(lines)
+
+
+def _recipes(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The recipe, and those of the weights that it started from, one row each."""
+    own = {name: value for name, value in recipe.items() if name != "init"}
+    yield "recipe", _pairs(own) or "not stated"
+    if "init" in recipe:
+        for _, value in _recipes(recipe["init"]):
+            yield "  started from", value
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -109,12 +109,21 @@ def parse_resolution(text: str) -> tuple[int, int]:
     Raises:
         InferenceError: the text has another form, or no network can have this resolution.
     """
-    width, x, height = text.lower().partition("x")
-    if not (x and width.strip().isdecimal() and height.strip().isdecimal()):
-        raise InferenceError(f"resolution '{text}' is not of the form WxH, such as 1024x512")
-    resolution = int(width), int(height)
+    resolution = parse_size(text, "resolution")
     _check_resolution(resolution)
     return resolution
+
+
+def parse_size(text: str, name: str) -> tuple[int, int]:
+    """(width, height) from "WxH", such as "1280x720".
+
+    Raises:
+        InferenceError: the text has another form; ``name`` says whose text it is.
+    """
+    width, _, height = text.lower().partition("x")
+    if not (width.strip().isdecimal() and height.strip().isdecimal()):
+        raise InferenceError(f"{name} '{text}' is not of the form WxH, such as 1024x512")
+    return int(width), int(height)
 
 
 def _check_resolution(resolution: tuple[int, int]) -> None:

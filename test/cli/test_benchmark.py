@@ -139,7 +139,8 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
         ("--against torch:int8 --backend torch", "the reference torch:int8 does not work: prec"),
         ("--threads -1", "--threads, --rounds and --seconds must not be negative"),
         ("--resolution 100x100", "resolution 100x100 must be at least 32x32 and divisible by 8"),
-        ("--input-size 0x90", "--input-size '0x90' is not of the form WxH"),
+        ("--input-size 1280", "--input-size '1280' is not of the form WxH"),
+        ("--input-size 0x90", "--input-size 0x90 has no pixels"),
         ("--model none.safetensors", "no model file at none.safetensors"),
     ],
 )

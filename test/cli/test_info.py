@@ -74,7 +74,7 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         dataset="a test",
         licence="for tests only",
         scores={"val miou": 0.625},
-        recipe={"iterations": 3},
+        recipe={"iterations": 3, "init": {"iterations": 2, "init": {"iterations": 1}}},
     )
     path = tmp_path / "tiny.safetensors"
     save(path, BiSeNetV2(architecture), metadata)
@@ -87,12 +87,18 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert stored["architecture"]["lambda_"] == "1/4"
     assert (stored["mean"], stored["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     assert stored["scores"] == {"val miou": 0.625}
-    assert stored["recipe"] == {"iterations": 3}
+    assert stored["recipe"] == metadata.recipe
     out = capsys.readouterr().out
     for text in ("tiny: 2 classes", "at 96x64", "for tests only", "a test", "val miou 0.625"):
         assert text in out
-    for line in ("    1  #ff0010  road", "recipe          iterations 3"):
-        assert line in out.splitlines()
+    lines = out.splitlines()
+    assert "    1  #ff0010  road" in lines
+    recipe = lines.index("recipe          iterations 3")
+    assert lines[recipe + 1 : recipe + 3] == [
+        "  started from  iterations 2",
+        "  started from  iterations 1",
+    ]
+    assert max(map(len, lines)) <= 100
     at = info(tmp_path, "--model", str(path), "--resolution", "192x128")
     assert at["resolution"] == [192, 128]
     assert at["parts"]["detail"]["gmacs"] == 4 * document["parts"]["detail"]["gmacs"]
