@@ -134,7 +134,8 @@ def _description(metadata: "Metadata") -> str:
     }
     table = [*rows.items(), *_recipes(metadata.recipe)]
     lines = [
-        textwrap.fill(f"{name:<16}{value}", 100, subsequent_indent=16 * " ") for name, value in table
+        textwrap.fill(f"{name:<16}{value}", 100, subsequent_indent=16 * " ")
+        for name, value in table
     ]
     lines.append("classes")
     lines += [f"  {c.id:>3}  #{bytes(c.color).hex()}  {c.name}" for c in metadata.classes]

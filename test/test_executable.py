@@ -1,0 +1,28 @@
+"""The executables that CMake makes of ``scripts/executable.in``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parents[1] / "scripts" / "executable.in"
+
+
+def run(folder: Path, module: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of an executable whose module has this source."""
+    (folder / "module_of_test.py").write_text(module)
+    text = TEMPLATE.read_text().replace("@Python3_EXECUTABLE@", sys.executable)
+    executable = folder / "executable"
+    executable.write_text(text.replace("@EXECUTABLE_MODULE@", "module_of_test"))
+    executable.chmod(0o755)
+    done = subprocess.run([executable], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_status_is_that_of_main(tmp_path: Path) -> None:
+    source = "def main():\n    print('ran')\n    return 3\n"
+    assert run(tmp_path, source) == (3, "ran\n", "")
+
+
+def test_interrupt_while_importing(tmp_path: Path) -> None:
+    source = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('not reached')\n"
+    assert run(tmp_path, source) == (130, "", "")
