@@ -1,24 +1,21 @@
 """``bisenet train``: from a folder of labelled images to a model file."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from math import ceil
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bisenet_ros.classes import SemanticClass
     from bisenet_ros.training.checkpoint import Checkpoint
     from bisenet_ros.training.datasets import Dataset
-    from bisenet_ros.training.settings import Settings
 
 
 VALIDATIONS = 10
+SCORED = 500
+"""Training images, at most, that the result is scored on where there are no others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the official folders of Cityscapes, CamVid or COCO-Stuff",
     )
     parser.add_argument(
-        "--layout", default="auto", help="how its files lie; default: found by its folders"
+        "--layout", default="auto", help="of --data, see docs/datasets.md; default: by its folders"
     )
     parser.add_argument(
         "--split", default="train", help="such as train, or train+val for both; default: train"
@@ -58,10 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val-split", default="val", help="of --val-data, where it has splits; default: val"
     )
+    parser.add_argument("--val-layout", default="auto", help="of --val-data, as --layout")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write event files for TensorBoard"
     )
-    parser.add_argument("--config", type=Path, help="YAML file of settings; default: the paper's")
+    parser.add_argument("--config", type=Path, help="YAML file of settings")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting"
     )
@@ -72,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and what does not fit other classes is trained anew",
     )
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda or cuda:N; default: cuda where there is one"
+    )
     parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
     parser.add_argument("--licence", default="", help="note on the weights' use, stored likewise")
 
@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     """Train and write the model file at each checkpoint and at the end."""
     if args.check_data:
         return _check_data(args)
+
+    from tqdm import tqdm
 
     from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.model_file import Metadata, load, save
@@ -95,16 +97,17 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.monitor import Monitor
     from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.start import new_start, start_from
+    from bisenet_ros.training.stop import StopRequest
 
     dataset = open_dataset(args.data, args.layout, args.split)
-    validation = _open_validation(args, dataset.classes) if args.val_data else None
+    validation = _open_validation(args, dataset) if args.val_data else None
     settings = read_settings(args.config, args.set)
     init = load(model_path(args.init)) if args.init else None
     num_classes = len(dataset.classes)
     start = start_from(init, settings, num_classes) if init else new_start(settings, num_classes)
     model_file = args.output / "model.safetensors"
     checkpoint_path = args.output / "checkpoint.pt"
-    resume = _checkpoint(checkpoint_path, settings, args.resume)
+    resume = _checkpoint(checkpoint_path, args.resume)
 
     def export(network: BiSeNetV2) -> None:
         metadata = Metadata(
@@ -119,12 +122,12 @@ def run(args: argparse.Namespace) -> int:
             # The architecture of --init stays, whatever the settings say.
             recipe=asdict(settings)
             | {"head_channels": network.architecture.head_channels}
-            | ({"init": dict(init.metadata.recipe)} if init else {}),
+            | ({"init": dict(start.recipe)} if start.recipe else {}),
         )
         save(model_file, network, metadata)
 
     with joined(args.device) as processes, ExitStack() as stack:
-        stop = stack.enter_context(_StopRequest(patient=processes.size > 1))
+        stop = stack.enter_context(StopRequest(patient=processes.size > 1))
         first = processes.rank == 0
         if first:
             done = resume.iteration if resume else 0
@@ -133,10 +136,11 @@ def run(args: argparse.Namespace) -> int:
                 Monitor(args.output, settings, names, done, tensorboard=args.tensorboard)
             )
 
-        def score(data: Dataset) -> Scores:
+        def score(data: Dataset, indices: range) -> Scores:
             segmenter = Segmenter(load(model_file), backend="torch", device=processes.device)
             with closing(segmenter):
-                samples = (data[index] for index in range(len(data)))
+                bar = tqdm(indices, desc="score", unit="image", leave=False, disable=None)
+                samples = (data[index] for index in bar)
                 return evaluate(samples, lambda x: segmenter.segment(x).labels, num_classes)
 
         def report(progress: Progress, network: BiSeNetV2) -> None:
@@ -147,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
                 monitor.flush()
                 export(network)
             if due and validation is not None:
-                monitor.validated(progress.iteration, score(validation))
+                monitor.validated(progress.iteration, score(validation, range(len(validation))))
 
         try:
             network = train(
@@ -160,49 +164,57 @@ def run(args: argparse.Namespace) -> int:
         if first:
             export(network)
             which, data = ("val", validation) if validation else ("train", dataset)
-            scores = score(data)
+            scored = range(0, len(data), 1 if validation else ceil(len(data) / SCORED))
+            scores = score(data, scored)
             if validation is not None and done < settings.iterations:
                 monitor.validated(settings.iterations, scores)
             monitor.flush()
             plot_curves(args.output, args.output / "curves.png")
             plot_confusion(scores.confusion, names, args.output / f"confusion_{which}.png")
-            print(f"wrote {model_file}; {scores.miou:.2%} mIoU on the {which} images")
+            print(f"wrote {model_file}; {scores.miou:.2%} mIoU on {len(scored)} {which} images")
     return 0
 
 
-def _open_validation(args: argparse.Namespace, classes: Sequence["SemanticClass"]) -> "Dataset":
+def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
+    """The dataset of --val-data.
+
+    Raises:
+        ValueError: it has other classes than that of --data, or images of it.
+    """
     from bisenet_ros.training.datasets import open_dataset
 
-    validation = open_dataset(args.val_data, args.layout, args.val_split)
-    if [entry.name for entry in validation.classes] != [entry.name for entry in classes]:
+    validation = open_dataset(args.val_data, args.val_layout, args.val_split)
+    if [entry.name for entry in validation.classes] != [entry.name for entry in dataset.classes]:
         raise ValueError(
             f"--val-data {args.val_data} has other classes than {args.data}; a model is scored on "
             "the classes that it was trained for"
         )
+    trained_on = {image.resolve() for image, _ in dataset.pairs}
+    shared = [image for image, _ in validation.pairs if image.resolve() in trained_on]
+    if shared:
+        raise ValueError(
+            f"{len(shared)} of the {len(validation)} images of --val-data {args.val_data} are "
+            f"trained on ({shared[0].name}, ...), so their score would say nothing; keep some "
+            "apart in val/images and val/labels, or leave out --val-data"
+        )
     return validation
 
 
-def _checkpoint(path: Path, settings: "Settings", resume: bool) -> "Checkpoint | None":
+def _checkpoint(path: Path, resume: bool) -> "Checkpoint | None":
     """The checkpoint to go on from, if that is asked for.
 
     Raises:
-        CheckpointError: it is of another run, or would be overwritten by a new one.
+        CheckpointError: it cannot be read, or would be overwritten by a new run.
     """
     from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
 
-    if not resume:
-        if path.exists():
-            raise CheckpointError(
-                f"{path} is there already: go on with --resume, or train into another folder"
-            )
-        return None
-    checkpoint = read_checkpoint(path)
-    if checkpoint.settings != settings:
+    if resume:
+        return read_checkpoint(path)
+    if path.exists():
         raise CheckpointError(
-            f"{path} was made with other settings; give the same --config and --set, or train into "
-            "another folder"
+            f"{path} is there already: go on with --resume, or train into another folder"
         )
-    return checkpoint
+    return None
 
 
 def _check_data(args: argparse.Namespace) -> int:
@@ -228,33 +240,3 @@ def _check_data(args: argparse.Namespace) -> int:
             raise OSError(f"cannot write {picture}")
         print(f"wrote {picture}")
     return 1 if report.problems else 0
-
-
-class _StopRequest:
-    """Ctrl-C and SIGTERM wait for the end of the iteration.
-
-    The second one does not, unless ``patient``: torchrun passes on a ctrl-C that the terminal has
-    sent to all processes already, and kills those that take too long.
-    """
-
-    def __init__(self, *, patient: bool) -> None:
-        self._patient = patient
-        self._requested = False
-
-    def __call__(self) -> bool:
-        """Whether there was one."""
-        return self._requested
-
-    def __enter__(self) -> "_StopRequest":
-        signals = (signal.SIGINT, signal.SIGTERM)
-        self._before = {number: signal.signal(number, self._request) for number in signals}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _request(self, signum: int, frame: FrameType | None) -> None:
-        if self._requested and not self._patient:
-            raise KeyboardInterrupt
-        self._requested = True

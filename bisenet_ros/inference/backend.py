@@ -85,7 +85,9 @@ _AUTO = (("tensorrt", "auto"), ("torch", "cuda"), ("openvino", "auto"), ("torch"
 def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
     """Load ``model`` into the backend ``name``; "auto" takes the fastest that works here.
 
-    Which one that is, and why the ones before it are not, goes to the log.
+    It has run once then: the first run allocates and chooses kernels, and no frame should wait for
+    it; nor does a backend work that loads and cannot run. Which one "auto" took, and why not the
+    ones before it, goes to the log.
 
     Raises:
         InferenceError: no such backend, or it cannot serve the options on this machine.
@@ -120,4 +122,6 @@ def _load(name: str, model: Model, options: EngineOptions) -> Backend:
             "this Python, or take another backend"
         ) from error
     backend: Backend = getattr(module, BACKENDS[name])(model, options)
+    width, height = options.resolution
+    backend.run(np.zeros((height, width, 3), np.uint8))
     return backend

@@ -16,9 +16,18 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import filelock
 import platformdirs
+
+from bisenet_ros.inference.errors import UnusableEngineError
+
+if TYPE_CHECKING:
+    from bisenet_ros.inference.backend import EngineOptions
+    from bisenet_ros.model_file import Model
+
+T = TypeVar("T")
 
 Key = Mapping[str, str]
 """All that an engine depends on, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
@@ -51,6 +60,41 @@ def cache_folder(cache: Path | None = None) -> Path:
     return (cache or platformdirs.user_cache_path("bisenet_ros")) / "engines"
 
 
+def engine_key(
+    model: "Model",
+    options: "EngineOptions",
+    onnx: bytes,
+    *,
+    engine: str,
+    precision: str,
+    device: str,
+    build: str,
+) -> Key:
+    """What a compiled engine depends on, and what a reader of the cache's list wants to know.
+
+    Args:
+        model: for its name only, since ``onnx`` has the weights, the calibration and all that the
+            exporter makes of them: no engine outlives a change of any.
+        options: for resolution and confidence.
+        onnx: the file that is compiled.
+        engine: the library and its exact version.
+        precision: what "auto" became.
+        device: all of the device that matters.
+        build: what is asked of the compiler besides.
+    """
+    width, height = options.resolution
+    return {
+        "backend": engine,
+        "model": model.name,
+        "resolution": f"{width}x{height}",
+        "precision": precision,
+        "confidence": "yes" if options.confidence else "no",
+        "device": device,
+        "build": build,
+        "onnx": hashlib.sha256(onnx).hexdigest(),
+    }
+
+
 class EngineCache:
     """The engines in ``folder``, which is made, for this user alone, when first needed.
 
@@ -61,11 +105,13 @@ class EngineCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
 
-    def get(self, key: Key, build: Callable[[], bytes]) -> bytes:
-        """The engine stored under ``key``, or else the one that ``build`` gives, then stored.
+    def get(self, key: Key, build: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
+        """What ``load`` makes of the engine stored under ``key``, or of what ``build`` gives.
 
-        Of several processes that ask at once, one builds and the others wait for it. What
-        ``build`` raises is raised here, and nothing is stored.
+        What is built is stored once it is loaded. Where ``load`` refuses the stored engine by an
+        ``UnusableEngineError``, another is built, and takes its place only when it is there. Of
+        several processes that ask at once, one builds and the others wait for it. What else
+        ``build`` and ``load`` raise is raised here, and nothing is stored.
         """
         path = self._path(key)
         try:
@@ -73,27 +119,23 @@ class EngineCache:
             _check_folder(self.folder)
         except OSError as error:
             _log.warning("engine cache %s is not used: %s", self.folder, error)
-            return build()
-        engine = _find(path, key, logging.WARNING)
-        if engine is not None:
-            return engine
+            return load(build())
+        found = _find(path, key, load, logging.WARNING)
+        if found is not None:
+            return found
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._lock())
             except OSError as error:
                 _log.warning("the engine will not be stored in %s: %s", self.folder, error)
-                return build()
+                return load(build())
             # Another process may have stored it while this one waited.
-            engine = _find(path, key, logging.DEBUG)
-            if engine is None:
+            found = _find(path, key, load, logging.DEBUG)
+            if found is None:
                 engine = build()
+                found = load(engine)
                 self._store(path, key, engine)
-            return engine
-
-    def discard(self, key: Key) -> None:
-        """Delete the entry of ``key``, if there is one and it can be deleted."""
-        with suppress(OSError):
-            self._path(key).unlink()
+            return found
 
     def entries(self) -> list[Entry]:
         """What the folder holds; nothing where there is no folder.
@@ -174,19 +216,22 @@ def _header(key: Key) -> bytes:
     return json.dumps(dict(key), sort_keys=True).encode() + b"\n"
 
 
-def _find(path: Path, key: Key, level: int) -> bytes | None:
-    """The engine of ``key`` in ``path``; None, with the reason in the log, if it is not there."""
+def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | None:
+    """The engine of ``key`` in ``path``; None, with the reason in the log, if there is none."""
     try:
         found, engine = _read(path)
+        if found != key:
+            raise ValueError(f"it is for {found}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         _log.log(level, "engine %s is not used and built again: %s", path, error)
         return None
-    if found != key:
-        _log.log(level, "engine %s is not used and built again: it is for %s", path, found)
+    try:
+        return load(engine)
+    except UnusableEngineError as error:
+        _log.log(level, "engine %s is not used and built again: %s", path, error)
         return None
-    return engine
 
 
 def _read(path: Path) -> tuple[Key, bytes]:

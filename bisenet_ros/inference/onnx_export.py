@@ -11,7 +11,7 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError, torch_memory_errors
+from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.model_file import Model
 
 OPSET = 20
@@ -90,7 +90,7 @@ def build_onnx(
 def _trace(deployed: Deployed, resolution: tuple[int, int], outputs: list[str]) -> ModelProto:
     width, height = resolution
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch_memory_errors("cpu"):
+    with warnings.catch_warnings(), engine_errors("torch", "cpu"):
         # The newer exporter needs onnxscript, and gives nodes no names to tell layers by.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -1,10 +1,6 @@
 """OpenVINO: x86 and ARM CPUs, and Intel GPUs."""
 
-import hashlib
 import io
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,13 +8,16 @@ import openvino
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.engine_cache import EngineCache, Key, cache_folder
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.engine_cache import EngineCache, Key, cache_folder, engine_key
+from bisenet_ros.inference.errors import (
+    InferenceError,
+    UnusableEngineError,
+    cause,
+    engine_errors,
+)
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.precision import choose_precision
 from bisenet_ros.model_file import Model
-
-logger = logging.getLogger(__name__)
 
 _CAPABILITIES = {"int8": "INT8", "fp16": "FP16", "bf16": "BF16", "fp32": "FP32"}
 """OpenVINO's names of what a device computes natively, fastest first."""
@@ -55,25 +54,23 @@ class OpenVINOBackend:
         }
         if options.threads:
             config["INFERENCE_NUM_THREADS"] = options.threads
-        width, height = options.resolution
-        key = {
-            "backend": f"openvino {openvino.get_version()}",
-            "model": model.name,
-            "resolution": f"{width}x{height}",
-            "precision": self.precision,
-            "confidence": "yes" if options.confidence else "no",
-            "device": f"{core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(native)}",
-            "build": str(config),
-            "onnx": hashlib.sha256(graph).hexdigest(),
-        }
+        key = engine_key(
+            model,
+            options,
+            graph,
+            engine=f"openvino {openvino.get_version()}",
+            precision=self.precision,
+            device=f"{core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(native)}",
+            build=str(config),
+        )
         cache = EngineCache(cache_folder(options.cache))
-        with _failures(self.device):
+        with engine_errors("openvino", self.device):
             engine = _compile(core, device, graph, config, cache, key)
             self._request = engine.create_infer_request()
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        with _failures(self.device):
+        with engine_errors("openvino", self.device):
             outputs = self._request.infer({0: image[None]}, share_inputs=True, share_outputs=True)
         # What it shares is the request's own memory, which the next frame overwrites.
         return tuple(output[0].copy() for output in outputs.to_tuple())
@@ -113,34 +110,15 @@ def _compile(
     It is our cache and not OpenVINO's (CACHE_DIR), which serves damaged files as they are.
     """
 
-    def compile_anew() -> openvino.CompiledModel:
-        return core.compile_model(core.read_model(graph), device, config)
-
     def build() -> bytes:
         exported = io.BytesIO()
-        compile_anew().export_model(exported)
+        core.compile_model(core.read_model(graph), device, config).export_model(exported)
         return exported.getvalue()
 
-    try:
-        return core.import_model(cache.get(key, build), device, config)
-    except RuntimeError as error:
-        logger.warning("openvino does not take back what it stored: %s", _reason(error))
-        cache.discard(key)
-        return compile_anew()
+    def load(engine: bytes) -> openvino.CompiledModel:
+        try:
+            return core.import_model(engine, device, config)
+        except RuntimeError as error:
+            raise UnusableEngineError(f"openvino does not load it: {cause(error)}") from error
 
-
-@contextmanager
-def _failures(device: str) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        raise InferenceError(
-            f"openvino failed on {device} ({_reason(error)}); if memory ran out, end what else "
-            "uses it, or lower the resolution"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The last line, which is the cause; those before it name places in OpenVINO's sources."""
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+    return cache.get(key, build, load)

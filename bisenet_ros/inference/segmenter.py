@@ -72,8 +72,6 @@ class Segmenter:
         options = EngineOptions(self.resolution, device, precision, confidence, threads, cache)
         self.backend = load_backend(backend, model, options)
         self._resized = np.zeros((height, width, 3), np.uint8)
-        # The first run of an engine allocates and chooses kernels; no frame should wait for it.
-        self.backend.run(self._resized)
 
     def segment(self, image: NDArray[np.uint8], size: LabelSize = "input") -> Segmentation:
         """Label ``image``, uint8 [H,W,3] RGB, at its own size or at the network's.

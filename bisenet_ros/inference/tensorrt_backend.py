@@ -1,6 +1,5 @@
 """NVIDIA TensorRT, 10.3 up to 11.x: engines made for one GPU, checked against PyTorch, cached."""
 
-import hashlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -9,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.cuda import cuda_device, cuda_number
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.engine_cache import EngineCache, Key, cache_folder
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key
+from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.precision import choose_precision
 from bisenet_ros.model_file import Model
@@ -45,9 +45,9 @@ class TensorRTBackend:
     name = "tensorrt"
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
-        number = _device_number(options.device)
+        number = 0 if options.device == "auto" else cuda_number(options.device, "tensorrt", "auto")
         version = _version()
-        device = _device(number)
+        device = cuda_device(number)
         from bisenet_ros.inference import tensorrt_engine
 
         self.device = str(device)
@@ -61,35 +61,36 @@ class TensorRTBackend:
             confidence=options.confidence,
             half=True,
         ).SerializeToString()
-        key = _key(model, onnx, options, self.precision, version, device)
         cache = EngineCache(cache_folder(options.cache))
+
+        def load(serialized: bytes) -> "Engine":
+            return tensorrt_engine.Engine(serialized, device)
 
         def build() -> bytes:
             _log.info("building a TensorRT engine, which takes minutes: %s", key)
             serialized = tensorrt_engine.build_engine(onnx)
-            engine = tensorrt_engine.Engine(serialized, device)
             image, _ = Street(0, *options.resolution).frame(0)
-            labels = engine.run(image)[0]
+            labels = load(serialized).run(image)[0]
             check_agreement(labels, _torch_labels(model, image, device), self.precision)
             return serialized
 
-        try:
-            with torch.cuda.device(device):
-                try:
-                    self._engine: Engine = tensorrt_engine.Engine(cache.get(key, build), device)
-                except tensorrt_engine.UnusableEngineError as error:
-                    _log.warning("the cached engine is built again: %s", error)
-                    cache.discard(key)
-                    self._engine = tensorrt_engine.Engine(cache.get(key, build), device)
-        except torch.cuda.OutOfMemoryError as error:
-            raise InferenceError(
-                f"{device} has too little memory left: end what else uses it, or lower the "
-                "resolution"
-            ) from error
+        with engine_errors("tensorrt", self.device), torch.cuda.device(device):
+            major, minor = torch.cuda.get_device_capability(device)
+            key = engine_key(
+                model,
+                options,
+                onnx,
+                engine=f"tensorrt {version}",
+                precision=self.precision,
+                device=f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}",
+                build=_BUILD,
+            )
+            self._engine = cache.get(key, build, load)
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        return self._engine.run(image)
+        with engine_errors("tensorrt", self.device):
+            return self._engine.run(image)
 
     def close(self) -> None:
         """See ``Backend.close``."""
@@ -123,33 +124,6 @@ def _torch_labels(
     return np.asarray(labels[0].cpu().numpy(), np.uint8)
 
 
-def _key(
-    model: Model,
-    onnx: bytes,
-    options: EngineOptions,
-    precision: str,
-    version: str,
-    device: torch.device,
-) -> Key:
-    """What the engine depends on, and what a reader of the cache's list wants to know.
-
-    The ONNX file has the weights, the calibration and all that the exporter makes of them, so no
-    engine outlives a change of any.
-    """
-    width, height = options.resolution
-    major, minor = torch.cuda.get_device_capability(device)
-    return {
-        "backend": f"tensorrt {version}",
-        "model": model.name,
-        "resolution": f"{width}x{height}",
-        "precision": precision,
-        "confidence": "yes" if options.confidence else "no",
-        "device": f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}",
-        "build": _BUILD,
-        "onnx": hashlib.sha256(onnx).hexdigest(),
-    }
-
-
 def _version() -> str:
     try:
         import tensorrt as trt
@@ -162,20 +136,3 @@ def _version() -> str:
     if not lowest <= tuple(map(int, trt.__version__.split(".")[:2])) < beyond:
         raise InferenceError(f"TensorRT {trt.__version__} is installed; 10.3 up to 11.x is needed")
     return trt.__version__
-
-
-def _device_number(device: str) -> int:
-    kind, _, number = device.partition(":")
-    if device != "auto" and (kind != "cuda" or (number and not number.isdecimal())):
-        raise InferenceError(f"device '{device}' is not for tensorrt; use auto, cuda or cuda:N")
-    return int(number or 0)
-
-
-def _device(number: int) -> torch.device:
-    count = torch.cuda.device_count()
-    if number >= count:
-        raise InferenceError(
-            f"device 'cuda:{number}' is not there: this PyTorch ({torch.__version__}) sees {count} "
-            "CUDA devices; install a PyTorch built for CUDA, or use another backend"
-        )
-    return torch.device("cuda", number)

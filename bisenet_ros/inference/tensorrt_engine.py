@@ -12,7 +12,7 @@ import tensorrt as trt
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.errors import InferenceError, UnusableEngineError
 
 _log = logging.getLogger(__name__)
 
@@ -25,10 +25,6 @@ _LEVELS = {
     # Hundreds of lines a build. Its verbose messages, thousands, are left out.
     trt.ILogger.Severity.INFO: logging.DEBUG,
 }
-
-
-class UnusableEngineError(InferenceError):
-    """A serialized engine that TensorRT does not load."""
 
 
 def build_engine(onnx: bytes) -> bytes:
@@ -59,7 +55,8 @@ class Engine:
     """A loaded engine of one input and one or more outputs, all uint8 and of fixed size.
 
     Raises:
-        UnusableEngineError: it is of another TensorRT, another GPU, or no engine at all.
+        UnusableEngineError: it is of another TensorRT, another GPU, or no engine at all; TensorRT
+            does not tell these from too little memory.
         InferenceError: the device has too little memory.
     """
 
@@ -67,7 +64,7 @@ class Engine:
         self._runtime = trt.Runtime(_LOGGER)
         engine = self._runtime.deserialize_cuda_engine(serialized)
         if engine is None:
-            raise UnusableEngineError("TensorRT cannot load the engine; its log says why")
+            raise UnusableEngineError("TensorRT does not load it; its own log says why")
         context = engine.create_execution_context()
         if context is None:
             raise InferenceError(

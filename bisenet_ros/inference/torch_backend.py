@@ -5,8 +5,9 @@ import torch
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.cuda import cuda_device, cuda_number
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError, torch_memory_errors
+from bisenet_ros.inference.errors import engine_errors
 from bisenet_ros.inference.precision import choose_precision
 from bisenet_ros.model_file import Model
 
@@ -33,27 +34,34 @@ class TorchBackend:
             torch.set_num_threads(options.threads)
         deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
         width, height = options.resolution
-        cuda = self.device != "cpu"
-        with torch_memory_errors(self.device):
+        self._cuda = self.device != "cpu"
+        with engine_errors("torch", self.device):
             deployed.to(self.device)
             self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             # Pinned memory is what the GPU copies from by itself.
-            self._input = torch.empty((1, height, width, 3), dtype=torch.uint8, pin_memory=cuda)
+            self._input = torch.empty(
+                (1, height, width, 3), dtype=torch.uint8, pin_memory=self._cuda
+            )
             self._on_device = self._input.to(self.device)  # the same tensor on the CPU
 
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
         self._input.numpy()[0] = image
-        with torch_memory_errors(self.device):
-            if self._on_device is not self._input:
+        with engine_errors("torch", self.device):
+            if self._cuda:
                 self._on_device.copy_(self._input, non_blocking=True)
-            return tuple(output[0].cpu().numpy() for output in self._deployed(self._on_device))
+            outputs = self._deployed(self._on_device)
+            # Without blocking, PyTorch copies to pinned memory, which it keeps for the next frames.
+            results = [output[0].to("cpu", non_blocking=True) for output in outputs]
+            if self._cuda:
+                torch.cuda.synchronize(self.device)
+        return tuple(result.numpy() for result in results)
 
     def close(self) -> None:
         """See ``Backend.close``."""
         del self._deployed, self._on_device, self._input
-        if self.device != "cpu":
+        if self._cuda:
             torch.cuda.empty_cache()
 
 
@@ -62,16 +70,7 @@ def _device(device: str) -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         return device
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or (number and not number.isdecimal()):
-        raise InferenceError(f"device '{device}' is none of auto, cpu, cuda, cuda:N")
-    count = torch.cuda.device_count()
-    if int(number or 0) >= count:
-        raise InferenceError(
-            f"device '{device}' is not there: this PyTorch sees {count} CUDA devices; use cpu, or "
-            "install a PyTorch built for CUDA"
-        )
-    return f"cuda:{number or 0}"
+    return str(cuda_device(cuda_number(device, "torch", "auto, cpu")))
 
 
 def _supported(device: str) -> tuple[str, ...]:

@@ -11,8 +11,14 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sample:
-    """Scale, crop, flip and relight image [H,W,3] and labels [H,W] to ``settings.crop``."""
-    image, labels = _scale_and_crop(sample, rng.choice(settings.scales), settings.crop, rng)
+    """Scale, crop, flip and relight image [H,W,3] and labels [H,W] to ``settings.crop``.
+
+    Scales are factors of ``settings.resolution``, to which the whole image is resized when the
+    network runs: things have the size and shape then that they had in training.
+    """
+    scale = rng.choice(settings.scales)
+    size = tuple(max(1, round(side * scale)) for side in settings.resolution)
+    image, labels = _crop(_resize(sample, size), settings.crop, rng)
     if settings.flip and rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     if settings.brightness:
@@ -20,21 +26,25 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
-def _scale_and_crop(
-    sample: Sample, scale: float, crop: tuple[int, int], rng: np.random.Generator
-) -> Sample:
-    height, width = sample[1].shape
-    scaled = round(width * scale), round(height * scale)
-    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(sample[0], scaled, interpolation=smooth)
+def _resize(sample: Sample, size: tuple[int, int]) -> Sample:
+    image, labels = sample
+    smooth = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
     # Plain INTER_NEAREST lies up to half a pixel beside the image.
-    labels = cv2.resize(sample[1], scaled, interpolation=cv2.INTER_NEAREST_EXACT)
+    nearest = cv2.INTER_NEAREST_EXACT
+    return (
+        cv2.resize(image, size, interpolation=smooth).astype(np.uint8, copy=False),
+        cv2.resize(labels, size, interpolation=nearest).astype(np.uint8, copy=False),
+    )
 
+
+def _crop(sample: Sample, crop: tuple[int, int], rng: np.random.Generator) -> Sample:
+    image, labels = sample
+    height, width = labels.shape
     # A picture smaller than the crop is placed anywhere within it, a larger one cut anywhere.
     out_image = np.full((crop[1], crop[0], 3), 127, np.uint8)
     out_labels = np.full((crop[1], crop[0]), UNLABELLED, np.uint8)
     source, target = [], []
-    for have, want in ((scaled[1], crop[1]), (scaled[0], crop[0])):
+    for have, want in ((height, crop[1]), (width, crop[0])):
         size = min(have, want)
         cut = int(rng.integers(have - size + 1))
         place = int(rng.integers(want - size + 1))

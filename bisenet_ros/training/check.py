@@ -55,7 +55,7 @@ class DatasetReport:
         lines.append(f"{none:.2%} of all pixels have no class")
         absent = [entry.name for entry in classes if not self.pixels[entry.id]]
         if absent:
-            lines.append(f"in no image: {', '.join(absent)}")
+            lines.append(f"in no image, so nothing is learnt of them: {', '.join(absent)}")
         lines.append(f"problems: {len(self.problems)}")
         return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
 
@@ -88,8 +88,12 @@ def check_dataset(dataset: Dataset, done: Callable[[], Any] = lambda: None) -> D
                 pixels += counts
                 images_with += counts[:number] > 0
             done()
-    if not pixels[:-1].any():
-        problems.append(f"no pixel of {dataset.root} has a class, so there is nothing to learn")
+    seen = np.flatnonzero(pixels[:-1])
+    if len(seen) < 2:
+        what = "no class" if not len(seen) else f"'{dataset.classes[seen[0]].name}' or no class"
+        problems.append(
+            f"all pixels of {dataset.root} are of {what} (255), so there is nothing to learn"
+        )
     kept = replace(dataset, pairs=tuple(usable), problems=())
     return DatasetReport(kept, sizes, pixels, images_with, tuple(problems))
 

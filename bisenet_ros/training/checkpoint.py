@@ -1,6 +1,7 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import torch
 
 from bisenet_ros.training.settings import Settings, SettingsError, make_settings
+
+WITHOUT_EFFECT = ("workers", "checkpoint_every")
+"""Settings that change nothing of the result: a run may go on with others."""
 
 
 class CheckpointError(ValueError):
@@ -18,16 +22,39 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """The state after ``iteration`` iterations; the dicts are PyTorch state dicts.
 
+    ``origin`` is what was trained on what, see ``Start.origin``, to know the run again.
     ``average`` is the state of the moving average of the weights, ``scaler`` that of the loss
     scale of fp16; both are empty where they are not used.
     """
 
     settings: Settings
+    origin: dict[str, Any]
     iteration: int
     network: dict[str, Any]
     optimizer: dict[str, Any]
     average: dict[str, Any]
     scaler: dict[str, Any]
+
+    def require_same_run(self, settings: Settings, origin: Mapping[str, Any]) -> None:
+        """Refuse to go on with what would end in other weights than those of an unbroken run.
+
+        Raises:
+            CheckpointError: naming what differs.
+        """
+        before, now = asdict(self.settings), asdict(settings)
+        changed = [
+            f"{name} was {before[name]} and is {value}"
+            for name, value in now.items()
+            if name not in WITHOUT_EFFECT and value != before[name]
+        ]
+        changed += [
+            f"it has another {name}" for name in origin if origin[name] != self.origin[name]
+        ]
+        if changed:
+            raise CheckpointError(
+                f"the checkpoint is of another run ({'; '.join(changed)}): give the same --config, "
+                "--set, --data and --init, or train into another folder"
+            )
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

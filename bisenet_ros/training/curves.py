@@ -11,6 +11,9 @@ from bisenet_ros.training.monitor import LOG, VALIDATION
 SMOOTHED_SHARE = 0.02
 """The loss is drawn as a mean over this share of the run, since single batches differ much."""
 
+CLASSES_DRAWN = 25
+"""Of more classes than this, the mean alone is drawn: nobody could tell the lines apart."""
+
 
 def plot_curves(output: Path, path: Path) -> None:
     """Draw loss, learning rate and, where there are any, validation scores over the iterations.
@@ -43,11 +46,12 @@ def plot_curves(output: Path, path: Path) -> None:
     if scored:
         bottom = panels[1]
         bottom.set(ylabel="validation, %")
+        iterations = validation.pop("iteration")
         for name, values in validation.items():
-            if name != "iteration":
+            if name == "miou" or len(validation) <= CLASSES_DRAWN:
                 main = name == "miou"
                 bottom.plot(
-                    validation["iteration"],
+                    iterations,
                     100 * values,
                     label=name,
                     color="black" if main else None,

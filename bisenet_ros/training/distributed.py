@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
@@ -34,12 +35,19 @@ class Processes:
         return bool(self.sum(torch.tensor(float(condition), device=self.device)) > 0)
 
 
+TIMEOUT = timedelta(hours=4)
+"""The others wait as long while rank 0 scores the validation images."""
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started; without it this one is alone.
 
-    With torchrun "cuda" becomes the GPU of the process's number on its machine.
+    "auto" is cuda where PyTorch sees a GPU, else cpu. With torchrun "cuda" becomes the GPU of the
+    process's number on its machine.
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if not distributed.is_torchelastic_launched():
         yield Processes(device)
         return
@@ -48,7 +56,7 @@ def joined(device: str) -> Iterator[Processes]:
     gpu = device.startswith("cuda")
     if gpu:
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if gpu else "gloo")
+    distributed.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
     try:
         yield Processes(device, distributed.get_rank(), distributed.get_world_size())
     finally:

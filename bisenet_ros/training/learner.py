@@ -51,11 +51,12 @@ class Learner:
         if self._average is not None:
             self._average.update_parameters(self.network)
 
-    def state(self, iteration: int) -> Checkpoint:
-        """The state after so many iterations."""
+    def state(self, iteration: int, origin: dict[str, Any]) -> Checkpoint:
+        """The state after so many iterations of a run of this origin."""
         average: dict[str, Any] = self._average.state_dict() if self._average else {}
         return Checkpoint(
             self.settings,
+            origin,
             iteration,
             self.network.state_dict(),
             self.optimizer.state_dict(),
@@ -64,11 +65,7 @@ class Learner:
         )
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go back to the state of a run with these settings.
-
-        Raises:
-            RuntimeError, ValueError: it is the state of another network.
-        """
+        """Go back to the state of a run with these settings and this network."""
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.scaler.load_state_dict(checkpoint.scaler)

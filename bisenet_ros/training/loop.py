@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -15,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bisenet_ros.network import BiSeNetV2
-from bisenet_ros.training.checkpoint import Checkpoint, CheckpointError, write_checkpoint
-from bisenet_ros.training.datasets import Dataset
+from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
+from bisenet_ros.training.datasets import Dataset, DatasetError
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.learner import Learner
 from bisenet_ros.training.loss import HeadLosses, inverse_log_weights
@@ -68,8 +69,8 @@ def train(
 
     Raises:
         TrainingError: the device cannot be used, the batch cannot be shared by the processes, or
-            the loss is no longer a number.
-        CheckpointError: ``resume`` does not fit the classes of ``dataset``.
+            the loss is no longer a number, or a GPU's memory is too small.
+        CheckpointError: ``resume`` is of a run with other settings, classes or start.
         DatasetError: a file of ``dataset`` cannot be used.
     """
     device = processes.device
@@ -77,21 +78,17 @@ def train(
     _check_shares(settings, processes)
     keep_freed_memory()
     start = start or new_start(settings, len(dataset.classes))
+    origin = start.origin(dataset.classes)
     learner = Learner(start.network, settings, device)
     iteration = 0
     if resume is not None:
-        try:
-            learner.load(resume)
-        except (RuntimeError, ValueError):
-            raise CheckpointError(
-                f"{checkpoint_path} does not fit a network for the {len(dataset.classes)} classes "
-                f"of {dataset.root}; resume with the data that it was made from"
-            ) from None
+        resume.require_same_run(settings, origin)
+        learner.load(resume)
         iteration = resume.iteration
 
     def checkpoint() -> None:
         if processes.rank == 0:
-            write_checkpoint(checkpoint_path, learner.state(iteration))
+            write_checkpoint(checkpoint_path, learner.state(iteration, origin))
 
     class_weights = None
     if settings.class_weights:
@@ -122,7 +119,8 @@ def train(
     try:
         while iteration < settings.iterations and not stopped:
             started = time.monotonic()
-            parts = [next(batches) for _ in range(settings.accumulate)]
+            with _errors_of_workers():
+                parts = [next(batches) for _ in range(settings.accumulate)]
             fetched = time.monotonic()
             rate = learning_rate(iteration, settings)
             for group in learner.optimizer.param_groups:
@@ -132,7 +130,8 @@ def train(
             torch.manual_seed(
                 (settings.seed * settings.iterations + iteration) * processes.size + processes.rank
             )
-            loss = step([to_device(*part) for part in parts])
+            with _memory_errors():
+                loss = step([to_device(*part) for part in parts])
             if not isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} at iteration {iteration + 1}: lower the learning_rate "
@@ -155,6 +154,27 @@ def train(
         if iteration and exact:
             checkpoint()
     return learner.result
+
+
+@contextmanager
+def _errors_of_workers() -> Iterator[None]:
+    """Raise what a worker found wrong with a file as if it had happened here."""
+    try:
+        yield
+    except DatasetError as error:
+        # PyTorch puts the worker's traceback in place of the message, which is its last line.
+        message = str(error).strip().splitlines()[-1].rpartition("DatasetError: ")[2]
+        raise DatasetError(message) from None
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "the GPU has too little memory: lower batch_size or crop, or raise accumulate"
+        ) from error
 
 
 def _check_device(device: str) -> None:

@@ -17,6 +17,10 @@ VALIDATION = "validation.csv"
 LOG_COLUMNS = ("iteration", "loss", "learning_rate", "images_per_s", "waited_share")
 
 
+class MonitorError(ValueError):
+    """Something that is asked for and missing; the text names it and the remedy."""
+
+
 class Monitor:
     """Shows and logs the iterations of a run; to be used in a ``with`` statement.
 
@@ -30,7 +34,7 @@ class Monitor:
         tensorboard: also write event files into ``output``.
 
     Raises:
-        ModuleNotFoundError: TensorBoard is asked for and not installed.
+        MonitorError: TensorBoard is asked for and not installed.
     """
 
     def __init__(
@@ -49,7 +53,13 @@ class Monitor:
         self._validation = _Table(output / VALIDATION, columns, first)
         self._events = None
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise MonitorError(
+                    "TensorBoard is not installed: pip install tensorboard, or leave it out; "
+                    f"{LOG} has the same figures"
+                ) from None
 
             self._events = SummaryWriter(str(output), purge_step=first + 1)
         self._bar = tqdm(total=settings.iterations, initial=first, unit="it", desc="train")

@@ -18,11 +18,12 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """A training recipe; the defaults are the paper's for CamVid (section 5.1).
+    """A training recipe; the defaults are the paper's for CamVid (section 5.1), for the network of
+    the public code (``preset``, ``head_channels``).
 
     - ``resolution``: (width, height) that the network is trained for and will run at.
     - ``crop``: (width, height) of the training samples, after scaling.
-    - ``scales``: one is drawn for each sample.
+    - ``scales``: factors of ``resolution``, one of which is drawn for each sample.
     - ``brightness``: largest relative change of brightness, contrast and saturation; the paper
       has none.
     - ``synthetic_images``: frames of the synthetic street added to each epoch.
@@ -82,12 +83,17 @@ class Settings:
             size = getattr(self, name)
             divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
             require(name, divisible, "must be [width, height], both divisible by 8")
+        require("resolution", min(self.resolution) >= 32, "must be at least 32x32")
         for name in ("head_channels", "iterations", "checkpoint_every", "accumulate"):
             require(name, getattr(self, name) >= 1, "must be at least 1")
         require("batch_size", self.batch_size >= 2, "batch norm needs at least 2")
+        parts = self.batch_size % self.accumulate == 0 and self.batch_size >= 2 * self.accumulate
+        require("accumulate", parts, f"batch_size {self.batch_size} must be twice it or a multiple")
         require("booster_stride", self.booster_stride in (1, 2, 4, 8), "must be 1, 2, 4 or 8")
         for name in ("synthetic_images", "warmup_iterations", "workers", "seed"):
             require(name, getattr(self, name) >= 0, "must not be negative")
+        rule = f"must be less than iterations, {self.iterations}"
+        require("warmup_iterations", self.warmup_iterations < self.iterations, rule)
         for name in ("ohem", "ema"):
             require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
         for name in ("weight_decay", "poly_power", "clip_norm", "dice"):

@@ -1,10 +1,13 @@
 """Where a run starts: a new network, or the weights of a model."""
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
+from bisenet_ros.classes import SemanticClass
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, BiSeNetV2
 from bisenet_ros.training.settings import Settings
@@ -18,11 +21,22 @@ class Start:
     """A network to train, with its boosters, and its normalisation.
 
     - ``mean``, ``std``: of the RGB channels, for images in 0..1.
+    - ``recipe``: of the model whose weights these are; empty for new ones.
     """
 
     network: BiSeNetV2
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def origin(self, classes: Sequence[SemanticClass]) -> dict[str, Any]:
+        """What is trained on which classes, in plain values."""
+        return {
+            "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
+            "normalisation": [*self.mean, *self.std],
+            "start": dict(self.recipe),
+            "list of classes": [entry.name for entry in classes],
+        }
 
 
 def new_start(settings: Settings, num_classes: int) -> Start:
@@ -52,4 +66,5 @@ def start_from(model: Model, settings: Settings, num_classes: int) -> Start:
             left.append(name)
     if left:
         logging.warning("not taken from %s, trained anew: %s", model.name, ", ".join(left))
-    return Start(network, model.metadata.mean, model.metadata.std)
+    metadata = model.metadata
+    return Start(network, metadata.mean, metadata.std, metadata.recipe)

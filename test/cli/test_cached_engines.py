@@ -41,7 +41,7 @@ def test_an_empty_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_engines_are_listed_and_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = EngineCache(cache_folder(tmp_path))
-    cache.get(KEY, lambda: bytes(2_000_000))
+    cache.get(KEY, lambda: bytes(2_000_000), bytes)
     list_engines(tmp_path)
     (engine,) = (entry.path for entry in cache.entries())
     engine.write_bytes(engine.read_bytes()[:-1_000_000])

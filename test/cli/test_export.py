@@ -95,7 +95,7 @@ def test_one_thing_at_a_time(line: list[str], capsys: pytest.CaptureFixture[str]
 def test_cache_is_listed_and_cleared(capsys: pytest.CaptureFixture[str]) -> None:
     Path("cache").mkdir(mode=0o700)
     cache = EngineCache(cache_folder(Path("cache")))
-    cache.get({"backend": "openvino 2026", "model": "mine"}, lambda: b"engine")
+    cache.get({"backend": "openvino 2026", "model": "mine"}, lambda: b"engine", bytes)
     assert main(["export", "--list-cache", "--cache", "cache"]) == 0
     assert "openvino 2026, mine" in capsys.readouterr().out
     assert main(["export", "--clear-cache", "--cache", "cache"]) == 0

@@ -43,7 +43,7 @@ def cache(tmp_path: Path) -> EngineCache:
 @pytest.fixture
 def entry(cache: EngineCache) -> Path:
     """The file of a valid entry of KEY."""
-    cache.get(KEY, build)
+    cache.get(KEY, build, bytes)
     return cache.entries()[0].path
 
 
@@ -66,23 +66,23 @@ def in_process(function: Callable[..., None], *arguments: Any) -> int:
 
 
 def test_an_engine_is_built_once_and_served_from_then_on(cache: EngineCache) -> None:
-    assert cache.get(KEY, build) == ENGINE
-    assert cache.get(KEY, build_never) == ENGINE
+    assert cache.get(KEY, build, bytes) == ENGINE
+    assert cache.get(KEY, build_never, bytes) == ENGINE
     assert EngineCache(cache.folder).get(dict(reversed(KEY.items())), build_never) == ENGINE
 
 
 @pytest.mark.parametrize("name", KEY)
 def test_an_engine_serves_its_own_key_only(cache: EngineCache, name: str) -> None:
-    cache.get(KEY, build)
-    assert cache.get({**KEY, name: "another"}, lambda: b"another") == b"another"
-    assert cache.get(KEY, build_never) == ENGINE
+    cache.get(KEY, build, bytes)
+    assert cache.get({**KEY, name: "another"}, lambda: b"another", bytes) == b"another"
+    assert cache.get(KEY, build_never, bytes) == ENGINE
 
 
 def test_files_are_the_user_s_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         cache = EngineCache(tmp_path / "cache" / "engines")
-        cache.get(KEY, build)
+        cache.get(KEY, build, bytes)
     finally:
         os.umask(before)
     for folder in (cache.folder, cache.folder.parent):
@@ -97,9 +97,9 @@ def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        cache.get(KEY, fail)
+        cache.get(KEY, fail, bytes)
     assert cache.entries() == []
-    assert cache.get(KEY, build) == ENGINE  # so the lock is free
+    assert cache.get(KEY, build, bytes) == ENGINE  # so the lock is free
 
 
 def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -114,7 +114,7 @@ def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
 
 def make_foreign(entry: Path) -> None:
     """What another key's entry holds, whole and valid."""
-    EngineCache(entry.parent).get(OTHER_KEY, lambda: b"another")
+    EngineCache(entry.parent).get(OTHER_KEY, lambda: b"another", bytes)
     (other,) = set(entry.parent.glob("*.engine")) - {entry}
     other.replace(entry)
 
@@ -165,11 +165,11 @@ def test_a_spoilt_entry_is_built_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     spoil(entry)
-    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert cache.get(KEY, lambda: b"new", bytes) == b"new"
     (record,) = caplog.records
     assert reason in record.getMessage()
     assert str(entry) in record.getMessage()
-    assert cache.get(KEY, build_never) == b"new"
+    assert cache.get(KEY, build_never, bytes) == b"new"
 
 
 def give_to_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_an_entry_of_another_user_is_not_used(
     if os.geteuid() != 0:
         pytest.skip("only root can give a file to another user")
     os.chown(entry, NOBODY, -1)
-    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert cache.get(KEY, lambda: b"new", bytes) == b"new"
     assert f"belongs to user {NOBODY}" in caplog.text
 
 
@@ -213,7 +213,7 @@ def test_a_folder_that_others_can_write_in_is_not_used(
 ) -> None:
     spoil(cache.folder)
     before = {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()}
-    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert cache.get(KEY, lambda: b"new", bytes) == b"new"
     assert reason in caplog.text
     assert {path: path.stat().st_mtime_ns for path in cache.folder.iterdir()} == before
     with pytest.raises(EngineCacheError, match=reason):
@@ -232,13 +232,13 @@ def test_a_folder_of_another_user_is_not_used(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     give_to_another((cache.folder, *cache.folder.parents)[depth], monkeypatch)
-    assert cache.get(KEY, lambda: b"new") == b"new"
+    assert cache.get(KEY, lambda: b"new", bytes) == b"new"
     assert "belongs to user" in caplog.text
 
 
 def test_a_sticky_folder_above_is_safe(cache: EngineCache, entry: Path) -> None:
     cache.folder.parent.chmod(0o1777)  # as /tmp
-    assert cache.get(KEY, build_never) == ENGINE
+    assert cache.get(KEY, build_never, bytes) == ENGINE
 
 
 @pytest.mark.parametrize(("members", "safe"), [([], True), (["me"], True), (["me", "you"], False)])
@@ -256,7 +256,7 @@ def test_a_folder_above_that_the_group_can_write_in_is_safe_if_the_group_is_the_
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: user)
     monkeypatch.setattr(grp, "getgrgid", lambda gid: group)
     cache.folder.parent.chmod(0o770)
-    assert cache.get(KEY, lambda: b"new") == (ENGINE if safe else b"new")
+    assert cache.get(KEY, lambda: b"new", bytes) == (ENGINE if safe else b"new")
     assert ("chmod go-w" in caplog.text) is not safe
 
 
@@ -265,7 +265,7 @@ def test_a_file_in_the_folder_s_place_is_no_cache(
 ) -> None:
     cache.folder.parent.mkdir()
     cache.folder.write_text("")
-    assert cache.get(KEY, build) == ENGINE
+    assert cache.get(KEY, build, bytes) == ENGINE
     assert "is not a folder" in caplog.text
 
 
@@ -274,20 +274,20 @@ def use_read_only(folder: Path) -> None:
         os.chown(folder.parent, NOBODY, -1)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     cache = EngineCache(folder)
-    cache.get(KEY, build)
+    cache.get(KEY, build, bytes)
     (folder / "lock").unlink()
     folder.chmod(0o500)
     messages = heard()
-    assert cache.get(KEY, build_never) == ENGINE
+    assert cache.get(KEY, build_never, bytes) == ENGINE
     assert messages == []
-    assert cache.get(OTHER_KEY, lambda: b"another") == b"another"
+    assert cache.get(OTHER_KEY, lambda: b"another", bytes) == b"another"
     (message,) = messages
     assert "will not be stored" in message
     assert "Permission denied" in message
     assert len(cache.entries()) == 1
     # And where not even the folder can be made.
     folder.parent.chmod(0o500)
-    assert EngineCache(folder.parent / "new").get(KEY, build) == ENGINE
+    assert EngineCache(folder.parent / "new").get(KEY, build, bytes) == ENGINE
     assert "is not used" in messages[1]
     folder.parent.chmod(0o700)
     folder.chmod(0o700)
@@ -314,11 +314,11 @@ def test_a_read_only_folder_serves_what_it_has(public_path: Path) -> None:
 def use_full(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     messages = heard()
-    assert EngineCache(folder).get(KEY, build) == ENGINE
+    assert EngineCache(folder).get(KEY, build, bytes) == ENGINE
     (message,) = messages
     assert "is not stored" in message
     assert "File too large" in message
-    assert EngineCache(folder).get(OTHER_KEY, lambda: b"small") == b"small"
+    assert EngineCache(folder).get(OTHER_KEY, lambda: b"small", bytes) == b"small"
 
 
 def test_an_engine_that_does_not_fit_is_used_and_not_stored(cache: EngineCache) -> None:
@@ -348,7 +348,7 @@ def ask(folder: Path, barrier: Any, waiting: Any, built: Any, others: int) -> No
         return ENGINE
 
     barrier.wait(PATIENCE_S)
-    assert EngineCache(folder).get(KEY, build_among_others) == ENGINE
+    assert EngineCache(folder).get(KEY, build_among_others, bytes) == ENGINE
 
 
 def test_of_several_processes_one_builds(cache: EngineCache) -> None:
@@ -372,7 +372,7 @@ def build_for_ever(folder: Path, started: Any) -> None:
         signal.pause()
         return b""
 
-    EngineCache(folder).get(KEY, wait)
+    EngineCache(folder).get(KEY, wait, bytes)
 
 
 def test_a_builder_that_is_killed_leaves_the_lock_free(cache: EngineCache) -> None:
@@ -384,20 +384,20 @@ def test_a_builder_that_is_killed_leaves_the_lock_free(cache: EngineCache) -> No
     process.join(PATIENCE_S)
     assert process.exitcode == -signal.SIGKILL
     assert cache.entries() == []
-    assert cache.get(KEY, build) == ENGINE
+    assert cache.get(KEY, build, bytes) == ENGINE
 
 
 def die_while_storing(folder: Path) -> None:
     os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
-    EngineCache(folder).get(KEY, build)
+    EngineCache(folder).get(KEY, build, bytes)
 
 
 def test_a_builder_that_is_killed_leaves_no_half_entry(cache: EngineCache) -> None:
     assert in_process(die_while_storing, cache.folder) == -signal.SIGKILL
     assert (cache.folder / "partial").stat().st_size > len(ENGINE)
     assert cache.entries() == []
-    assert cache.get(KEY, lambda: b"new") == b"new"
-    assert cache.get(KEY, build_never) == b"new"
+    assert cache.get(KEY, lambda: b"new", bytes) == b"new"
+    assert cache.get(KEY, build_never, bytes) == b"new"
     assert not (cache.folder / "partial").exists()
 
 
@@ -405,8 +405,8 @@ def test_a_folder_is_listed_and_cleared(cache: EngineCache) -> None:
     assert cache.entries() == []
     assert cache.clear() == 0
     assert not cache.folder.exists()
-    cache.get(KEY, build)
-    cache.get(OTHER_KEY, lambda: b"another")
+    cache.get(KEY, build, bytes)
+    cache.get(OTHER_KEY, lambda: b"another", bytes)
     entries = cache.entries()
     assert {entry.key["tensorrt"] for entry in entries if entry.key} == {"10.13.0.35", "10.3.0"}
     assert max(entry.size for entry in entries) > len(ENGINE)
@@ -423,8 +423,8 @@ def test_a_folder_is_listed_and_cleared(cache: EngineCache) -> None:
 
 
 def test_an_entry_is_discarded(cache: EngineCache) -> None:
-    cache.get(KEY, build)
-    cache.get(OTHER_KEY, lambda: b"another")
+    cache.get(KEY, build, bytes)
+    cache.get(OTHER_KEY, lambda: b"another", bytes)
     cache.discard(KEY)
     cache.discard(KEY)
     assert [entry.key for entry in cache.entries()] == [OTHER_KEY]

@@ -10,7 +10,13 @@ PADDING = 127
 
 
 def plain(**changes: object) -> Settings:
-    values = {"scales": (1.0,), "flip": False, "brightness": 0.0, "crop": (64, 48)}
+    values = {
+        "scales": (1.0,),
+        "flip": False,
+        "brightness": 0.0,
+        "resolution": (64, 48),
+        "crop": (64, 48),
+    }
     return Settings(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -23,7 +29,7 @@ def positions(height: int, width: int) -> Sample:
 @pytest.mark.parametrize("scale", [0.5, 0.75, 0.875, 1.0, 1.125, 1.25, 1.5, 2.0])
 @pytest.mark.parametrize("flip", [False, True])
 def test_label_and_image_stay_aligned(scale: float, flip: bool) -> None:
-    settings = plain(scales=(scale,), flip=flip)
+    settings = plain(resolution=(120, 96), scales=(scale,), flip=flip)
     for seed in range(5):
         image, labels = augment(positions(96, 120), settings, np.random.default_rng(seed))
         seen = labels != 255
@@ -47,38 +53,40 @@ def test_flip_mirrors_both_and_happens_half_the_time() -> None:
 
 
 def test_a_larger_image_is_cut_anywhere() -> None:
+    settings = plain(resolution=(72, 56))
     tops, lefts = set(), set()
     for seed in range(200):
-        image, labels = augment(positions(51, 70), plain(), np.random.default_rng(seed))
+        image, labels = augment(positions(56, 72), settings, np.random.default_rng(seed))
         top, left = int(image[0, 0, 0]), int(image[0, 0, 1])
-        np.testing.assert_array_equal(image, positions(51, 70)[0][top : top + 48, left : left + 64])
+        np.testing.assert_array_equal(image, positions(56, 72)[0][top : top + 48, left : left + 64])
         np.testing.assert_array_equal(labels, image[..., 1])
         tops.add(top)
         lefts.add(left)
-    assert tops == set(range(51 - 48 + 1))
-    assert lefts == set(range(70 - 64 + 1))
+    assert tops == set(range(56 - 48 + 1))
+    assert lefts == set(range(72 - 64 + 1))
 
 
 def test_a_smaller_image_is_placed_anywhere_and_the_rest_is_unlabelled() -> None:
+    settings = plain(resolution=(56, 40))
     tops, lefts = set(), set()
     for seed in range(200):
-        image, labels = augment(positions(46, 60), plain(), np.random.default_rng(seed))
+        image, labels = augment(positions(40, 56), settings, np.random.default_rng(seed))
         inside = labels != 255
         rows, columns = np.nonzero(inside)
         top, left = int(rows.min()), int(columns.min())
-        assert inside.sum() == 46 * 60
-        np.testing.assert_array_equal(image[top : top + 46, left : left + 60], positions(46, 60)[0])
+        assert inside.sum() == 40 * 56
+        np.testing.assert_array_equal(image[top : top + 40, left : left + 56], positions(40, 56)[0])
         assert (image[~inside] == PADDING).all()
         tops.add(top)
         lefts.add(left)
-    assert tops == set(range(48 - 46 + 1))
-    assert lefts == set(range(64 - 60 + 1))
+    assert tops == set(range(48 - 40 + 1))
+    assert lefts == set(range(64 - 56 + 1))
 
 
 def test_every_scale_is_drawn_and_the_size_is_the_crop_s() -> None:
     labels = np.zeros((40, 40), np.uint8)
     image = np.zeros((40, 40, 3), np.uint8)
-    settings = plain(scales=(0.5, 0.75, 1.0), crop=(64, 48))
+    settings = plain(scales=(0.5, 0.75, 1.0), resolution=(40, 40))
     covered = set()
     for seed in range(40):
         out_image, out_labels = augment((image, labels), settings, np.random.default_rng(seed))
@@ -87,6 +95,16 @@ def test_every_scale_is_drawn_and_the_size_is_the_crop_s() -> None:
         assert out_image.dtype == out_labels.dtype == np.uint8
         covered.add(int((out_labels == 0).sum()))
     assert covered == {20 * 20, 30 * 30, 40 * 40}
+
+
+def test_scales_are_of_the_resolution_whatever_the_size_of_the_file() -> None:
+    settings = plain(scales=(1.5,), resolution=(40, 32), crop=(72, 56))
+    for size in ((96, 80), (32, 40), (200, 100)):
+        image, labels = augment(positions(*size), settings, np.random.default_rng(0))
+        rows, columns = np.nonzero(labels != 255)
+        assert np.ptp(rows) + 1 == 48
+        assert np.ptp(columns) + 1 == 60
+        assert image[labels != 255, 0].max() == pytest.approx(size[0], abs=8)
 
 
 def test_brightness_changes_the_image_and_never_the_labels() -> None:

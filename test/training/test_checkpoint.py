@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from bisenet_ros.training.checkpoint import (
 )
 from bisenet_ros.training.settings import Settings
 
+SETTINGS = Settings(iterations=7, crop=(64, 32))
+ORIGIN = {"list of classes": ["sky", "road"], "start": {"scales": [1.0]}}
+
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
@@ -22,19 +26,42 @@ def checkpoint(tmp_path: Path) -> Path:
     optimizer = torch.optim.AdamW(layer.parameters())
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    settings = Settings(iterations=7, crop=(64, 32))
     state = layer.state_dict(), optimizer.state_dict(), {}, {}
-    write_checkpoint(path, Checkpoint(settings, 3, *state))
+    write_checkpoint(path, Checkpoint(SETTINGS, ORIGIN, 3, *state))
     return path
 
 
 def test_round_trip(checkpoint: Path) -> None:
     read = read_checkpoint(checkpoint)
-    assert read.settings == Settings(iterations=7, crop=(64, 32))
+    assert read.settings == SETTINGS
+    assert read.origin == ORIGIN
     assert read.iteration == 3
     assert read.network["weight"].shape == (2, 2)
     assert read.optimizer["state"][0]["step"] == 1
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
+
+
+def test_same_run(checkpoint: Path) -> None:
+    read = read_checkpoint(checkpoint)
+    read.require_same_run(SETTINGS, ORIGIN)
+    read.require_same_run(replace(SETTINGS, workers=5, checkpoint_every=3), ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("settings", "origin", "difference"),
+    [
+        (replace(SETTINGS, iterations=8), ORIGIN, r"\(iterations was 7 and is 8\)"),
+        (SETTINGS, {**ORIGIN, "start": {}}, r"\(it has another start\)"),
+        (SETTINGS, {**ORIGIN, "list of classes": ["road", "sky"]}, "another list of classes"),
+        (replace(SETTINGS, ema=0.5, seed=1), ORIGIN, "ema was 0.0 and is 0.5; seed was 0 and is 1"),
+    ],
+)
+def test_another_run(
+    checkpoint: Path, settings: Settings, origin: dict[str, Any], difference: str
+) -> None:
+    with pytest.raises(CheckpointError, match=difference) as raised:
+        read_checkpoint(checkpoint).require_same_run(settings, origin)
+    assert "give the same --config, --set, --data and --init" in str(raised.value)
 
 
 def assert_refused(path: Path, text: str) -> None:

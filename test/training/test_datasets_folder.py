@@ -1,5 +1,7 @@
 """The plain folder: what it reads, and what it refuses."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +123,30 @@ def test_a_palette_gives_its_indices(two_tone: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"003.png is not a readable label image"):
         dataset.read_labels(3)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_less_than_8_bits_give_the_ids_in_the_file(two_tone: Path, bits: int) -> None:
+    dataset = open_dataset(two_tone)
+    before = dataset.read_labels(3)
+    write_grey_png(two_tone / "labels" / "003.png", before, bits)
+    assert cv2.imread(str(two_tone / "labels" / "003.png"), cv2.IMREAD_UNCHANGED).max() > 1
+    np.testing.assert_array_equal(dataset.read_labels(3), before)
+
+
+def write_grey_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
+    """As the PNG specification has it: cv2 and Pillow write 1 bit of the three at most."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width = values.shape
+    digits = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :].reshape(height, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(digits, axis=1))
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
 
 
 def test_missing_and_empty_folders(two_tone: Path, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from bisenet_ros.training.datasets.dataset import DatasetError, Labels
 
 Color = tuple[int, int, int]
 
+_PALETTE = 3
+"""The colour type whose indices OpenCV would turn into colours."""
+
 SHOWN = 5
 """Foreign values that an error message lists."""
 
@@ -20,12 +23,14 @@ SHOWN = 5
 def read_label_image(path: Path) -> NDArray[np.uint8]:
     """A label image as it is in the file: ids uint8 [H,W], or colours uint8 [H,W,3] RGB.
 
-    A PNG with a palette, as PASCAL VOC and most labelling tools write it, gives its indices.
+    A PNG with a palette, as PASCAL VOC and most labelling tools write it, gives its indices, and
+    one of less than 8 bits, as masks are saved, the ids from 0 that are in it.
 
     Raises:
-        DatasetError: not an 8-bit image of one or three channels, or not readable.
+        DatasetError: not an image of up to 8 bits and one or three channels, or not readable.
     """
-    if _has_palette(path):
+    bits, color_type = _png_header(path)
+    if color_type == _PALETTE:
         return _palette_indices(path)
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if values is None:
@@ -38,6 +43,8 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
         )
     if values.ndim == 3:
         values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB)
+    elif bits < 8:
+        values = values // (255 // (2**bits - 1))  # OpenCV stretches them to 0..255
     return values.astype(np.uint8, copy=False)
 
 
@@ -143,14 +150,15 @@ def _color(code: np.int64) -> Color:
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
-def _has_palette(path: Path) -> bool:
-    """Whether it is a PNG of colour type 3, whose indices OpenCV would turn into colours."""
+def _png_header(path: Path) -> tuple[int, int]:
+    """Bits a sample and colour type of a PNG; 8 and 0 for other files."""
     try:
         with path.open("rb") as file:
             header = file.read(26)
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from None
-    return header.startswith(b"\x89PNG\r\n\x1a\n") and header[25:26] == b"\x03"
+    png = header.startswith(b"\x89PNG\r\n\x1a\n") and len(header) == 26
+    return (header[24], header[25]) if png else (8, 0)
 
 
 def _palette_indices(path: Path) -> NDArray[np.uint8]:

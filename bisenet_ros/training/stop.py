@@ -1,0 +1,34 @@
+"""Ending a run between two iterations, at ctrl-C or SIGTERM."""
+
+import signal
+from types import FrameType
+
+
+class StopRequest:
+    """Ctrl-C and SIGTERM wait for the end of the iteration.
+
+    The second one does not, unless ``patient``: torchrun passes on a ctrl-C that the terminal has
+    sent to all processes already, and kills those that take too long.
+    """
+
+    def __init__(self, *, patient: bool) -> None:
+        self._patient = patient
+        self._requested = False
+
+    def __call__(self) -> bool:
+        """Whether there was one."""
+        return self._requested
+
+    def __enter__(self) -> "StopRequest":
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._request) for number in signals}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, signum: int, frame: FrameType | None) -> None:
+        if self._requested and not self._patient:
+            raise KeyboardInterrupt
+        self._requested = True
