@@ -48,9 +48,11 @@ class TensorRTBackend:
         number = 0 if options.device == "auto" else cuda_number(options.device, "tensorrt", "auto")
         version = _version()
         device = cuda_device(number)
+        self.device = str(device)
+        with engine_errors("tensorrt", self.device):
+            gpu = torch.cuda.get_device_properties(device)
         from bisenet_ros.inference import tensorrt_engine
 
-        self.device = str(device)
         self.precision = choose_precision(
             options.precision, _PRECISIONS, model.metadata.scores, "tensorrt"
         )
@@ -62,6 +64,15 @@ class TensorRTBackend:
             half=True,
         ).SerializeToString()
         cache = EngineCache(cache_folder(options.cache))
+        key = engine_key(
+            model,
+            options,
+            onnx,
+            engine=f"tensorrt {version}",
+            precision=self.precision,
+            device=f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}",
+            build=_BUILD,
+        )
 
         def load(serialized: bytes) -> "Engine":
             return tensorrt_engine.Engine(serialized, device)
@@ -75,16 +86,6 @@ class TensorRTBackend:
             return serialized
 
         with engine_errors("tensorrt", self.device), torch.cuda.device(device):
-            major, minor = torch.cuda.get_device_capability(device)
-            key = engine_key(
-                model,
-                options,
-                onnx,
-                engine=f"tensorrt {version}",
-                precision=self.precision,
-                device=f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}",
-                build=_BUILD,
-            )
             self._engine = cache.get(key, build, load)
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:

@@ -1,6 +1,7 @@
 """What "auto" takes, what it says of it, and backends that fail while they run."""
 
 import logging
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -47,6 +48,58 @@ def test_auto_goes_on_where_a_library_is_missing(
     assert "not openvino: backend 'openvino' needs a library that cannot be imported" in caplog.text
     with pytest.raises(InferenceError, match=r"needs a library that cannot be imported .*openvino"):
         load_backend("openvino", model, OPTIONS)
+
+
+@pytest.fixture
+def broken_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that NVML counts and PyTorch cannot start, as under a driver too old for it."""
+    if torch.cuda.is_available():
+        pytest.skip("the CUDA of this machine works")
+
+    def start() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    # Where all of PyTorch that needs CUDA comes by, Tensor.to() included.
+    monkeypatch.setattr(torch.cuda, "_lazy_init", start)
+
+
+def test_auto_tries_all_in_order_and_survives_a_gpu_that_does_not_start(
+    model: Model,
+    broken_cuda: None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "tensorrt.py").write_text("__version__ = '10.13.0'")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # so that the next line is undone fully
+    monkeypatch.delitem(sys.modules, "tensorrt")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+        backend = load_backend("auto", model, replace(OPTIONS, device="auto"))
+    assert (backend.name, backend.device, backend.precision) == ("torch", "cpu", "fp32")
+    fails = r"failed on cuda:0 \(The NVIDIA driver on your system is too old\)"
+    assert re.search(
+        f"auto is torch on cpu in fp32; not tensorrt: tensorrt {fails}.*; not torch: torch "
+        f"{fails}.*; not openvino: .*cannot be imported",
+        caplog.text,
+    )
+
+
+def test_auto_goes_on_where_an_engine_loads_and_cannot_run(
+    model: Model, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bisenet_ros.inference.openvino_backend import OpenVINOBackend
+
+    def run(self: OpenVINOBackend, image: np.ndarray) -> None:
+        raise InferenceError("the device is hot")
+
+    monkeypatch.setattr(OpenVINOBackend, "run", run)
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+        assert load_backend("auto", model, OPTIONS).name == "torch"
+    assert "not openvino: the device is hot" in caplog.text
 
 
 def test_auto_names_every_reason_where_nothing_works(model: Model) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bisenet_ros.inference.engine_cache import EngineCache, EngineCacheError, cache_folder
+from bisenet_ros.inference.errors import UnusableEngineError
 
 KEY = {"model": "a1b2", "resolution": "1024x512", "gpu": "NVIDIA L4", "tensorrt": "10.13.0.35"}
 OTHER_KEY = {**KEY, "tensorrt": "10.3.0"}
@@ -68,7 +69,7 @@ def in_process(function: Callable[..., None], *arguments: Any) -> int:
 def test_an_engine_is_built_once_and_served_from_then_on(cache: EngineCache) -> None:
     assert cache.get(KEY, build, bytes) == ENGINE
     assert cache.get(KEY, build_never, bytes) == ENGINE
-    assert EngineCache(cache.folder).get(dict(reversed(KEY.items())), build_never) == ENGINE
+    assert EngineCache(cache.folder).get(dict(reversed(KEY.items())), build_never, bytes) == ENGINE
 
 
 @pytest.mark.parametrize("name", KEY)
@@ -100,6 +101,41 @@ def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
         cache.get(KEY, fail, bytes)
     assert cache.entries() == []
     assert cache.get(KEY, build, bytes) == ENGINE  # so the lock is free
+
+
+def test_an_engine_that_does_not_load_gives_way_to_a_new_one_only(
+    cache: EngineCache, entry: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(engine: bytes) -> str:
+        if engine == ENGINE:
+            raise UnusableEngineError("not on this GPU")
+        return engine.decode()
+
+    def fail() -> bytes:
+        raise RuntimeError("too little memory")
+
+    before = entry.read_bytes()
+    with pytest.raises(RuntimeError, match="too little memory"):
+        cache.get(KEY, fail, load)
+    assert entry.read_bytes() == before
+    assert f"engine {entry} is not used and built again: not on this GPU" in caplog.text
+    assert cache.get(KEY, lambda: b"new", load) == "new"
+    assert cache.get(KEY, build_never, bytes) == b"new"
+
+
+def test_an_engine_that_was_just_built_is_not_built_again(cache: EngineCache) -> None:
+    built = []
+
+    def build_once() -> bytes:
+        built.append(1)
+        return ENGINE
+
+    def refuse(engine: bytes) -> None:
+        raise UnusableEngineError("too little memory")
+
+    with pytest.raises(UnusableEngineError):
+        cache.get(KEY, build_once, refuse)
+    assert (built, cache.entries()) == ([1], [])
 
 
 def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -420,14 +456,6 @@ def test_a_folder_is_listed_and_cleared(cache: EngineCache) -> None:
     assert cache.clear() == 2
     assert cache.entries() == []
     assert {path.name for path in cache.folder.iterdir()} == {"lock", "notes.txt"}
-
-
-def test_an_entry_is_discarded(cache: EngineCache) -> None:
-    cache.get(KEY, build, bytes)
-    cache.get(OTHER_KEY, lambda: b"another", bytes)
-    cache.discard(KEY)
-    cache.discard(KEY)
-    assert [entry.key for entry in cache.entries()] == [OTHER_KEY]
 
 
 def test_the_folder_is_in_the_user_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from bisenet_ros import model_file
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
 from bisenet_ros.model_file import Model
@@ -126,6 +127,21 @@ def test_a_damaged_engine_is_compiled_again(
         again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
     assert "its checksum is wrong" in caplog.text
     np.testing.assert_array_equal(again, first)
+
+
+def test_an_engine_that_openvino_refuses_is_compiled_again(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    cache = EngineCache(cache_folder(tmp_path))
+    (entry,) = cache.entries()
+    entry.path.unlink()
+    assert entry.key is not None
+    cache.get(entry.key, lambda: b"whole, and no engine", bytes)
+    again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    assert "is not used and built again: openvino does not load it" in caplog.text
+    np.testing.assert_array_equal(again, first)
+    assert cache.entries()[0].size > 10_000
 
 
 @pytest.mark.parametrize(

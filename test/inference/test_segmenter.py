@@ -145,9 +145,9 @@ def test_parse_resolution_refuses_what_no_network_can_have() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"device": "cuda:9"}, "device 'cuda:9' is not there: this PyTorch sees"),
-        ({"device": "tpu"}, "device 'tpu' is none of auto, cpu, cuda, cuda:N"),
-        ({"device": "cuda:x"}, "device 'cuda:x' is none of"),
+        ({"device": "cuda:9"}, r"device 'cuda:9' is not there: this PyTorch \(.*\) sees"),
+        ({"device": "tpu"}, "device 'tpu' is not for torch; use auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda:x"}, "device 'cuda:x' is not for torch"),
         (
             {"device": "cpu", "precision": "fp16"},
             "precision 'fp16' is not for torch on cpu; use auto, (bf16, fp32|fp32, bf16)$",
