@@ -48,6 +48,7 @@ def make_model(path: Path, seed: int = 0) -> Path:
         mean=(0.4, 0.45, 0.5),
         std=(0.2, 0.25, 0.3),
         resolution=RESOLUTION,
+        recipe={"seed": seed},
     )
     model_file.save(path, network, metadata)
     return path

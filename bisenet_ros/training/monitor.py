@@ -62,7 +62,10 @@ class Monitor:
                 ) from None
 
             self._events = SummaryWriter(str(output), purge_step=first + 1)
-        self._bar = tqdm(total=settings.iterations, initial=first, unit="it", desc="train")
+        # With a delay it waits for the first iteration: an error before that stands alone.
+        self._bar = tqdm(
+            total=settings.iterations, initial=first, unit="it", desc="train", delay=1e-3
+        )
         self._seconds = self._waited = 0.0
 
     def __enter__(self) -> "Monitor":

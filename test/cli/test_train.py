@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -36,17 +37,19 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four images, dark where their label is 0 and bright where it is 1."""
+    """Four images to train on and two others, dark where their label is 0, bright where it is 1."""
     root = tmp_path_factory.mktemp("data") / "two_tone"
     rng = np.random.default_rng(0)
-    for name in ("images", "labels"):
-        (root / name).mkdir(parents=True)
+    for split in ("train", "val"):
+        for name in ("images", "labels"):
+            (root / split / name).mkdir(parents=True)
     (root / "classes.txt").write_text("0 dark 10 20 30\n1 bright 200 210 220\n")
-    for number in range(4):
+    for number in range(6):
+        folder = root / ("train" if number < 4 else "val")
         labels = rng.integers(0, 2, (4, 4), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
         image = 40 + 150 * labels[..., None] + rng.integers(0, 40, (64, 64, 3), np.uint8)
-        assert cv2.imwrite(str(root / "images" / f"{number}.png"), image)
-        assert cv2.imwrite(str(root / "labels" / f"{number}.png"), labels)
+        assert cv2.imwrite(str(folder / "images" / f"{number}.png"), image)
+        assert cv2.imwrite(str(folder / "labels" / f"{number}.png"), labels)
     return root
 
 
@@ -106,8 +109,9 @@ def test_init_keeps_what_fits_and_names_the_rest(
     assert main(line[3:]) == 0
     assert "not taken from tiny, trained anew: head.2.weight, head.2.bias" in caplog.text
     before, after = model_file.load(tiny_model), model_file.load(tmp_path / "model.safetensors")
-    assert after.metadata.architecture.num_classes == 2
+    assert after.metadata.architecture == replace(before.metadata.architecture, num_classes=2)
     assert after.metadata.recipe["head_channels"] == before.metadata.architecture.head_channels
+    assert after.metadata.recipe["init"] == before.metadata.recipe != {}
     # What the weights were trained with, not what a new network would get.
     assert after.metadata.mean == before.metadata.mean == (0.4, 0.45, 0.5)
     for name, parameter in before.network.named_parameters():
@@ -202,11 +206,14 @@ def test_refusals(
 ) -> None:
     before = (trained / "checkpoint.pt").read_bytes()
     message = refusal(command(data, trained, "--resume", learning_rate="0.5"), capsys)
-    assert "made with other settings; give the same --config and --set" in message
+    assert "another run (learning_rate was 0.001 and is 0.5): give the same --config" in message
     message = refusal(command(data, trained), capsys)
     assert "checkpoint.pt is there already: go on with --resume" in message
     assert (trained / "checkpoint.pt").read_bytes() == before
 
+    line = command(data, tmp_path / "new", "--val-data", str(data), "--val-split", "train")
+    message = refusal(line, capsys)
+    assert f"4 of the 4 images of --val-data {data} are trained on (0.png, ...)" in message
     message = refusal(command(data, tmp_path / "new", "--resume"), capsys)
     assert "there is no checkpoint" in message
     message = refusal(command(tmp_path / "nowhere", tmp_path / "new"), capsys)
@@ -235,9 +242,9 @@ def test_check_data_names_every_fault(
 ) -> None:
     root = tmp_path / "faulty"
     shutil.copytree(data, root)
-    (root / "images" / "0.png").unlink()
-    (root / "labels" / "1.png").write_bytes(b"no image")
-    assert cv2.imwrite(str(root / "labels" / "2.png"), np.full((64, 64), 9, np.uint8))
+    (root / "train" / "images" / "0.png").unlink()
+    (root / "train" / "labels" / "1.png").write_bytes(b"no image")
+    assert cv2.imwrite(str(root / "train" / "labels" / "2.png"), np.full((64, 64), 9, np.uint8))
     message = refusal(command(root, tmp_path / "run"), capsys)
     assert message.endswith("labels/0.png has no image; bisenet train --check-data names every one")
     assert main(command(root, tmp_path / "checked", "--check-data")[3:]) == 1
