@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         type=Path,
         metavar="DIR",
-        help="measure on these training images what int8 needs, and store it in the model file",
+        help="measure on these training images what int8 needs, and store it in --model FILE",
     )
     action.add_argument("--list-cache", action="store_true", help="say what engines are stored")
     action.add_argument("--clear-cache", action="store_true", help="delete all stored engines")
@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.calibrate is not None:
         from bisenet_ros.cli.calibration import calibrate_file
 
+        if not args.model:
+            raise ValueError("--calibrate changes the model file: name it by --model FILE")
         calibrate_file(path, args.calibrate)
     else:
         from bisenet_ros import model_file

@@ -1,6 +1,7 @@
 """``bisenet export``: the files that it writes, what it says of them, and refusals."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,20 @@ def test_calibration(tiny_model: Path, image: np.ndarray) -> None:
     Path("mine.safetensors").write_bytes(tiny_model.read_bytes())
     assert main(["export", "--calibrate", "images", "--model", "mine.safetensors"]) == 0
     assert len(model_file.load(Path("mine.safetensors")).metadata.calibration) > 50
+
+
+def test_the_shipped_model_is_not_calibrated_by_default(
+    image: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    from bisenet_ros import resources
+
+    Path("images").mkdir()
+    cv2.imwrite("images/a.png", image[0])
+    shipped = Path(shutil.copy(resources.model_path(""), "shipped.safetensors"))
+    before = shipped.read_bytes()
+    monkeypatch.setattr(resources, "model_path", lambda name: shipped)
+    assert main(["export", "--calibrate", "images"]) == 1
+    assert "--calibrate changes the model file: name it by --model FILE" in capsys.readouterr().err
+    assert shipped.read_bytes() == before
