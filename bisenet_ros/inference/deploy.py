@@ -52,14 +52,17 @@ class Deployed(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Labels, or labels and confidence; see the class."""
+        label, *probability = label_pixels(self.logits(image), confidence=self.confidence)
+        # Of float32, the only type that TensorRT makes uint8 of.
+        return label.to(torch.uint8), *((p * 255).round().to(torch.uint8) for p in probability)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """What the network makes of such an image: float32 [1,classes,H/8,W/8]."""
         # First of all, since TensorRT computes nothing in uint8.
         x = image.float().permute(0, 3, 1, 2)
         x = ((x - self.mean) / self.std).to(self.dtype)
         # In float32, since bf16 has too few digits to interpolate between close logits.
-        logits = self.network.heads(x)[0].float().contiguous()
-        label, *probability = label_pixels(logits, confidence=self.confidence)
-        # Of float32, the only type that TensorRT makes uint8 of.
-        return label.to(torch.uint8), *((p * 255).round().to(torch.uint8) for p in probability)
+        return self.network.heads(x)[0].float().contiguous()
 
 
 def fold_batch_norms(module: nn.Module) -> None:

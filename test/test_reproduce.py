@@ -1,0 +1,100 @@
+"""``scripts/reproduce.py``: the ablation's runs, and the table that it makes of them."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "reproduce.py"
+SETTINGS = {
+    "head_channels": "8",
+    "resolution": "[64, 64]",
+    "crop": "[32, 32]",
+    "batch_size": "2",
+    "precision": "fp32",
+    "workers": "0",
+    "iterations": "2",
+    "warmup_iterations": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reproduce", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # Three of eleven runs show what there is to see.
+    module.VARIANTS = {name: module.VARIANTS[name] for name in ("BGA + boosters", "sum")}
+    module.SEEDS = {"BGA + boosters": (0, 1)}
+    return module
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("images", "labels"):
+            (root / split / name).mkdir(parents=True)
+        for number in range(2):
+            labels = rng.integers(0, 2, (64, 64), np.uint8)
+            image = (100 + 100 * labels[..., None]).repeat(3, 2).astype(np.uint8)
+            assert cv2.imwrite(str(root / split / "images" / f"{number}.png"), image)
+            assert cv2.imwrite(str(root / split / "labels" / f"{number}.png"), labels)
+    (root / "classes.txt").write_text("0 dark 10 20 30\n1 bright 200 210 220\n")
+    return root
+
+
+def test_runs_and_table(
+    script: ModuleType, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("before\n<!-- table -->\nold\n<!-- end of table -->\nafter\n")
+    runs = tmp_path / "runs"
+    line = ["--data", str(data), "--val", str(data), "--output", str(runs), "--device", "cpu"]
+    line += ["--document", str(document)]
+    for name, value in SETTINGS.items():
+        line += ["--set", f"{name}={value}"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        script.main(line)
+    finally:
+        torch.set_num_threads(threads)
+
+    names = ["bga_boosters_0", "bga_boosters_1", "sum_0"]
+    assert sorted(path.name for path in runs.iterdir()) == names
+    kept = [json.loads((tmp_path / "document" / n / "scores.json").read_text()) for n in names]
+    assert [each["settings"]["seed"] for each in kept] == [0, 1, 0]
+    first, second, other = (100 * each["miou"] for each in kept)
+    for name in names:
+        with (tmp_path / "document" / name / "log.csv").open(newline="") as file:
+            assert [row[0] for row in csv.reader(file)] == ["iteration", "1", "2"]
+    text = document.read_text()
+    assert text.startswith("before\n<!-- table -->\n| Variant ")
+    assert text.endswith("<!-- end of table -->\nafter\n")
+    assert "old" not in text
+    rows = {cells[1].strip(): cells[2:] for cells in (r.split("|") for r in text.splitlines()[4:6])}
+    spread = abs(first - second)
+    assert rows["BGA + boosters"][:2] == [f" {first:.2f} / {second:.2f} ", f" spread {spread:.2f} "]
+    points = other - (first + second) / 2
+    unsure = "" if abs(points) > spread else ", not resolved"
+    assert rows["sum"][:2] == [f" {other:.2f} ", f" {points:+.2f} to BGA + boosters{unsure} "]
+    assert "2 training images, 2 iterations of 2 crops of 32x32" in text
+
+    # Finished runs are not repeated, and not passed off as runs with other settings.
+    log = runs / "sum_0" / "log.csv"
+    before = log.stat().st_mtime_ns
+    script.main(line)
+    assert document.read_text() == text
+    assert log.stat().st_mtime_ns == before
+    with pytest.raises(SystemExit, match="has other settings: give the same, or another --output"):
+        script.main([*line, "--set", "iterations=3"])
