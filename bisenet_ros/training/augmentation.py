@@ -16,7 +16,7 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
     Scales are factors of ``settings.resolution``, to which the whole image is resized when the
     network runs: things have the size and shape then that they had in training.
     """
-    scale = rng.choice(settings.scales)
+    scale = float(rng.choice(settings.scales))
     size = tuple(max(1, round(side * scale)) for side in settings.resolution)
     image, labels = _crop(_resize(sample, size), settings.crop, rng)
     if settings.flip and rng.random() < 0.5:
