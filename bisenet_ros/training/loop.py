@@ -1,5 +1,6 @@
 """The training loop."""
 
+import logging
 import os
 import signal
 import time
@@ -27,6 +28,8 @@ from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.start import Start, new_start
 from bisenet_ros.training.step import Batch, Step
+
+logger = logging.getLogger(__name__)
 
 ALONE = Processes()
 
@@ -92,6 +95,7 @@ def train(
 
     class_weights = None
     if settings.class_weights:
+        logger.info("reading all labels for class_weights")
         labels = (dataset.read_labels(index) for index in range(len(dataset)))
         class_weights = inverse_log_weights(labels, len(dataset.classes)).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
