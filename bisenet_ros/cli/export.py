@@ -96,10 +96,11 @@ def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]
         InferenceError: they differ by more than the precision explains; the file is deleted.
     """
     from bisenet_ros.inference import exported
+    from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS
     from bisenet_ros.inference.precision import choose_precision
 
     precision = choose_precision(
-        args.precision, exported.PRECISIONS, model.metadata.scores, f"{args.format} files"
+        args.precision, ONNX_PRECISIONS, model.metadata.scores, f"{args.format} files"
     )
     width, height = resolution
     name = f"{model.name}_{width}x{height}_{precision}{SUFFIXES[args.format]}"

@@ -13,12 +13,13 @@ from bisenet_ros.network import upsample
 from bisenet_ros.synthetic.street import Street
 
 MARGINS = {"fp32": 0.02, "fp16": 0.02, "int8": 0.5}
-"""How far the logit of a right label may lie under the best one, in standard deviations of a
-pixel's logits: so far did correct engines of random weights, which are sure of little, go astray.
-fp32 is TF32 on a GPU, which has the digits of fp16."""
+"""How far PyTorch's logit of a right label may lie under its best one, in standard deviations of
+the logits of a pixel. fp32 is TF32 on a GPU, which has the digits of fp16."""
 
-MOST_WRONG = {"fp32": 0.001, "fp16": 0.01, "int8": 0.03}
-"""The part of the pixels whose labels may be wrong all the same."""
+MOST_WRONG = 0.01
+"""The part of the pixels whose labels may be wrong all the same. Measured with ONNX Runtime, random
+weights and the shipped ones: at most 0.0002 in fp32 and fp16 and 0.006 in int8; of labels 4 pixels
+beside their place, 0.07 to 0.27 and 0.03 to 0.08."""
 
 
 def check_agreement(
@@ -31,8 +32,8 @@ def check_agreement(
     """Compare labels of a drawn street with those of PyTorch in fp32 on the CPU.
 
     A label is wrong if PyTorch's logit for it is further from the best one than the precision
-    explains (``MARGINS``). Equal labels alone would say little of a model that is unsure, as every
-    one is on pictures of another kind than it was trained on.
+    explains (``MARGINS``). To count unequal labels would be unfair to a model that is unsure, as
+    every one is on pictures of another kind than it was trained on.
 
     Args:
         run: labels uint8 [H,W] of an image uint8 [H,W,3].
@@ -58,10 +59,10 @@ def check_agreement(
     known = labels.clamp(max=len(logits) - 1)
     below = best - logits.gather(0, known[None])[0]
     wrong = float(((below > MARGINS[precision] * spread) | (labels != known)).double().mean())
-    if wrong > MOST_WRONG[precision]:
+    if wrong > MOST_WRONG:
         raise InferenceError(
             f"in {precision} {wrong:.2%} of the labels of a drawn street are not PyTorch's though "
-            f"PyTorch is sure of them, and {MOST_WRONG[precision]:.1%} is the most, so {what} is "
-            "thrown away; use another precision"
+            f"PyTorch is sure of them, and {MOST_WRONG:.0%} is the most, so {what} is thrown "
+            "away; use another precision"
         )
     return float((labels == expected).double().mean())

@@ -5,20 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.agreement import check_agreement
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.onnx_export import build_onnx, export_onnx
 from bisenet_ros.model_file import Model
-from bisenet_ros.synthetic.street import Street
-
-PRECISIONS = ("int8", "fp16", "fp32")
-"""Of files, fastest first; bf16 is what an engine makes of fp32 when it is loaded."""
-
-LEAST_EQUAL = {"fp32": 0.999, "fp16": 0.99, "int8": 0.97}
-"""The part of the labels that must be those of PyTorch in fp32."""
 
 
 def write_onnx(
@@ -30,7 +22,7 @@ def write_onnx(
         The part 0..1 of the labels of a drawn street that PyTorch gives in fp32 as well.
 
     Raises:
-        InferenceError: see ``build_onnx``; or too few labels are equal, and the file is deleted.
+        InferenceError: see ``build_onnx``; or see ``check_agreement``, and the file is deleted.
         OSError: the file cannot be written.
     """
     export_onnx(model, path, resolution=resolution, precision=precision, confidence=confidence)
@@ -39,9 +31,9 @@ def write_onnx(
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return np.asarray(session.run(["labels"], {"image": image})[0], np.uint8)
+        return np.asarray(session.run(["labels"], {"image": image[None]})[0][0], np.uint8)
 
-    return _compare(run, model, path, resolution, precision)
+    return _check(run, model, resolution, precision, path)
 
 
 def write_openvino(
@@ -73,27 +65,23 @@ def write_openvino(
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         engine = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return np.asarray(engine(image)["labels"], np.uint8)
+        return np.asarray(engine(image[None])["labels"][0], np.uint8)
 
-    return _compare(run, model, path, resolution, precision)
+    return _check(run, model, resolution, precision, path, path.with_suffix(".bin"))
 
 
-def _compare(
+def _check(
     run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     model: Model,
-    path: Path,
     resolution: tuple[int, int],
     precision: str,
+    path: Path,
+    *more: Path,
 ) -> float:
-    image = Street(0, *resolution).frame(0)[0][None]
-    with torch.inference_mode():
-        expected = Deployed(model).eval()(torch.from_numpy(image))[0].numpy()
-    equal = float((run(image) == expected).mean())
-    least = LEAST_EQUAL[precision]
-    if equal < least:
-        path.unlink()
-        raise InferenceError(
-            f"in {precision} only {equal:.2%} of the labels of a drawn street are PyTorch's, and "
-            f"{least:.1%} is the least, so {path} is deleted; use another precision"
-        )
-    return equal
+    """See ``check_agreement``; the files are deleted where it raises."""
+    try:
+        return check_agreement(run, model, resolution, precision, str(path))
+    except InferenceError:
+        for each in (path, *more):
+            each.unlink()
+        raise

@@ -1,6 +1,5 @@
 """Labels from several sizes of an image and its mirror image: slower, and a little better."""
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -8,9 +7,8 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bisenet_ros.inference.deploy import fold_batch_norms
+from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.inference.torch_backend import DTYPES
@@ -34,7 +32,7 @@ class MultiScale:
     """
 
     def __init__(self, segmenter: Segmenter, scales: Sequence[float], flip: bool) -> None:
-        backend, metadata = segmenter.backend, segmenter.model.metadata
+        backend = segmenter.backend
         if backend.name != "torch":
             raise InferenceError(
                 f"several scales and flipping need class probabilities, and backend "
@@ -45,17 +43,9 @@ class MultiScale:
         self.resolution = segmenter.resolution
         self.sizes = [_scaled(self.resolution, scale) for scale in scales]
         self.flip = flip
-        self._reverse_channels = metadata.channel_order == "bgr"
         self._device = backend.device
-        self._dtype = DTYPES[backend.precision]
-        network = copy.deepcopy(segmenter.model.network).eval()
-        fold_batch_norms(network)
-        network.to(backend.device, self._dtype)
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._mean, self._std = (
-            255 * torch.tensor(values, device=backend.device).view(1, 3, 1, 1)
-            for values in (metadata.mean, metadata.std)
-        )
+        deployed = Deployed(segmenter.model, dtype=DTYPES[backend.precision]).to(backend.device)
+        self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def labels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -63,9 +53,10 @@ class MultiScale:
         width, height = self.resolution
         total = torch.zeros((), device=self._device)
         for size in self.sizes:
-            x = self._normalised(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))
+            resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+            x = torch.from_numpy(resized).to(self._device).unsqueeze(0)
             for mirrored in (False, True) if self.flip else (False,):
-                logits = self._network.heads(x.flip(3) if mirrored else x)[0]
+                logits = self._deployed.logits(x.flip(2) if mirrored else x)
                 probabilities = upsample(logits, (height, width)).softmax(dim=1)
                 total = total + (probabilities.flip(3) if mirrored else probabilities)
         labels = total.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
@@ -73,12 +64,6 @@ class MultiScale:
         target = image.shape[1], image.shape[0]
         restored = cv2.resize(labels, target, interpolation=cv2.INTER_NEAREST_EXACT)
         return np.asarray(restored, np.uint8)
-
-    def _normalised(self, image: "cv2.typing.MatLike") -> Tensor:
-        x = torch.from_numpy(image).to(self._device).permute(2, 0, 1).unsqueeze(0).float()
-        if self._reverse_channels:
-            x = x.flip(1)
-        return ((x - self._mean) / self._std).to(self._dtype)
 
 
 def _scaled(resolution: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -7,32 +7,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bisenet_ros.inference.agreement import check_agreement
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number
-from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key
 from bisenet_ros.inference.errors import InferenceError, engine_errors
-from bisenet_ros.inference.onnx_export import build_onnx
+from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
 from bisenet_ros.inference.precision import choose_precision
 from bisenet_ros.model_file import Model
-from bisenet_ros.synthetic.street import Street
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.tensorrt_engine import Engine
 
 _log = logging.getLogger(__name__)
 
-_PRECISIONS = ("int8", "fp16", "fp32")
-"""Fastest first."""
-
 _VERSIONS = (10, 3), (12, 0)
 """The first that reads the exported files, and the first whose changes are unknown."""
 
 _BUILD = "strongly typed"
 """What is asked of the builder, for the cache: another wish, another engine."""
-
-_AGREEMENT = {"int8": 0.97, "fp16": 0.99, "fp32": 0.99}
-"""Of a new engine's labels with PyTorch's: the least part of equal pixels."""
 
 
 class TensorRTBackend:
@@ -54,7 +47,7 @@ class TensorRTBackend:
         from bisenet_ros.inference import tensorrt_engine
 
         self.precision = choose_precision(
-            options.precision, _PRECISIONS, model.metadata.scores, "tensorrt"
+            options.precision, ONNX_PRECISIONS, model.metadata.scores, "tensorrt"
         )
         onnx = build_onnx(
             model,
@@ -80,9 +73,14 @@ class TensorRTBackend:
         def build() -> bytes:
             _log.info("building a TensorRT engine, which takes minutes: %s", key)
             serialized = tensorrt_engine.build_engine(onnx)
-            image, _ = Street(0, *options.resolution).frame(0)
-            labels = load(serialized).run(image)[0]
-            check_agreement(labels, _torch_labels(model, image, device), self.precision)
+            engine = load(serialized)
+            check_agreement(
+                lambda image: engine.run(image)[0],
+                model,
+                options.resolution,
+                self.precision,
+                "the TensorRT engine",
+            )
             return serialized
 
         with engine_errors("tensorrt", self.device), torch.cuda.device(device):
@@ -97,32 +95,6 @@ class TensorRTBackend:
         """See ``Backend.close``."""
         del self._engine
         torch.cuda.empty_cache()
-
-
-def check_agreement(
-    labels: NDArray[np.uint8], reference: NDArray[np.uint8], precision: str
-) -> None:
-    """Make sure that ``labels`` are PyTorch's ``reference``, both uint8 [H,W], but for rounding.
-
-    Raises:
-        InferenceError: fewer than 99 % of the pixels are equal, or 97 % in int8.
-    """
-    equal, least = float((labels == reference).mean()), _AGREEMENT[precision]
-    if equal < least:
-        raise InferenceError(
-            f"the engine that TensorRT built in {precision} labels {equal:.2%} of the pixels of a "
-            f"test image as PyTorch does, and {least:.0%} is the least; it is thrown away, so use "
-            "another precision or backend"
-        )
-
-
-def _torch_labels(
-    model: Model, image: NDArray[np.uint8], device: torch.device
-) -> NDArray[np.uint8]:
-    deployed = Deployed(model).to(device).eval()
-    with torch.inference_mode():
-        labels = deployed(torch.from_numpy(image).to(device).unsqueeze(0))[0]
-    return np.asarray(labels[0].cpu().numpy(), np.uint8)
 
 
 def _version() -> str:
