@@ -77,6 +77,9 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
             "QuantizeBias": False,
+            # Of 255 steps. Up to onnxruntime 1.31 a scale below the smallest normal number, as one
+            # in fp16 of a channel of small weights can be, became 1, and all its weights 0.
+            "MinimumRealRange": 256 * float(np.finfo(dtype).tiny),
             # Q belongs before the next convolution: an engine fuses ReLU and addition with this.
             "OpTypesToExcludeOutputQuantization": ["Conv"],
         },

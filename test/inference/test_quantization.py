@@ -1,5 +1,6 @@
 """INT8 files: calibrated in torch, walked node by node, and run against torch."""
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -285,6 +286,24 @@ def test_rare_outliers_are_clipped() -> None:
 def test_without_images_nothing_is_calibrated(model: Model) -> None:
     with pytest.raises(InferenceError, match="zero on every image given"):
         calibrate(model, [])
+
+
+def test_channels_of_small_weights_survive_in_fp16(model: Model) -> None:
+    small = copy.deepcopy(model)
+    name = "head.0.0.weight"
+    with torch.no_grad():
+        weights = Deployed(small).network.get_parameter(name)
+        norm = small.network.head[0][1]
+        norm.weight[0] *= 2e-3 / weights[0].abs().max()
+    expected = Deployed(small).network.get_parameter(name)[0].detach().numpy()
+    graph = build_onnx(small, resolution=RESOLUTION, precision="int8", half=True)
+    values = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer}
+    scale = values[f"network.{name}_scale"]
+    assert scale.dtype == np.float16
+    assert scale.min() >= np.finfo(np.float16).tiny
+    stored = values[f"network.{name}_quantized"][0] * np.float32(scale[0])
+    assert np.abs(stored - expected).max() <= 0.51 * scale[0]
+    assert np.abs(stored).max() > 1e-3
 
 
 @pytest.mark.skipif(
