@@ -1,6 +1,5 @@
 """What ``bisenet export`` does with the engine cache: fill it, list it, clear it."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +15,13 @@ _TOLD = ("backend", "model", "resolution", "precision", "device")
 
 
 def prebuild(backend: str, model: "Model", options: "EngineOptions") -> None:
-    """Put an engine into the cache, unless it is there; what is done on the way goes to stderr.
+    """Put an engine into the cache, unless it is there.
 
     Raises:
         InferenceError: there is no such engine on this machine.
     """
     from bisenet_ros.inference.backend import load_backend
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("bisenet_ros").setLevel(logging.INFO)
     engine = load_backend(backend, model, options)
     width, height = options.resolution
     print(

@@ -1,6 +1,7 @@
 """Entry point of ``bisenet``: finds the subcommand and reports its errors in one line."""
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             subparser.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    # To stderr: which engine was chosen, what takes minutes. Of other libraries, warnings only.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bisenet_ros").setLevel(logging.INFO)
     try:
         status: int = options.run(options)
     except KeyboardInterrupt:

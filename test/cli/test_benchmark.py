@@ -10,7 +10,8 @@ import torch
 from busy import busy_processes
 
 from bisenet_ros.cli.main import main
-from bisenet_ros.inference.benchmark import cpu_load
+from bisenet_ros.inference.benchmark import cpu_load, peak_memory
+from bisenet_ros.inference.errors import InferenceError
 
 SMALL = [
     "--threads",
@@ -69,6 +70,26 @@ def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert lines[2].split()[6] == "1.00"
     assert lines[4].startswith("not run: torch:fp16: precision 'fp16'")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_engine_whose_memory_process_fails_keeps_its_figures(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> float:
+        raise InferenceError("the process of torch was killed")
+
+    monkeypatch.setattr(peak_memory, "peak_memory", fail)
+    file = tmp_path / "b.json"
+    arguments = ["--backend", "torch", "--precision", "fp32", "--allow-busy", "--json", str(file)]
+    assert benchmark(tiny_model, *arguments) == 0
+    (result,) = json.loads(file.read_text())["results"]
+    assert result["peak_memory_mb"] is None
+    assert result["p50_ms"] > 0
+    said = capsys.readouterr().out
+    assert "no peak memory of torch:fp32: the process of torch was killed\n" in said
 
 
 def test_each_resolution_has_its_own_reference(tiny_model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 import psutil
 import torch
 
-_LIBRARIES = ("torch", "openvino", "onnxruntime", "tensorrt", "numpy", "opencv-python-headless")
+_LIBRARIES = (
+    *("torch", "openvino", "onnxruntime", "numpy", "opencv-python-headless"),
+    # apt's and pip's.
+    *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+)
 
 
 def default_threads() -> int:

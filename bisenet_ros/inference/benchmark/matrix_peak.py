@@ -20,8 +20,9 @@ def matrix_peak(
     """GMAC/s of the fastest square matrix product, or None where we know of none to ask for.
 
     On the CPU fp32 and int8 are the faster of torch's and ONNX Runtime's, since which of them has
-    kernels for the instructions at hand differs from machine to machine; all else is torch's. Sums
-    of int8 are int32. An engine whose kernels are better than both may reach more.
+    kernels for the instructions at hand differs from machine to machine; all else is torch's. fp32
+    on CUDA is TF32, as it is in convolutions. Sums of int8 are int32. An engine whose kernels are
+    better than both may reach more.
 
     Args:
         device: cpu, cuda or cuda:N; of others None is known.
@@ -32,8 +33,10 @@ def matrix_peak(
     kind = device.partition(":")[0]
     if kind not in ("cpu", "cuda") or (kind == "cpu" and precision == "fp16"):
         return None
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(threads)
+    if kind == "cuda":
+        torch.set_float32_matmul_precision("high")
     try:
         peak = 0.0
         for size in sizes or SIZES[kind]:
@@ -44,7 +47,8 @@ def matrix_peak(
             peak = max(peak, size**3 / seconds / 1e9)
         return peak
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
 
 
 def _fastest(product: Callable[[], object], device: str) -> float:

@@ -20,3 +20,19 @@ def test_cpu(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("device", "precision"), [("cpu", "fp16"), ("gpu", "fp32")])
 def test_unknown(device: str, precision: str) -> None:
     assert matrix_peak(device, precision, 1, sizes=[32, 64]) is None
+
+
+def test_fp32_on_cuda_is_tf32_as_in_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+
+    def look(product: object, device: str) -> float:
+        used.append(torch.get_float32_matmul_precision())
+        return 1.0
+
+    monkeypatch.setattr(module, "_torch_product", lambda device, precision, size: None)
+    monkeypatch.setattr(module, "_fastest", look)
+    before = torch.get_float32_matmul_precision()
+    assert matrix_peak("cuda:0", "fp32", 1, sizes=[1000]) == 1
+    matrix_peak("cpu", "bf16", 1, sizes=[1000])
+    assert used == ["high", before]
+    assert torch.get_float32_matmul_precision() == before
