@@ -102,7 +102,6 @@ def test_bf16_agrees_with_fp32_where_the_network_is_sure(model: Model, image: to
     agree = (labels == coarse).float()
     first, second = logits_by_hand(model, image[0].numpy()).softmax(1).topk(2, 1).values.unbind(1)
     sure = first - second > 0.1
-    print(agree.mean(), sure.float().mean(), agree[sure].mean())
     assert agree.mean() >= 0.93
     assert sure.float().mean() > 0.3
     assert agree[sure].mean() >= 0.999

@@ -337,12 +337,19 @@ def test_gpu_file_that_tensorrt_cannot_read_is_an_error() -> None:
 
 
 @pytest.mark.gpu
-def test_gpu_memory_is_given_back(model: Model, options: EngineOptions) -> None:
+def test_gpu_memory_is_given_back(shipped: Model, tmp_path: Path) -> None:
     import torch
 
-    TensorRTBackend(model, options).close()
-    before = torch.cuda.memory_allocated()
-    backend = TensorRTBackend(model, options)
-    assert torch.cuda.memory_allocated() > before
+    def used() -> int:
+        """Of the whole GPU, since TensorRT does not ask PyTorch for its memory."""
+        free, total = torch.cuda.mem_get_info()
+        return total - free
+
+    options = EngineOptions((1024, 512), cache=tmp_path)
+    TensorRTBackend(shipped, options).close()
+    before = used()
+    backend = TensorRTBackend(shipped, options)
+    taken = used() - before
     backend.close()
-    assert torch.cuda.memory_allocated() == before
+    assert taken > 0
+    assert used() - before <= taken / 10

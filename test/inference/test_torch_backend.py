@@ -1,0 +1,66 @@
+"""PyTorch on CUDA, marked ``gpu``; on the CPU it is what the other tests compare with."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.inference.backend import EngineOptions, load_backend
+from bisenet_ros.inference.torch_backend import TorchBackend
+from bisenet_ros.model_file import Model
+from bisenet_ros.resources import model_path
+from bisenet_ros.synthetic.street import Street
+
+SIZE = 480, 360
+
+
+@pytest.fixture(autouse=True)
+def _needs_cuda() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return model_file.load(model_path(""))
+
+
+def street(frame: int = 0) -> np.ndarray:
+    return Street(7, *SIZE).frame(frame)[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), ("fp16", 0.99), ("bf16", 0.99)])
+def test_gpu_torch_labels_are_those_of_the_cpu(model: Model, precision: str, least: float) -> None:
+    backend = TorchBackend(model, EngineOptions(SIZE, "cuda", precision, confidence=True))
+    reference = TorchBackend(model, EngineOptions(SIZE, "cpu", "fp32", confidence=True))
+    labels, confidence = backend.run(street())
+    expected_labels, expected_confidence = reference.run(street())
+    assert (backend.device, backend.precision) == ("cuda:0", precision)
+    assert (labels == expected_labels).mean() >= least
+    difference = np.abs(confidence.astype(int) - expected_confidence)
+    assert (difference <= 8).mean() >= 0.99
+    backend.close()
+
+
+@pytest.mark.gpu
+def test_gpu_torch_results_are_the_caller_s(model: Model) -> None:
+    backend = TorchBackend(model, EngineOptions(SIZE, "cuda", "fp32"))
+    (first,) = backend.run(street())
+    before = first.copy()
+    assert (backend.run(street(60))[0] != before).any()
+    np.testing.assert_array_equal(first, before)
+    backend.close()
+
+
+@pytest.mark.gpu
+def test_gpu_auto_takes_cuda_where_tensorrt_is_missing(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if not installed
+    backend = load_backend("auto", model, EngineOptions(SIZE, cache=tmp_path))
+    assert (backend.name, backend.device) == ("torch", "cuda:0")
+    backend.close()
