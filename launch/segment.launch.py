@@ -25,6 +25,9 @@ PARAMETERS = {
     "model": "model file, or name of a shipped model",
     "classes": "class file whose names and colours replace the model's",
     "backend": "what runs the network: auto, tensorrt, openvino or torch",
+    "device": "where it runs: auto, cpu, cuda, cuda:N, gpu or gpu.N",
+    "precision": "what it computes in: auto, fp32, bf16, fp16 or int8",
+    "engine_cache": "folder for compiled engines",
     "resolution": "size of the network's input, such as 512x256",
     "input_transport": "raw, or compressed: the image topic + /compressed",
 }
