@@ -17,8 +17,8 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
     network runs: things have the size and shape then that they had in training.
     """
     scale = float(rng.choice(settings.scales))
-    size = tuple(max(1, round(side * scale)) for side in settings.resolution)
-    image, labels = _crop(_resize(sample, size), settings.crop, rng)
+    width, height = (max(1, round(side * scale)) for side in settings.resolution)
+    image, labels = _crop(_resize(sample, (width, height)), settings.crop, rng)
     if settings.flip and rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     if settings.brightness:
