@@ -23,17 +23,18 @@ from bisenet_ros.metadata import Metadata
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
-from bisenet_ros.training.checkpoint import read_checkpoint
+from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
 from bisenet_ros.training.datasets import Dataset, open_dataset
 from bisenet_ros.training.distributed import Processes, joined
 from bisenet_ros.training.evaluation import evaluate
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.monitor import LOG, Monitor
-from bisenet_ros.training.settings import Settings, read_settings
+from bisenet_ros.training.settings import Settings, make_settings, read_settings
 from bisenet_ros.training.stop import StopRequest
 
 SEEDS = {BASELINE: (0, 1, 2)}
 SCORES = "scores.json"
+START, END = "<!-- table -->\n", "<!-- end of table -->\n"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reproduction.md"
 CONFIG = Path(__file__).parents[1] / "config" / "training" / "ablation.yaml"
 
@@ -53,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--document", type=Path, default=DOCUMENT, help="has the table; logs go beside it"
     )
     args = parser.parse_args(argv)
+    text = args.document.read_text()
+    if START not in text or END not in text:
+        sys.exit(f"{args.document} has no lines '{START.strip()}' and '{END.strip()}'")
     base = read_settings(args.config, args.set)
     data, val = open_dataset(args.data), open_dataset(args.val, split="val")
     runs = [
@@ -93,12 +97,16 @@ class Run:
     ) -> None:
         """Train and score what is missing; a finished run must have had the same settings."""
         if (self.folder / SCORES).is_file():
-            if self.scores["settings"] != json.loads(json.dumps(asdict(self.settings))):
+            before = make_settings(self.scores["settings"])
+            same = {name: getattr(self.settings, name) for name in WITHOUT_EFFECT}
+            if replace(before, **same) != self.settings:
                 sys.exit(f"{self.folder} has other settings: give the same, or another --output")
             return
         start = VARIANTS[self.variant].start(self.settings, len(data.classes))
         checkpoint = self.folder / "checkpoint.pt"
-        resume = read_checkpoint(checkpoint) if checkpoint.is_file() else None
+        resume = None
+        if checkpoint.is_file():
+            resume = resume_from(checkpoint, self.settings, start.origin(data))
         names = [entry.name for entry in data.classes]
         with ExitStack() as stack:
             report = None
@@ -174,11 +182,10 @@ def write(document: Path, runs: Sequence[Run], base: Settings, images: int, val:
         f"{images} training images, {base.iterations} iterations of {base.batch_size} crops of "
         f"{width}x{height} (`{base.preset}`, C_t {base.head_channels}); scored on {val} images.",
     ]
-    before, mark, rest = document.read_text().partition("<!-- table -->\n")
-    end = "<!-- end of table -->\n"
-    after = rest.partition(end)[2]
+    before, _, rest = document.read_text().partition(START)
+    after = rest.partition(END)[2]
     table = "\n".join(lines)
-    document.write_text(f"{before}{mark}{table}\n{end}{after}")
+    document.write_text(f"{before}{START}{table}\n{END}{after}")
 
 
 if __name__ == "__main__":

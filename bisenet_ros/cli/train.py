@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bisenet_ros.training.checkpoint import Checkpoint
     from bisenet_ros.training.datasets import Dataset
 
 
@@ -88,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.model_file import Metadata, load, save
     from bisenet_ros.network import BiSeNetV2
     from bisenet_ros.resources import model_path
+    from bisenet_ros.training.checkpoint import CheckpointError, resume_from
     from bisenet_ros.training.confusion_plot import plot_confusion
     from bisenet_ros.training.curves import plot_curves
     from bisenet_ros.training.datasets import Dataset, open_dataset
@@ -107,7 +107,13 @@ def run(args: argparse.Namespace) -> int:
     start = start_from(init, settings, num_classes) if init else new_start(settings, num_classes)
     model_file = args.output / "model.safetensors"
     checkpoint_path = args.output / "checkpoint.pt"
-    resume = _checkpoint(checkpoint_path, args.resume)
+    resume = None
+    if args.resume:
+        resume = resume_from(checkpoint_path, settings, start.origin(dataset))
+    elif checkpoint_path.exists():
+        raise CheckpointError(
+            f"{checkpoint_path} is there already: go on with --resume, or train into another folder"
+        )
 
     def export(network: BiSeNetV2) -> None:
         metadata = Metadata(
@@ -122,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
             # The architecture of --init stays, whatever the settings say.
             recipe=asdict(settings)
             | {"head_channels": network.architecture.head_channels}
-            | ({"init": dict(start.recipe)} if start.recipe else {}),
+            | ({"init": dict(start.recipe)} if init else {}),
         )
         save(model_file, network, metadata)
 
@@ -198,23 +204,6 @@ def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
             "apart in val/images and val/labels, or leave out --val-data"
         )
     return validation
-
-
-def _checkpoint(path: Path, resume: bool) -> "Checkpoint | None":
-    """The checkpoint to go on from, if that is asked for.
-
-    Raises:
-        CheckpointError: it cannot be read, or would be overwritten by a new run.
-    """
-    from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
-
-    if resume:
-        return read_checkpoint(path)
-    if path.exists():
-        raise CheckpointError(
-            f"{path} is there already: go on with --resume, or train into another folder"
-        )
-    return None
 
 
 def _check_data(args: argparse.Namespace) -> int:

@@ -126,7 +126,8 @@ class EngineCache:
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._lock())
-            except OSError as error:
+            # Some file systems have no locks: older filelock says so by a NotImplementedError.
+            except (OSError, NotImplementedError) as error:
                 _log.warning("the engine will not be stored in %s: %s", self.folder, error)
                 return load(build())
             # Another process may have stored it while this one waited.

@@ -20,12 +20,21 @@ def engine_errors(engine: str, device: str) -> Iterator[None]:
     """
     try:
         yield
-    # TypeError is what TensorRT's constructors raise where CUDA does not start.
-    except (RuntimeError, MemoryError, TypeError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if (engine, device) == ("torch", "cpu") and not _is_of_memory(error):
+            raise  # nothing is there that could fail but our own code
+        driver = "" if device == "cpu" else f"; else see that the driver of {device} fits {engine}"
         raise InferenceError(
             f"{engine} failed on {device} ({cause(error)}); if memory ran out, end what else uses "
-            f"it, or lower the resolution; else see that the driver of {device} fits {engine}"
+            f"it, or lower the resolution{driver}"
         ) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """On the CPU PyTorch has no class of its own for these."""
+    return isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("allocate memory", "out of memory")
+    )
 
 
 def cause(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """OpenVINO: x86 and ARM CPUs, and Intel GPUs."""
 
 import io
+import logging
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from bisenet_ros.inference.errors import (
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.precision import choose_precision
 from bisenet_ros.model_file import Model
+
+logger = logging.getLogger(__name__)
 
 _CAPABILITIES = {"int8": "INT8", "fp16": "FP16", "bf16": "BF16", "fp32": "FP32"}
 """OpenVINO's names of what a device computes natively, fastest first."""
@@ -110,15 +113,25 @@ def _compile(
     It is our cache and not OpenVINO's (CACHE_DIR), which serves damaged files as they are.
     """
 
+    def compile_anew() -> openvino.CompiledModel:
+        return core.compile_model(core.read_model(graph), device, config)
+
     def build() -> bytes:
         exported = io.BytesIO()
-        core.compile_model(core.read_model(graph), device, config).export_model(exported)
+        compile_anew().export_model(exported)
         return exported.getvalue()
 
     def load(engine: bytes) -> openvino.CompiledModel:
         try:
             return core.import_model(engine, device, config)
         except RuntimeError as error:
-            raise UnusableEngineError(f"openvino does not load it: {cause(error)}") from error
+            raise UnusableEngineError(
+                f"openvino does not load the engine: {cause(error)}"
+            ) from error
 
-    return cache.get(key, build, load)
+    try:
+        return cache.get(key, build, load)
+    except (RuntimeError, UnusableEngineError) as error:
+        # Not every device takes back what it gave to be stored.
+        logger.warning("the engine is compiled without the cache: %s", cause(error))
+        return compile_anew()

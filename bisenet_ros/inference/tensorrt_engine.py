@@ -6,6 +6,8 @@ the ONNX file says what is computed in which precision.
 
 import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import tensorrt as trt
@@ -13,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.errors import InferenceError, UnusableEngineError
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ def build_engine(onnx: bytes) -> bytes:
     Raises:
         InferenceError: TensorRT does not take the file, or has too little memory.
     """
-    builder = trt.Builder(_LOGGER)
+    builder = _start(trt.Builder)
     # TensorRT 11 has no other networks and ignores the flag.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, _LOGGER)  # has to live until the engine is built
@@ -51,6 +55,16 @@ def build_engine(onnx: bytes) -> bytes:
     return bytes(serialized)
 
 
+def _start(kind: Callable[[trt.ILogger], T]) -> T:
+    """A Builder or Runtime; where CUDA does not start these raise a TypeError that says nothing."""
+    try:
+        return kind(_LOGGER)
+    except TypeError as error:
+        raise InferenceError(
+            "TensorRT cannot start, and its log says why; see that the GPU's driver fits it"
+        ) from error
+
+
 class Engine:
     """A loaded engine of one input and one or more outputs, all uint8 and of fixed size.
 
@@ -61,10 +75,10 @@ class Engine:
     """
 
     def __init__(self, serialized: bytes, device: torch.device) -> None:
-        self._runtime = trt.Runtime(_LOGGER)
+        self._runtime = _start(trt.Runtime)
         engine = self._runtime.deserialize_cuda_engine(serialized)
         if engine is None:
-            raise UnusableEngineError("TensorRT does not load it; its own log says why")
+            raise UnusableEngineError("TensorRT does not load the engine; its log says why")
         context = engine.create_execution_context()
         if context is None:
             raise InferenceError(

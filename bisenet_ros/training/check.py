@@ -91,9 +91,7 @@ def check_dataset(dataset: Dataset, done: Callable[[], Any] = lambda: None) -> D
     seen = np.flatnonzero(pixels[:-1])
     if len(seen) < 2:
         what = "no class" if not len(seen) else f"'{dataset.classes[seen[0]].name}' or no class"
-        problems.append(
-            f"all pixels of {dataset.root} are of {what} (255), so there is nothing to learn"
-        )
+        problems.append(f"all pixels of {dataset.root} are of {what}, so there is nothing to learn")
     kept = replace(dataset, pairs=tuple(usable), problems=())
     return DatasetReport(kept, sizes, pixels, images_with, tuple(problems))
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Checkpoint:
     scaler: dict[str, Any]
 
     def require_same_run(self, settings: Settings, origin: Mapping[str, Any]) -> None:
-        """Refuse to go on with what would end in other weights than those of an unbroken run.
+        """Refuse to go on as another run than that which this is of.
 
         Raises:
             CheckpointError: naming what differs.
@@ -48,7 +48,7 @@ class Checkpoint:
             if name not in WITHOUT_EFFECT and value != before[name]
         ]
         changed += [
-            f"it has another {name}" for name in origin if origin[name] != self.origin[name]
+            f"it has another {name}" for name in origin if origin[name] != self.origin.get(name)
         ]
         if changed:
             raise CheckpointError(
@@ -99,11 +99,24 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return checkpoint
 
 
+def resume_from(path: Path, settings: Settings, origin: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint at ``path``, of a run with these settings and this origin.
+
+    Raises:
+        CheckpointError: see ``read_checkpoint`` and ``Checkpoint.require_same_run``.
+    """
+    checkpoint = read_checkpoint(path)
+    checkpoint.require_same_run(settings, origin)
+    return checkpoint
+
+
 def _read(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path} to resume from; start without")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
+        if "iteration" in values and values.keys() != {field.name for field in fields(Checkpoint)}:
+            raise SettingsError("other contents")
         return Checkpoint(**{**values, "settings": make_settings(values["settings"])})
     except SettingsError as error:
         raise CheckpointError(

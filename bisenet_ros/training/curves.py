@@ -48,7 +48,7 @@ def plot_curves(output: Path, path: Path) -> None:
         bottom.set(ylabel="validation, %")
         iterations = validation.pop("iteration")
         for name, values in validation.items():
-            if name == "miou" or len(validation) <= CLASSES_DRAWN:
+            if name == "miou" or len(validation) - 1 <= CLASSES_DRAWN:
                 main = name == "miou"
                 bottom.plot(
                     iterations,

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, distributed
 
 
+class DeviceError(ValueError):
+    """A device that PyTorch cannot use; the text says why and what to give instead."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """This process among all that train together; alone by default.
@@ -43,16 +47,22 @@ TIMEOUT = timedelta(hours=4)
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started; without it this one is alone.
 
-    "auto" is cuda where PyTorch sees a GPU, else cpu. With torchrun "cuda" becomes the GPU of the
-    process's number on its machine.
+    "auto" is cuda where PyTorch sees a GPU for each process of this machine, else cpu. With
+    torchrun "cuda" becomes the GPU of the process's number on its machine.
+
+    Raises:
+        DeviceError: PyTorch cannot use the device.
     """
+    launched = distributed.is_torchelastic_launched()
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not distributed.is_torchelastic_launched():
+        needed = int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1
+        device = "cuda" if torch.cuda.device_count() >= needed else "cpu"
+    if launched and device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    _require(device)
+    if not launched:
         yield Processes(device)
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
     gpu = device.startswith("cuda")
     if gpu:
         torch.cuda.set_device(device)
@@ -61,3 +71,13 @@ def joined(device: str) -> Iterator[Processes]:
         yield Processes(device, distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
+
+
+def _require(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+        raise DeviceError(
+            f"device '{device}' cannot be used ({str(error).splitlines()[0]}); give cpu, or cuda "
+            "where this PyTorch sees a GPU"
+        ) from None

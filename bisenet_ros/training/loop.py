@@ -68,24 +68,22 @@ def train(
     the end, and at any exception that comes between two iterations: a resumed run then ends with
     the weights of an unbroken one (on a GPU, whose sums have no fixed order, with similar ones).
 
-    Without a ``start`` a new network of ``settings.preset`` is trained.
+    ``resume`` is a checkpoint of the same run (``resume_from``), and goes on with as many
+    processes. Without a ``start`` a new network of ``settings.preset`` is trained.
 
     Raises:
-        TrainingError: the device cannot be used, the batch cannot be shared by the processes, or
-            the loss is no longer a number, or a GPU's memory is too small.
-        CheckpointError: ``resume`` is of a run with other settings, classes or start.
+        TrainingError: the batch cannot be shared by the processes, the loss is no longer a
+            number, or a GPU's memory is too small.
         DatasetError: a file of ``dataset`` cannot be used.
     """
     device = processes.device
-    _check_device(device)
     _check_shares(settings, processes)
     keep_freed_memory()
     start = start or new_start(settings, len(dataset.classes))
-    origin = start.origin(dataset.classes)
+    origin = start.origin(dataset)
     learner = Learner(start.network, settings, device)
     iteration = 0
     if resume is not None:
-        resume.require_same_run(settings, origin)
         learner.load(resume)
         iteration = resume.iteration
 
@@ -179,16 +177,6 @@ def _memory_errors() -> Iterator[None]:
         raise TrainingError(
             "the GPU has too little memory: lower batch_size or crop, or raise accumulate"
         ) from error
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
-        raise TrainingError(
-            f"device '{device}' cannot be used ({str(error).splitlines()[0]}); give cpu, or cuda "
-            "where this PyTorch sees a GPU"
-        ) from None
 
 
 def _check_shares(settings: Settings, processes: Processes) -> None:

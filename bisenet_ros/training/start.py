@@ -1,15 +1,15 @@
 """Where a run starts: a new network, or the weights of a model."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from bisenet_ros.classes import SemanticClass
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.training.datasets import Dataset
 from bisenet_ros.training.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -29,13 +29,14 @@ class Start:
     std: tuple[float, float, float] = IMAGENET_STD
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
-    def origin(self, classes: Sequence[SemanticClass]) -> dict[str, Any]:
-        """What is trained on which classes, in plain values."""
+    def origin(self, dataset: Dataset) -> dict[str, Any]:
+        """What is trained on what, in plain values."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
             "normalisation": [*self.mean, *self.std],
             "start": dict(self.recipe),
-            "list of classes": [entry.name for entry in classes],
+            "list of classes": [entry.name for entry in dataset.classes],
+            "number of images": len(dataset),
         }
 
 

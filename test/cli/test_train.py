@@ -204,12 +204,12 @@ def refusal(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_refusals(
     data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (trained / "checkpoint.pt").read_bytes()
+    before = {path: path.read_bytes() for path in trained.iterdir()}
     message = refusal(command(data, trained, "--resume", learning_rate="0.5"), capsys)
     assert "another run (learning_rate was 0.001 and is 0.5): give the same --config" in message
     message = refusal(command(data, trained), capsys)
     assert "checkpoint.pt is there already: go on with --resume" in message
-    assert (trained / "checkpoint.pt").read_bytes() == before
+    assert {path: path.read_bytes() for path in trained.iterdir()} == before
 
     line = command(data, tmp_path / "new", "--val-data", str(data), "--val-split", "train")
     message = refusal(line, capsys)

@@ -139,9 +139,26 @@ def test_an_engine_that_openvino_refuses_is_compiled_again(
     assert entry.key is not None
     cache.get(entry.key, lambda: b"whole, and no engine", bytes)
     again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
-    assert "is not used and built again: openvino does not load it" in caplog.text
+    assert "is not used and built again: openvino does not load the engine" in caplog.text
     np.testing.assert_array_equal(again, first)
     assert cache.entries()[0].size > 10_000
+
+
+def test_a_device_that_stores_no_engine_runs_without_the_cache(
+    model: Model,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = OpenVINOBackend(model, options(tmp_path / "with")).run(blocks(0))
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("not for this device")
+
+    monkeypatch.setattr("openvino.Core.import_model", refuse)
+    found = OpenVINOBackend(model, options(tmp_path / "without")).run(blocks(0))
+    assert "the engine is compiled without the cache" in caplog.text
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_gpu_engine_that_tensorrt_refuses_is_built_again(
     cache.entries()[0].path.unlink()
     cache.get(key, lambda: b"whole, and no engine", bytes)
     backend = TensorRTBackend(model, options)
-    assert "is not used and built again: TensorRT does not load it" in caplog.text
+    assert "is not used and built again: TensorRT does not load the engine" in caplog.text
     backend.run(street(options.resolution))
     backend.close()
     assert cache.entries()[0].size > 10_000

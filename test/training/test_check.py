@@ -52,7 +52,7 @@ def test_every_fault_is_named(two_tone: Path) -> None:
         "labels/002.png has label 7",
         f"images/003.png is 64x64 and its labels {two_tone}/labels/003.png 8x8; they must have "
         "one size",
-        f"all pixels of {two_tone} are of 'dark' or no class",
+        f"all pixels of {two_tone} are of 'dark' or no class, so there is nothing to learn",
     ]
     assert [image.name for image, _ in report.usable.pairs] == ["004.png"]
     assert report.usable.problems == ()
@@ -64,7 +64,7 @@ def test_labels_without_any_class_are_a_fault(two_tone: Path) -> None:
     for number in range(5):
         write_labels(two_tone, number, np.full((64, 64), 255, np.uint8))
     assert check_dataset(find_dataset(two_tone)).problems == (
-        f"all pixels of {two_tone} are of no class (255), so there is nothing to learn",
+        f"all pixels of {two_tone} are of no class, so there is nothing to learn",
     )
 
 
@@ -73,7 +73,7 @@ def test_a_mask_of_0_and_255_is_a_fault(two_tone: Path) -> None:
     for number in range(5):
         write_labels(two_tone, number, np.eye(64, dtype=np.uint8) * 255)
     assert check_dataset(find_dataset(two_tone)).problems == (
-        f"all pixels of {two_tone} are of 'dark' or no class (255), so there is nothing to learn",
+        f"all pixels of {two_tone} are of 'dark' or no class, so there is nothing to learn",
     )
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from bisenet_ros.network import BiSeNetV2
-from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint
+from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint, resume_from
 from bisenet_ros.training.datasets import DatasetError, open_dataset
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import DeviceError, joined
 from bisenet_ros.training.loop import Progress, TrainingError, train
 from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.start import new_start
 
 SETTINGS = Settings(
     head_channels=16,
@@ -159,10 +160,13 @@ def test_other_classes_do_not_fit(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     settings = replace(SETTINGS, iterations=1, warmup_iterations=0)
     train(open_dataset(two_tone), settings, path, silent)
+    same = new_start(settings, 2).origin(open_dataset(two_tone))
+    assert resume_from(path, settings, same).iteration == 1
     with (two_tone / "classes.txt").open("a") as file:
         file.write("2 third 0 0 0\n")
-    with pytest.raises(CheckpointError, match=r"another list of classes"):
-        train(open_dataset(two_tone), settings, path, silent, read_checkpoint(path))
+    other = new_start(settings, 3).origin(open_dataset(two_tone))
+    with pytest.raises(CheckpointError, match=r"another architecture; .*another list of classes"):
+        resume_from(path, settings, other)
 
 
 def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_path: Path) -> None:
@@ -199,13 +203,10 @@ def test_a_bad_file_stops_the_run_with_its_name(
     assert "\n" not in str(raised.value)  # and not the traceback of the worker
 
 
-def test_a_device_that_is_not_there(two_tone: Path, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there() -> None:
     for device in ("cuda:99", "gpu"):
-        with pytest.raises(TrainingError, match=f"device '{device}' cannot be used .*give cpu"):
-            train(
-                open_dataset(two_tone),
-                SETTINGS,
-                tmp_path / "c.pt",
-                silent,
-                processes=Processes(device),
-            )
+        with (
+            pytest.raises(DeviceError, match=f"device '{device}' cannot be used .*give cpu"),
+            joined(device),
+        ):
+            pass
