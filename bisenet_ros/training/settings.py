@@ -88,7 +88,11 @@ class Settings:
             require(name, getattr(self, name) >= 1, "must be at least 1")
         require("batch_size", self.batch_size >= 2, "batch norm needs at least 2")
         parts = self.batch_size % self.accumulate == 0 and self.batch_size >= 2 * self.accumulate
-        require("accumulate", parts, f"batch_size {self.batch_size} must be twice it or a multiple")
+        require(
+            "accumulate",
+            parts,
+            f"batch_size {self.batch_size} must be twice it or more, a multiple",
+        )
         require("booster_stride", self.booster_stride in (1, 2, 4, 8), "must be 1, 2, 4 or 8")
         for name in ("synthetic_images", "warmup_iterations", "workers", "seed"):
             require(name, getattr(self, name) >= 0, "must not be negative")

@@ -91,6 +91,12 @@ def test_processes_share_each_batch() -> None:
 
 
 def test_a_batch_that_cannot_be_shared(two_tone: Path, tmp_path: Path) -> None:
-    settings = Settings(batch_size=8, accumulate=3)
+    three = Processes(size=3)
     with pytest.raises(TrainingError, match=r"batch of 8 cannot be cut into 3 equal parts"):
-        train(open_dataset(two_tone), settings, tmp_path / "c.pt", lambda p, n: None)
+        train(
+            open_dataset(two_tone),
+            Settings(batch_size=8),
+            tmp_path / "c.pt",
+            lambda p, n: None,
+            processes=three,
+        )
