@@ -9,7 +9,6 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
-import torch
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "reproduce.py"
 SETTINGS = {
@@ -53,6 +52,7 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_runs_and_table(
     script: ModuleType, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,12 +63,7 @@ def test_runs_and_table(
     line += ["--document", str(document)]
     for name, value in SETTINGS.items():
         line += ["--set", f"{name}={value}"]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        script.main(line)
-    finally:
-        torch.set_num_threads(threads)
+    script.main(line)
 
     names = ["bga_boosters_0", "bga_boosters_1", "sum_0"]
     assert sorted(path.name for path in runs.iterdir()) == names

@@ -50,6 +50,11 @@ class Deployed(nn.Module):
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
         self.register_buffer("std", std.view(1, 3, 1, 1))
 
+    def on(self, device: str) -> "Deployed":
+        """Itself on ``device``, laid out as convolutions are fastest, to be run and not trained."""
+        self.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.eval()
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Labels, or labels and confidence; see the class."""
         label, *probability = label_pixels(self.logits(image), confidence=self.confidence)

@@ -44,8 +44,8 @@ class MultiScale:
         self.sizes = [_scaled(self.resolution, scale) for scale in scales]
         self.flip = flip
         self._device = backend.device
-        deployed = Deployed(segmenter.model, dtype=DTYPES[backend.precision]).to(backend.device)
-        self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        deployed = Deployed(segmenter.model, dtype=DTYPES[backend.precision])
+        self._deployed = deployed.on(backend.device)
 
     @torch.inference_mode()
     def labels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

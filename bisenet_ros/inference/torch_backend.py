@@ -36,8 +36,7 @@ class TorchBackend:
         width, height = options.resolution
         self._cuda = self.device != "cpu"
         with engine_errors("torch", self.device):
-            deployed.to(self.device)
-            self._deployed = deployed.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            self._deployed = deployed.on(self.device)
             # Pinned memory is what the GPU copies from by itself.
             self._input = torch.empty(
                 (1, height, width, 3), dtype=torch.uint8, pin_memory=self._cuda

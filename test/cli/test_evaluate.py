@@ -1,7 +1,6 @@
 """``bisenet evaluate``: the right numbers on data whose truth is known, and clear refusals."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,19 +14,12 @@ from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
 from bisenet_ros.inference.segmenter import Segmenter
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LINES = "0 sky 1 1 1\n1 road 2 2 2\n2 pole 3 3 3\n3 tree 4 4 4\n4 car 5 5 5\n"
 """The classes of ``tiny_model``."""
 SIZE = 160, 96
 """(width, height) of the images, which is not the model's resolution."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """On small images two threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

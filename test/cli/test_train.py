@@ -73,14 +73,11 @@ def log_of(output: Path) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(data: Path, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "trained"
     line = command(data, output, "--licence", "for tests", "--dataset-name", "two tones")
     line += ["--val-data", str(data), "--tensorboard"]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert main(line[3:]) == 0
-    torch.set_num_threads(threads)
     return output
 
 

@@ -1,6 +1,5 @@
 """Labels from several sizes: one size is the segmenter's own, and a mean is a mean."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +15,10 @@ from bisenet_ros.inference.multi_scale import MultiScale
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.network import upsample
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = 200, 120
 """(width, height) of the image, which is not that of ``tiny_model``, 128x64."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,8 @@ from bisenet_ros.model_file import Model, ModelFileError, load, save
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # How these came about: lib/models/bisenetv2.py of CoinCheung/BiSeNet at commit 6b4b67a, with the
 # download of its backbone taken out, was given `checkpoint()` by load_state_dict(strict=True), and
 # in eval mode `image(height, width)` in fp32 on a CPU. Below are its logits of classes 0, 3, .. 18

@@ -22,6 +22,8 @@ from reading import (
 from bisenet_ros.model_file import Model, ModelFileError, load, save
 from bisenet_ros.readers import read_checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # How these came about: the model of mmsegmentation 1.2.2's configs/_base_/models/bisenetv2.py,
 # with BN in place of SyncBN and mmcv-lite 2.1.0, was given `state_dict(auxiliary_heads=True)` by
 # load_state_dict(strict=True), and in eval mode, by inference() in mode "whole", `image(height,

@@ -1,12 +1,11 @@
-"""A small dataset, and one thread: two of them on small images only wait for each other."""
+"""A small dataset, and one thread for all tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from bisenet_ros.synthetic import CLASS_NAMES
@@ -15,12 +14,9 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Write = Callable[[list[Sample]], Path]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True, scope="module")
+def on_one_thread(one_thread: None) -> None:
+    """All of these tests are."""
 
 
 @pytest.fixture

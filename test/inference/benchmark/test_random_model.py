@@ -1,7 +1,5 @@
 """Models without training: the same each time, and with healthy activations."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -10,11 +8,8 @@ from bisenet_ros.model_file import Model
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[Model]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield random_model("bisenetv2_paper", 7)
-    torch.set_num_threads(threads)
+def model(one_thread: None) -> Model:
+    return random_model("bisenetv2_paper", 7)
 
 
 def test_it_is_the_preset_with_other_classes(model: Model) -> None:
