@@ -23,7 +23,26 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
         image, labels = image[:, ::-1], labels[:, ::-1]
     if settings.brightness:
         image = _relight(image, settings.brightness, rng)
+    if settings.tint:
+        image = _tint(image, settings.tint, rng)
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+
+def cut_mix(sample: Sample, other: Sample, rng: np.random.Generator) -> None:
+    """Put a rectangle of ``other`` over the same place of ``sample``, of the same size.
+
+    After CutMix (arXiv 1905.04899), with the rectangles of its use in segmentation (arXiv
+    1906.01916): any proportion of sides, here a tenth to half of the area.
+    """
+    area = rng.uniform(0.1, 0.5)
+    shape = rng.uniform()
+    rectangle = []
+    for side, share in zip(sample[1].shape, (area**shape, area ** (1 - shape)), strict=True):
+        length = round(side * share)
+        start = int(rng.integers(side - length + 1))
+        rectangle.append(slice(start, start + length))
+    for below, above in zip(sample, other, strict=True):
+        below[tuple(rectangle)] = above[tuple(rectangle)]
 
 
 def _resize(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -66,3 +85,8 @@ def _relight(
     pixels = middle + (pixels - middle) * np.float32(contrast)
     relit: NDArray[np.uint8] = np.clip(pixels * np.float32(brightness), 0, 255).astype(np.uint8)
     return relit
+
+
+def _tint(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    factors = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
+    return np.clip(image * factors, 0, 255).astype(np.uint8)

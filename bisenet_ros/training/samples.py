@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
 from bisenet_ros.training import datasets
-from bisenet_ros.training.augmentation import Sample, augment
+from bisenet_ros.training.augmentation import Sample, augment, cut_mix
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.settings import Settings, SettingsError
 
@@ -43,9 +43,15 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         epoch, position = divmod(k, self.epoch_length)
         index = int(_order(self.settings.seed, epoch, self.epoch_length)[position])
         rng = np.random.default_rng((self.settings.seed, 1, k))
-        sample = self.dataset[index] if index < len(self.dataset) else self._synthetic(rng)
-        image, labels = augment(sample, self.settings, rng)
+        image, labels = self._augmented(index, rng)
+        if rng.random() < self.settings.cutmix:
+            other = self._augmented(int(rng.integers(self.epoch_length)), rng)
+            cut_mix((image, labels), other, rng)
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels).long()
+
+    def _augmented(self, index: int, rng: np.random.Generator) -> Sample:
+        sample = self.dataset[index] if index < len(self.dataset) else self._synthetic(rng)
+        return augment(sample, self.settings, rng)
 
     def _synthetic(self, rng: np.random.Generator) -> Sample:
         seed = TRAINING_SEEDS[int(rng.integers(len(TRAINING_SEEDS)))]

@@ -26,6 +26,10 @@ class Settings:
     - ``scales``: factors of ``resolution``, one of which is drawn for each sample.
     - ``brightness``: largest relative change of brightness, contrast and saturation; the paper
       has none.
+    - ``tint``: largest relative change of each colour channel by itself, as by a camera's white
+      balance; the paper has none.
+    - ``cutmix``: share of the samples over which a rectangle of another is put (arXiv 1905.04899);
+      the paper has none.
     - ``synthetic_images``: frames of the synthetic street added to each epoch.
     - ``class_weights``: weight classes by 1 / ln(1.1 + share of pixels); the paper does not.
     - ``ohem``: online hard example mining: only pixels whose true class has less than this
@@ -49,6 +53,8 @@ class Settings:
     scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     flip: bool = True
     brightness: float = 0.0
+    tint: float = 0.0
+    cutmix: float = 0.0
     synthetic_images: int = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.05
@@ -98,12 +104,12 @@ class Settings:
             require(name, getattr(self, name) >= 0, "must not be negative")
         rule = f"must be less than iterations, {self.iterations}"
         require("warmup_iterations", self.warmup_iterations < self.iterations, rule)
-        for name in ("ohem", "ema"):
+        for name in ("brightness", "tint", "ohem", "ema"):
             require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
         for name in ("weight_decay", "poly_power", "clip_norm", "dice"):
             require(name, 0 <= getattr(self, name) < inf, "must not be negative")
+        require("cutmix", 0 <= self.cutmix <= 1, "must be in [0, 1]")
         require("learning_rate", 0 < self.learning_rate < inf, "must be positive")
-        require("brightness", 0 <= self.brightness < 1, "must be in [0, 1)")
         positive = bool(self.scales) and all(0 < scale < inf for scale in self.scales)
         require("scales", positive, "must be a list of positive factors")
 
