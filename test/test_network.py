@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from bisenet_ros.complexity import PARTS, count
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2, upsample
+from bisenet_ros.network.layers import enlarge
 
 TINY = Architecture(num_classes=3, head_channels=8, booster_channels=8)
 
@@ -35,6 +37,19 @@ def test_any_size_divisible_by_8(expand_in: Any, upsampling: Any) -> None:
             logits = network(torch.rand(2, 3, height, width))
         assert logits.shape == (2, 3, height, width)
         assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 9, 44, 45, 46, 48])
+def test_coarse_features_stay_in_their_place_at_any_size(rows: int) -> None:
+    """A stage of ``rows`` rows is ``ceil(rows / 4)`` rows at a quarter of its size."""
+    coarse = ceil(rows / 4)
+    # The middle of cell k, which covers rows 4k to 4k + 3, is at 4k + 1.5.
+    middles = (4 * torch.arange(coarse) + 1.5).view(1, 1, coarse, 1)
+    smooth = enlarge(middles, (rows, 1), "bilinear").flatten().tolist()
+    expected = [min(max(row, 1.5), 4 * coarse - 2.5) for row in range(rows)]
+    assert smooth == pytest.approx(expected)
+    nearest = enlarge(torch.arange(coarse).float().view(1, 1, 1, coarse), (1, rows), "nearest")
+    assert nearest.flatten().tolist() == [column // 4 for column in range(rows)]
 
 
 @pytest.mark.parametrize(("height", "width"), [(60, 64), (64, 60), (1, 1), (8, 9)])

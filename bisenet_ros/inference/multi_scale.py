@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.inference.torch_backend import DTYPES
-from bisenet_ros.network import upsample
 
 
 class MultiScale:
@@ -57,7 +57,11 @@ class MultiScale:
             x = torch.from_numpy(resized).to(self._device).unsqueeze(0)
             for mirrored in (False, True) if self.flip else (False,):
                 logits = self._deployed.logits(x.flip(2) if mirrored else x)
-                probabilities = upsample(logits, (height, width)).softmax(dim=1)
+                # To the one size of all scales, of which theirs are no simple fractions.
+                logits = functional.interpolate(
+                    logits.float(), (height, width), mode="bilinear", align_corners=False
+                )
+                probabilities = logits.softmax(dim=1)
                 total = total + (probabilities.flip(3) if mirrored else probabilities)
         labels = total.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         # As the segmenter does: a mean of two class ids is a third class.

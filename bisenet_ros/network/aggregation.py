@@ -1,12 +1,8 @@
 """Bilateral Guided Aggregation: each branch guides the other (section 3.3, Figure 6)."""
 
-from typing import Literal
-
 from torch import Tensor, nn
 
-from bisenet_ros.network.layers import Conv, resize_like
-
-Upsampling = Literal["bilinear", "nearest"]
+from bisenet_ros.network.layers import Conv, Upsampling, enlarge
 
 
 class BilateralGuidedAggregation(nn.Module):
@@ -37,10 +33,9 @@ class BilateralGuidedAggregation(nn.Module):
         self.fuse = Conv(channels, channels)
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
-        gate = resize_like(self.semantic_up(semantic), detail, self.upsampling).sigmoid()
+        size = detail.shape[2:]
+        gate = enlarge(self.semantic_up(semantic), size, self.upsampling).sigmoid()
         guided_detail = self.detail_keep(detail) * gate
         guided_semantic = self.detail_down(detail) * self.semantic_keep(semantic).sigmoid()
-        fused: Tensor = self.fuse(
-            guided_detail + resize_like(guided_semantic, detail, self.upsampling)
-        )
+        fused: Tensor = self.fuse(guided_detail + enlarge(guided_semantic, size, self.upsampling))
         return fused

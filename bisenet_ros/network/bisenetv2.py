@@ -6,11 +6,11 @@ from fractions import Fraction
 from typing import get_args
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bisenet_ros.network.aggregation import BilateralGuidedAggregation, Upsampling
+from bisenet_ros.network.aggregation import BilateralGuidedAggregation
 from bisenet_ros.network.detail import DetailBranch
 from bisenet_ros.network.heads import SegmentationHead
+from bisenet_ros.network.layers import Upsampling, enlarge
 from bisenet_ros.network.semantic import ExpandIn, SemanticBranch
 
 
@@ -137,13 +137,13 @@ class BiSeNetV2(nn.Module):
 
 
 def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits [N,C,h,w] of any float type to float32 [N,C,H,W], ``size`` being (H, W).
+    """Logits [N,C,h,w] of any float type to float32 [N,C,H,W], as ``enlarge``.
 
+    ``size`` is (H, W) of the image that they are of, or of one of its stages.
     In float32, since bf16 has too few digits to interpolate between close logits, and in planes,
     over which the softmax of the loss takes a third less time than over interleaved channels.
     """
-    planes = logits.float().contiguous()
-    return functional.interpolate(planes, tuple(size), mode="bilinear", align_corners=False)
+    return enlarge(logits.float().contiguous(), size, "bilinear")
 
 
 def initialise(module: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 from bisenet_ros.network.bisenetv2 import initialise
 from bisenet_ros.network.heads import SegmentationHead
-from bisenet_ros.network.layers import resize_like
+from bisenet_ros.network.layers import enlarge
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.start import Start
 
@@ -27,21 +27,21 @@ class SemanticOnly(nn.Module):
     """Aggregation that takes nothing but the size from the detail features."""
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
-        return resize_like(semantic, detail, "bilinear")
+        return enlarge(semantic, detail.shape[2:], "bilinear")
 
 
 class Sum(nn.Module):
     """Aggregation by adding the upsampled semantic features."""
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
-        return detail + resize_like(semantic, detail, "bilinear")
+        return detail + enlarge(semantic, detail.shape[2:], "bilinear")
 
 
 class Concatenation(nn.Module):
     """Aggregation by stacking both, [N,2C,H/8,W/8]."""
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
-        return torch.cat([detail, resize_like(semantic, detail, "bilinear")], dim=1)
+        return torch.cat([detail, enlarge(semantic, detail.shape[2:], "bilinear")], dim=1)
 
 
 class NoDetail(nn.Module):

@@ -89,4 +89,5 @@ def _relight(
 
 def _tint(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     factors = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
-    return np.clip(image * factors, 0, 255).astype(np.uint8)
+    tinted: NDArray[np.uint8] = np.clip(image * factors, 0, 255).astype(np.uint8)
+    return tinted

@@ -99,7 +99,8 @@ class Settings:
             parts,
             f"batch_size {self.batch_size} must be twice it or more, a multiple",
         )
-        require("booster_stride", self.booster_stride in (1, 2, 4, 8), "must be 1, 2, 4 or 8")
+        # The finest booster is at 1/4.
+        require("booster_stride", self.booster_stride in (1, 2, 4), "must be 1, 2 or 4")
         for name in ("synthetic_images", "warmup_iterations", "workers", "seed"):
             require(name, getattr(self, name) >= 0, "must not be negative")
         rule = f"must be less than iterations, {self.iterations}"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from bisenet_ros import model_file
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.multi_scale import MultiScale
 from bisenet_ros.inference.segmenter import Segmenter
-from bisenet_ros.network import upsample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,7 +75,8 @@ def test_probabilities_are_averaged(segmenter: Segmenter, image: NDArray[np.uint
         x = torch.from_numpy(cv2.resize(image, size)).permute(2, 0, 1)[None] / 255
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (metadata.mean, metadata.std))
         with torch.inference_mode():
-            total += upsample(network.heads((x - mean) / std)[0], (64, 128)).softmax(1)
+            logits = network.heads((x - mean) / std)[0]
+            total += functional.interpolate(logits, (64, 128), mode="bilinear").softmax(1)
     expected = total.argmax(1)[0].to(torch.uint8).numpy()
     expected = cv2.resize(expected, SIZE, interpolation=cv2.INTER_NEAREST_EXACT)
     labels = both.labels(image)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bisenet_ros.training.augmentation import Sample, augment
+from bisenet_ros.training.augmentation import Sample, augment, cut_mix
 from bisenet_ros.training.settings import Settings
 
 PADDING = 127
@@ -119,3 +119,39 @@ def test_brightness_changes_the_image_and_never_the_labels() -> None:
     assert len(means) > 10
     assert min(means) < 0.85
     assert max(means) > 1.15
+
+
+def test_tint_changes_each_colour_by_itself_and_never_the_labels() -> None:
+    sample = np.full((48, 64, 3), 120, np.uint8), positions(48, 64)[1]
+    factors = []
+    for seed in range(60):
+        image, labels = augment(sample, plain(tint=0.2), np.random.default_rng(seed))
+        np.testing.assert_array_equal(labels, sample[1])
+        assert np.ptp(image, axis=(0, 1)).tolist() == [0, 0, 0]
+        factors.append(image[0, 0] / 120)
+    # Uniform in 0.8..1.2, the three independent of each other.
+    assert 0.79 < np.min(factors) < 0.83
+    assert 1.17 < np.max(factors) < 1.21
+    assert abs(np.corrcoef(np.transpose(factors)) - np.eye(3)).max() < 0.4
+
+
+def test_cut_mix_puts_one_rectangle_in_its_own_place() -> None:
+    areas, heights = [], []
+    for seed in range(200):
+        sample = np.zeros((40, 80, 3), np.uint8), np.zeros((40, 80), np.uint8)
+        other = positions(40, 80)[0] + np.uint8(1), np.ones((40, 80), np.uint8)
+        cut_mix(sample, other, np.random.default_rng(seed))
+        image, labels = sample
+        rows, columns = np.nonzero(labels)
+        top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        assert labels[top:bottom, left:right].all()
+        assert labels.sum() == (bottom - top) * (right - left)
+        pasted = other[0] * labels[..., None]
+        np.testing.assert_array_equal(image, pasted)
+        areas.append(labels.mean())
+        heights.append((bottom - top) / 40)
+    assert 0.08 < min(areas) < 0.15
+    assert 0.45 < max(areas) < 0.52
+    # From flat to upright.
+    assert min(heights) < 0.2
+    assert max(heights) > 0.95

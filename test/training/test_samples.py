@@ -41,6 +41,15 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> No
     assert not torch.equal(forward[0][0], forward[1][0])
 
 
+def test_cutmix_mixes_its_share_of_the_samples(two_tone: Path) -> None:
+    # One of five times the other image is the same.
+    settings = replace(SETTINGS, scales=(1.0,), flip=False, iterations=200)
+    alone = Samples(open_dataset(two_tone), settings)
+    mixed = Samples(open_dataset(two_tone), replace(settings, cutmix=0.5))
+    changed = sum(not torch.equal(alone[k][0], mixed[k][0]) for k in range(400))
+    assert 130 < changed < 190
+
+
 def test_workers_change_nothing(street_like: Path) -> None:
     samples = Samples(open_dataset(street_like), replace(SETTINGS, synthetic_images=1))
     batches = [list(DataLoader(samples, 2, num_workers=workers)) for workers in (0, 2)]
