@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.resizing import resize_image, resize_labels
 
 
 class MultiScale:
@@ -53,7 +53,7 @@ class MultiScale:
         width, height = self.resolution
         total = torch.zeros((), device=self._device)
         for size in self.sizes:
-            resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+            resized = resize_image(image, size)
             x = torch.from_numpy(resized).to(self._device).unsqueeze(0)
             for mirrored in (False, True) if self.flip else (False,):
                 logits = self._deployed.logits(x.flip(2) if mirrored else x)
@@ -64,10 +64,7 @@ class MultiScale:
                 probabilities = logits.softmax(dim=1)
                 total = total + (probabilities.flip(3) if mirrored else probabilities)
         labels = total.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-        # As the segmenter does: a mean of two class ids is a third class.
-        target = image.shape[1], image.shape[0]
-        restored = cv2.resize(labels, target, interpolation=cv2.INTER_NEAREST_EXACT)
-        return np.asarray(restored, np.uint8)
+        return resize_labels(labels, (image.shape[1], image.shape[0]))
 
 
 def _scaled(resolution: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions, load_backend
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.model_file import Model
+from bisenet_ros.resizing import resize_image, resize_labels
 
 LabelSize = Literal["input", "network"]
 
@@ -76,21 +76,18 @@ class Segmenter:
     def segment(self, image: NDArray[np.uint8], size: LabelSize = "input") -> Segmentation:
         """Label ``image``, uint8 [H,W,3] RGB, at its own size or at the network's.
 
-        The image is resized bilinearly to ``resolution``, and the labels back by nearest
-        neighbour, since a mean of two class ids is a third class.
+        The image is resized to ``resolution``, and the labels back, see ``resizing``.
         """
         started = time.perf_counter()
         # What is resized for the network alone needs no memory of its own.
         buffer = self._resized if size == "input" else None
-        resized = _resize(image, self.resolution, cv2.INTER_LINEAR, buffer)
+        resized = resize_image(image, self.resolution, buffer)
         ready = time.perf_counter()
         outputs = self.backend.run(np.ascontiguousarray(resized))
         done = time.perf_counter()
         if size == "input":
             target = image.shape[1], image.shape[0]
-            # Plain INTER_NEAREST lies up to half a pixel beside the image.
-            nearest = cv2.INTER_NEAREST_EXACT
-            outputs = tuple(_resize(output, target, nearest) for output in outputs)
+            outputs = tuple(resize_labels(output, target) for output in outputs)
             resized = image
         finished = time.perf_counter()
         times = StageTimes(1e3 * (ready - started), 1e3 * (done - ready), 1e3 * (finished - done))
@@ -130,14 +127,3 @@ def _check_resolution(resolution: tuple[int, int]) -> None:
         raise InferenceError(
             f"resolution {width}x{height} must be at least 32x32 and divisible by 8"
         )
-
-
-def _resize(
-    image: NDArray[np.uint8],
-    size: tuple[int, int],
-    interpolation: int,
-    buffer: NDArray[np.uint8] | None = None,
-) -> NDArray[np.uint8]:
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    return np.asarray(cv2.resize(image, size, buffer, interpolation=interpolation), np.uint8)

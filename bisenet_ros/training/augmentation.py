@@ -1,10 +1,10 @@
 """Random changes that a sample bears without changing what it shows."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.resizing import resize_image, resize_labels
 from bisenet_ros.training.settings import Settings
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -18,7 +18,9 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
     """
     scale = float(rng.choice(settings.scales))
     width, height = (max(1, round(side * scale)) for side in settings.resolution)
-    image, labels = _crop(_resize(sample, (width, height)), settings.crop, rng)
+    image, labels = sample
+    resized = resize_image(image, (width, height)), resize_labels(labels, (width, height))
+    image, labels = _crop(resized, settings.crop, rng)
     if settings.flip and rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     if settings.brightness:
@@ -43,17 +45,6 @@ def cut_mix(sample: Sample, other: Sample, rng: np.random.Generator) -> None:
         rectangle.append(slice(start, start + length))
     for below, above in zip(sample, other, strict=True):
         below[tuple(rectangle)] = above[tuple(rectangle)]
-
-
-def _resize(sample: Sample, size: tuple[int, int]) -> Sample:
-    image, labels = sample
-    smooth = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_LINEAR
-    # Plain INTER_NEAREST lies up to half a pixel beside the image.
-    nearest = cv2.INTER_NEAREST_EXACT
-    return (
-        cv2.resize(image, size, interpolation=smooth).astype(np.uint8, copy=False),
-        cv2.resize(labels, size, interpolation=nearest).astype(np.uint8, copy=False),
-    )
 
 
 def _crop(sample: Sample, crop: tuple[int, int], rng: np.random.Generator) -> Sample:

@@ -14,6 +14,7 @@ from bisenet_ros import model_file
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.multi_scale import MultiScale
 from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.resizing import resize_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,7 +73,7 @@ def test_probabilities_are_averaged(segmenter: Segmenter, image: NDArray[np.uint
     network, metadata = segmenter.model.network, segmenter.model.metadata
     total = torch.zeros(1, 5, 64, 128)
     for size in both.sizes:
-        x = torch.from_numpy(cv2.resize(image, size)).permute(2, 0, 1)[None] / 255
+        x = torch.from_numpy(resize_image(image, size)).permute(2, 0, 1)[None] / 255
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (metadata.mean, metadata.std))
         with torch.inference_mode():
             logits = network.heads((x - mean) / std)[0]

@@ -1,0 +1,36 @@
+"""Other sizes of images and labels: the same in training, calibration, scoring and on the robot."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def resize_image(
+    image: NDArray[np.uint8], size: tuple[int, int], buffer: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """``image``, uint8 [H,W,3], at ``size``, (width, height); itself where that is its own.
+
+    Bilinear, and by mean over areas where a side shrinks to less than half: bilinear would pass
+    over pixels there, so that thin things flicker and noise stays.
+
+    Args:
+        image: of any channel order.
+        size: of the result.
+        buffer: uint8 [height,width,3] for the result, which spares its allocation.
+    """
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    much_smaller = image.shape[1] > 2 * size[0] or image.shape[0] > 2 * size[1]
+    kind = cv2.INTER_AREA if much_smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, buffer, interpolation=kind), np.uint8)
+
+
+def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """``labels``, uint8 [H,W], at ``size``, (width, height); itself where that is its own.
+
+    By nearest neighbour, since a mean of two class ids is a third class.
+    """
+    if (labels.shape[1], labels.shape[0]) == size:
+        return labels
+    # Plain INTER_NEAREST lies up to half a pixel beside the image.
+    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
