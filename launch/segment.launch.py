@@ -3,21 +3,22 @@
     ros2 launch bisenet_ros segment.launch.py image:=/camera/image_raw rviz:=true
 
 The node brings itself up (its parameter `autostart`), so it needs no lifecycle manager; where there
-is one, autostart:=false leaves the node to it.
+is one, autostart:=false leaves the node to it. One of Nav2 must have bond_timeout: 0.0 and no other
+node, since this one makes no bond.
 """
 
 import os
 from pathlib import Path
 
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.descriptions import ParameterValue
 
 from bisenet_ros.resources import share_directory
-from bisenet_ros.ros.fastdds import profile_environment
+from bisenet_ros.ros.fastdds import obstacle, profile_environment
 
 CONFIG = share_directory() / "config"
 
@@ -70,8 +71,9 @@ def generate_launch_description() -> LaunchDescription:
                 "shared_memory",
                 default_value="false",
                 choices=SWITCH,
-                description="true: Fast DDS gets shared memory that holds whole images "
-                "(config/fastdds_images.xml), unless you have settings of your own for it",
+                description="true: Fast DDS gets shared memory that holds the whole images which "
+                "the node publishes (config/fastdds_images.xml), unless you have settings of your "
+                "own for it; for those it receives, start the camera driver with that file, too",
             ),
             DeclareLaunchArgument(
                 "rviz",
@@ -103,7 +105,7 @@ def _parameter(name: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
-def _segmentation(context: LaunchContext) -> list[Node]:
+def _segmentation(context: LaunchContext) -> list[Action]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
@@ -117,9 +119,12 @@ def _segmentation(context: LaunchContext) -> list[Node]:
     # An argument that was not given must not reach the node: it would hide the file's value.
     given = [name for name in PARAMETERS if value(name)]
     shared_memory = IfCondition(LaunchConfiguration("shared_memory")).evaluate(context)
+    reason = obstacle(os.environ) if shared_memory else ""
     # Not a LifecycleNode: launch would start a node of its own to watch the transitions, which
     # this node makes by itself.
+    warnings = [LogInfo(msg=f"shared_memory:=true is without effect: {reason}")] if reason else []
     return [
+        *warnings,
         Node(
             package="bisenet_ros",
             executable="segmentation_node",
@@ -137,5 +142,5 @@ def _segmentation(context: LaunchContext) -> list[Node]:
             remappings=[("image", value("image"))],
             additional_env=profile_environment(os.environ) if shared_memory else {},
             output="screen",
-        )
+        ),
     ]

@@ -30,6 +30,7 @@ class TorchBackend:
             model.metadata.scores,
             f"torch on {self.device}",
         )
+        self._threads_before = torch.get_num_threads()
         if options.threads:
             torch.set_num_threads(options.threads)
         deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
@@ -60,6 +61,7 @@ class TorchBackend:
     def close(self) -> None:
         """See ``Backend.close``."""
         del self._deployed, self._on_device, self._input
+        torch.set_num_threads(self._threads_before)
         if self._cuda:
             torch.cuda.empty_cache()
 

@@ -22,19 +22,33 @@ def profile_environment(
     """Variables that make Fast DDS read config/fastdds_images.xml, to be added to ``environ``.
 
     They count for processes started with them, and for this one until ``rclpy.init``. Other
-    middleware ignores them. Empty where the user has settings of his own for Fast DDS (a variable,
-    or a file in the working directory), and where ``shared_memory`` lacks the room: there (a
-    container has 64 MiB unless told otherwise) Fast DDS's smaller default works and this would not.
+    middleware ignores them. Empty where there is an ``obstacle``.
     """
-    if any(environ.get(name) for name in OWN_SETTINGS):
-        return {}
-    if any(Path(name).is_file() for name in OWN_FILES):
-        return {}
-    try:
-        disk = os.statvfs(shared_memory)
-    except OSError:
-        return {}
-    if disk.f_bavail * disk.f_frsize < NEEDED_BYTES:
+    if obstacle(environ, shared_memory):
         return {}
     profile = str(share_directory() / "config" / "fastdds_images.xml")
     return dict.fromkeys(PROFILE_VARIABLES, profile)
+
+
+def obstacle(environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm")) -> str:
+    """Why Fast DDS must do without the profile, and what to do about it; empty if it need not.
+
+    The user has settings of his own for Fast DDS, a variable or a file in the working directory;
+    or ``shared_memory`` lacks the room, where its smaller default works and the profile would not.
+    """
+    for name in (name for name in OWN_SETTINGS if environ.get(name)):
+        return f"{name} is set, and your own settings stay: put the transports of the profile there"
+    for name in (name for name in OWN_FILES if Path(name).is_file()):
+        return f"{name} lies in the working directory, and your own settings stay"
+    try:
+        disk = os.statvfs(shared_memory)
+    except OSError as error:
+        return f"there is no shared memory ({error})"
+    free = disk.f_bavail * disk.f_frsize
+    if free < NEEDED_BYTES:
+        return (
+            f"{shared_memory} has {free >> 20} MiB free and {NEEDED_BYTES >> 20} are needed: give "
+            "the container more, as by docker run --shm-size=512m, or delete what ended "
+            "processes left: fastdds shm clean"
+        )
+    return ""

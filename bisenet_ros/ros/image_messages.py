@@ -214,12 +214,19 @@ def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     Reads what ``cv2.imdecode`` reads (JPEG, PNG, ...). ``format`` is not trusted for colours: it
     can be ``jpeg``, ``rgb8; jpeg compressed bgr8`` or empty. (image_transport takes ``rgb8; jpeg
     compressed rgb8`` for a JPEG with red and blue swapped; today's writers of it do not swap.)
+    But a Bayer mosaic in a PNG, as compressed_image_transport makes of a raw one, is made colours.
 
     Raises ``ImageError``, and nothing else, for a message that is no colour or grey picture.
     """
     name = f"compressed image with format {message.format!r:.60} and {len(message.data)} bytes"
     if "compressedDepth" in message.format or re.match(r"(16U|32F)C1", message.format):
         raise ImageError(f"{name} is a depth image: remap `image` to the colour camera's topic")
+    bayer = _LAYOUTS.get(message.format.partition(";")[0]) if "bayer" in message.format else None
+    if bayer and "jpeg" in message.format:
+        raise ImageError(
+            f"{name} has no colours: they are lost when a Bayer mosaic becomes a JPEG; let "
+            "image_proc make colours of it first, and remap `image` to its image_color"
+        )
     raw = bytes(message.data)
     for first, last in _LAST_BYTES.items():
         # The decoders answer with a picture that is grey or black from the cut downwards.
@@ -227,7 +234,8 @@ def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
             raise ImageError(f"{name} is cut off: the driver or the network lost the rest")
     try:
         # Orientation in EXIF is ignored: labels must fit the pixels that camera_info describes.
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        colour = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        flags = cv2.IMREAD_UNCHANGED if bayer else colour
         bgr = cv2.imdecode(np.frombuffer(raw, np.uint8), flags) if raw else None
     except cv2.error as error:
         raise ImageError(f"{name} cannot be decoded: {_first_line(error)}") from error
@@ -235,6 +243,10 @@ def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
         raise ImageError(
             f"{name} is no picture that OpenCV can decode: let the driver publish JPEG or PNG"
         )
+    if bayer and bgr.ndim > 2:
+        raise ImageError(f"{name} is no Bayer mosaic, since it has colours: mend its format")
+    if bayer:
+        return _convert(bgr, bayer)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 

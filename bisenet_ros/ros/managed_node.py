@@ -44,6 +44,14 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._calls: deque[Callable[[], None]] = deque()
         self._calls_waiting = self.create_guard_condition(self._run_calls)
 
+    def destroy_node(self) -> None:
+        """Leave the graph at once, and not when others miss the node.
+
+        The state machine, which rclpy leaves, keeps the DDS participant and its shared memory.
+        """
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def configure(self) -> None:
         """Acquire what does not need the graph's attention yet."""
         raise NotImplementedError

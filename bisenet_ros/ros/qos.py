@@ -60,5 +60,6 @@ def explain_silence(node: Node, subscription: Subscription, qos: QoSProfile) -> 
             )
     return (
         f"{publishers[0].node_name} publishes {topic} with a QoS that matches: it may be paused, "
-        "or its images are too large for the transport (see config/fastdds_images.xml)"
+        "or its images are too large for the transport: start the camera driver with Fast DDS's "
+        "profile config/fastdds_images.xml, see there"
     )

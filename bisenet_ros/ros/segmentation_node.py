@@ -1,6 +1,7 @@
 """The node ``segmentation``: camera images in, label images and overlays out."""
 
 import os
+import re
 import signal
 import time
 from concurrent.futures import Future
@@ -11,6 +12,8 @@ from traceback import format_exception
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -35,7 +38,8 @@ from bisenet_ros.ros.worker import Worker
 
 REPORT_PERIOD_S = 1.0
 SILENT_REPORTS = 5
-"""After as many reports without an image, the log says why that may be."""
+"""After as many reports without an image, the log says why that may be, and whenever the reason
+changes."""
 
 
 @dataclass
@@ -61,6 +65,7 @@ class _Active:
     report: Future[None] | None = None
     received_before: int = 0
     silent_reports: int = 0
+    silence: str = ""
     last_error: str = ""
 
 
@@ -152,7 +157,10 @@ class SegmentationNode(ManagedNode):
         self._active = _Active(
             subscription=self.create_subscription(kind, topic, self._receive, qos),
             qos=qos,
-            timer=self.create_timer(REPORT_PERIOD_S, self._request_report),
+            # Reports are most wanted while the time of a simulator or a bag stands still.
+            timer=self.create_timer(
+                REPORT_PERIOD_S, self._request_report, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            ),
             statistics=Statistics(),
         )
         self.get_logger().info(f"waiting for images on {topic} ({values.image_reliability})")
@@ -232,8 +240,10 @@ class SegmentationNode(ManagedNode):
         explained = isinstance(error, (ImageError, InferenceError))
         lines = [str(error)] if explained else format_exception(error)
         reason = "frame lost: " + "".join(lines)
-        if reason != self._active.last_error:
-            self._active.last_error = reason
+        # Sizes in it differ from frame to frame, and a line for each would fill the disk.
+        kind = re.sub(r"\d+", "", reason)
+        if kind != self._active.last_error:
+            self._active.last_error = kind
             self.get_logger().error(reason)
         else:
             self.get_logger().error(reason, throttle_duration_sec=5.0)
@@ -259,7 +269,7 @@ class SegmentationNode(ManagedNode):
             height=segmenter.resolution[1],
         )
         message.header.stamp = self.get_clock().now().to_msg()
-        self._active.statistics.fill(message)
+        self._active.statistics.fill(message, time.perf_counter())
         self._configured.stats.publish(message)
         self._warn_of_silence(self._active, message.received)
 
@@ -267,11 +277,14 @@ class SegmentationNode(ManagedNode):
         heard = received > active.received_before
         active.received_before = received
         active.silent_reports = 0 if heard else active.silent_reports + 1
-        if active.silent_reports == SILENT_REPORTS:
-            reason = explain_silence(self, active.subscription, active.qos)
-            self.get_logger().warning(
-                f"no image for {SILENT_REPORTS * REPORT_PERIOD_S:.0f} s: {reason}"
-            )
+        if active.silent_reports < SILENT_REPORTS:
+            active.silence = ""
+            return
+        reason = explain_silence(self, active.subscription, active.qos)
+        if reason != active.silence:
+            active.silence = reason
+            seconds = active.silent_reports * REPORT_PERIOD_S
+            self.get_logger().warning(f"no image for {seconds:.0f} s: {reason}")
 
     # Parameters, on the executor's thread.
 
@@ -297,7 +310,7 @@ class SegmentationNode(ManagedNode):
 def main(args: list[str] | None = None) -> None:
     """Spin the node until SIGINT or SIGTERM."""
     rclpy.init(args=args)
-    node = None
+    node, idle = None, True
     try:
         node = SegmentationNode()
         rclpy.spin(node)
@@ -311,9 +324,14 @@ def main(args: list[str] | None = None) -> None:
         # What follows is short, and a second ctrl-C must not break it off.
         signal.signal(signal.SIGINT, lambda *_: None)
         if node is not None:
-            node.worker.stop(timeout=1.0)
+            idle = node.worker.stop(timeout=1.0)
             node.destroy_node()
-        rclpy.try_shutdown()
+        if rclpy.ok():
+            rclpy.shutdown()
+        elif idle:
+            # After a signal rclpy does not write what the log file still lacks. Nor may we where
+            # the worker is stuck, since it could log afterwards.
+            rclpy_implementation.rclpy_logging_fini()
     # At once. The worker may be in a library call that nothing interrupts, such as loading an
     # engine, and Python takes long to part with PyTorch: both outlast the patience of whoever
     # pressed ctrl-C.

@@ -53,8 +53,8 @@ class Statistics:
             self._processed += 1
             self._frames.append((now, times))
 
-    def fill(self, message: SegmentationStats) -> None:
-        """Set the message's counts, rates and times."""
+    def fill(self, message: SegmentationStats, now: float) -> None:
+        """Set the message's counts, rates and times; ``now`` as in ``frame_processed``."""
         with self._lock:
             message.received = self._received
             message.processed = self._processed
@@ -63,7 +63,8 @@ class Statistics:
             frames = list(self._frames)
         if not frames:
             return
-        seconds = frames[-1][0] - frames[0][0]
+        # Until now, and not until the last frame: after it the rate must fall.
+        seconds = now - frames[0][0]
         message.fps = (len(frames) - 1) / seconds if seconds > 0 else 0.0
         table = np.array([astuple(times) for _, times in frames])
         stages = ("decode_ms", "resize_ms", "inference_ms", "restore_ms", "publish_ms")

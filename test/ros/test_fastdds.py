@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bisenet_ros.ros.fastdds import NEEDED_BYTES, OWN_SETTINGS, profile_environment
+from bisenet_ros.ros.fastdds import NEEDED_BYTES, OWN_SETTINGS, obstacle, profile_environment
 
 NAMESPACE = "{http://www.eprosima.com}"
 
@@ -30,10 +30,13 @@ def test_both_versions_are_given_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", OWN_SETTINGS)
 def test_a_setting_of_the_users_own_stays(tmp_path: Path, name: str) -> None:
     assert profile_environment({name: "mine"}, shared_memory=tmp_path) == {}
+    assert obstacle({name: "mine"}, shared_memory=tmp_path).startswith(f"{name} is set")
 
 
 def test_a_profile_in_the_working_directory_stays(tmp_path: Path) -> None:
+    assert obstacle({}, shared_memory=tmp_path) == ""
     Path("DEFAULT_FASTDDS_PROFILES.xml").touch()
+    assert obstacle({}, shared_memory=tmp_path).startswith("DEFAULT_FASTDDS_PROFILES.xml lies in")
     assert profile_environment({}, shared_memory=tmp_path) == {}
 
 
@@ -41,3 +44,6 @@ def test_without_shared_memory_the_default_stays(tmp_path: Path) -> None:
     assert profile_environment({}, shared_memory=tmp_path / "none") == {}
     # /proc has no room at all, as the shared memory of a small container has too little
     assert profile_environment({}, shared_memory=Path("/proc")) == {}
+    line = obstacle({}, shared_memory=Path("/proc"))
+    assert line.startswith("/proc has 0 MiB free and 128 are needed: ")
+    assert "no shared memory" in obstacle({}, shared_memory=tmp_path / "none")

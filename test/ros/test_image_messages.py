@@ -379,6 +379,16 @@ def test_compressed_colour(suffix: str, form: str) -> None:
     assert (rgb == rosbags_image.message_to_cvimage(message)[..., ::-1]).all()
 
 
+@pytest.mark.parametrize("encoding", BAYER)
+def test_a_bayer_mosaic_in_a_png_has_colours(encoding: str) -> None:
+    scale = 257 if wide(encoding) else 1
+    colour = {"r": 200, "g": 90, "b": 10}
+    tile = np.array([colour[letter] * scale for letter in encoding[6:10]]).reshape(2, 2)
+    mosaic = np.tile(tile, (6, 7)).astype(np.uint16 if wide(encoding) else np.uint8)
+    message = compressed(".png", mosaic, f"{encoding}; png compressed ")
+    assert (decode_compressed(message) == [200, 90, 10]).all()
+
+
 def test_compressed_grey_alpha_and_sixteen_bits() -> None:
     grey = smooth_rgb()[..., 0]
     rgb = decode_compressed(compressed(".png", grey, "mono8; png compressed "))
@@ -416,6 +426,8 @@ PNG = bytes(compressed(".png", smooth_rgb(), "png").data)
         ("32FC1; compressedDepth png", PNG, ["depth image"]),
         ("compressedDepth", PNG, ["depth image"]),
         ("16UC1; png compressed ", PNG, ["depth image"]),
+        ("bayer_rggb8; jpeg compressed mono8", JPEG, ["no colours", "image_proc"]),
+        ("bayer_rggb8; png compressed ", PNG, ["no Bayer mosaic"]),
     ],
 )
 def test_compressed_refusal(form: str, data: bytes, words: list[str]) -> None:

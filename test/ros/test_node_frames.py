@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("rclpy")
 
 import torch
 from bisenet_ros.msg import ClassMap, SegmentationStats
+from builtin_interfaces.msg import Time
 from node_fixture import ACTIVATE, DEACTIVATE, Bench, frame, header, picture, pixels_of
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
@@ -393,6 +395,16 @@ def test_compressed_transport(bench: Bench) -> None:
     camera = bench.camera("/image/compressed", CompressedImage)
     camera.publish(CompressedImage(header=header(1), format="jpeg", data=b"no jpeg"))
     bench.wait_for_log("frame lost: compressed image with format 'jpeg' and 7 bytes")
+    reports, sizes = bench.listen(SegmentationStats, "stats"), count(8)
+
+    def send_until_ten_are_lost() -> bool:
+        bad = CompressedImage(header=header(1), format="jpeg", data=b"x" * next(sizes))
+        camera.publish(bad)
+        return bool(reports) and reports[-1].rejected > 10
+
+    bench.spin_until(send_until_ten_are_lost, "ten lost frames")
+    # Each message has a size of its own, and gets no line of its own for it.
+    assert bench.log().count("frame lost: ") <= 5
     camera.publish(compressed_message(picture(2, 320, 240), header(2)))
     bench.spin_until(lambda: labels and overlays, "the label")
     assert labels[0].header == header(2)
@@ -420,3 +432,13 @@ def test_the_log_says_why_no_image_comes(bench: Bench) -> None:
     assert line.startswith("[WARN]")
     assert "bench publishes /image with a QoS that does not match" in line
     assert "set image_qos.reliability" in line
+    # And again, since the reason is another now.
+    bench.wait_for_log(r"no image for \d+ s: nobody publishes /image: remap")
+
+
+def test_reports_come_while_simulated_time_stands_still(bench: Bench) -> None:
+    bench.start({"use_sim_time": True})  # and nobody publishes /clock
+    try:
+        assert bench.stats_when(lambda message: True).header.stamp == Time()
+    finally:
+        bench.set({"use_sim_time": False})

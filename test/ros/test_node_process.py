@@ -62,7 +62,14 @@ def end(process: NodeProcess, number: signal.Signals, promised: float | None = N
     return process.returncode
 
 
+def shared_memory_of(process: NodeProcess) -> set[Path]:
+    """The files of Fast DDS that it has mapped: its own, and of those whom it speaks to."""
+    lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    return {Path(line.split()[-1]) for line in lines if "/dev/shm/fast" in line}
+
+
 def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
+    others = set(Path("/dev/shm").iterdir())
     with node(tmp_path, tiny_model, {}, command=installed_command()) as bench:
         bench.wait_for_log("unconfigured: waiting for the transitions")
         own = {"device": "auto", "precision": "auto"}
@@ -70,9 +77,15 @@ def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
         wanted = {**DEFAULTS, **own, "model": "", "autostart": False}
         assert bench.get(list(wanted)) == wanted
         assert bench.state() == "unconfigured"
+        memory = shared_memory_of(bench.process) - others
+        assert memory
         assert end(bench.process, signal.SIGINT) == 0, bench.log()
         assert "Traceback" not in bench.log()
         assert "ERROR" not in bench.log()
+        files = [path for path in tmp_path.glob("*.log") if path != bench.process.log]
+        assert "unconfigured: waiting" in "".join(path.read_text() for path in files)
+    # It has left in good order, and taken its memory along; so has the bench.
+    assert not [path for path in memory if path.exists()]
 
 
 def test_bad_values_on_the_command_line_can_be_mended(tmp_path: Path, tiny_model: Path) -> None:
