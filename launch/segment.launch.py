@@ -8,7 +8,7 @@ node, since this one makes no bond.
 """
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
@@ -51,6 +51,11 @@ def generate_launch_description() -> LaunchDescription:
                 "image",
                 default_value="image",
                 description="topic of the camera's images; a relative one lies in the namespace",
+            ),
+            DeclareLaunchArgument(
+                "camera_info",
+                default_value="",
+                description="topic of the camera's CameraInfo; empty: camera_info beside the image",
             ),
             *parameters,
             DeclareLaunchArgument(
@@ -109,6 +114,8 @@ def _segmentation(context: LaunchContext) -> list[Action]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    image = value("image")
+    camera_info = value("camera_info") or str(PurePosixPath(image).with_name("camera_info"))
     params_file = Path(value("params_file")).expanduser()
     if not params_file.is_file():
         # launch_ros would warn and go on without it.
@@ -139,7 +146,7 @@ def _segmentation(context: LaunchContext) -> list[Action]:
                     "autostart": _parameter("autostart", bool),
                 },
             ],
-            remappings=[("image", value("image"))],
+            remappings=[("image", image), ("camera_info", camera_info)],
             additional_env=profile_environment(os.environ) if shared_memory else {},
             output="screen",
         ),

@@ -36,6 +36,9 @@ def qos_profile(reliability: str, durability: str, depth: int) -> QoSProfile:
 LATCHED = qos_profile("reliable", "transient_local", 1)
 """For what is said once and must reach those who come later."""
 
+SENSOR = qos_profile("best_effort", "volatile", 1)
+"""For what comes again soon, from publishers of either reliability."""
+
 
 def explain_silence(node: Node, subscription: Subscription, qos: QoSProfile) -> str:
     """Why nothing may arrive at ``subscription`` with ``qos``, and what to do about it."""

@@ -11,6 +11,7 @@ from traceback import format_exception
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -19,7 +20,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros import model_file, resources
 from bisenet_ros.classes import UNLABELLED, palette
@@ -27,12 +28,14 @@ from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
+from bisenet_ros.ros.camera_info import scaled
+from bisenet_ros.ros.diagnostics import diagnostics
 from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
 from bisenet_ros.ros.managed_node import ManagedNode
 from bisenet_ros.ros.outputs import ImageOutputs
 from bisenet_ros.ros.parameters import ParameterError, Parameters
 from bisenet_ros.ros.python_log import forward_log
-from bisenet_ros.ros.qos import LATCHED, explain_silence, qos_profile
+from bisenet_ros.ros.qos import LATCHED, SENSOR, explain_silence, qos_profile
 from bisenet_ros.ros.statistics import FrameTimes, Statistics
 from bisenet_ros.ros.worker import Worker
 
@@ -52,6 +55,8 @@ class _Configured:
     class_map: Publisher
     label_info: Publisher | None
     stats: Publisher
+    diagnostics: Publisher
+    camera_info: Publisher
 
 
 @dataclass
@@ -60,10 +65,13 @@ class _Active:
 
     subscription: Subscription
     qos: QoSProfile
+    camera_info_subscription: Subscription
     timer: Timer
     statistics: Statistics
     report: Future[None] | None = None
+    camera_info: CameraInfo | None = None
     received_before: int = 0
+    rejected_before: int = 0
     silent_reports: int = 0
     silence: str = ""
     last_error: str = ""
@@ -133,6 +141,8 @@ class SegmentationNode(ManagedNode):
             if label_info
             else None,
             stats=self.create_publisher(SegmentationStats, "~/stats", 10),
+            diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", 10),
+            camera_info=self.create_publisher(CameraInfo, "~/camera_info", qos),
         )
         width, height = segmenter.resolution
         backend = segmenter.backend
@@ -157,6 +167,9 @@ class SegmentationNode(ManagedNode):
         self._active = _Active(
             subscription=self.create_subscription(kind, topic, self._receive, qos),
             qos=qos,
+            camera_info_subscription=self.create_subscription(
+                CameraInfo, "camera_info", self._receive_camera_info, SENSOR
+            ),
             # Reports are most wanted while the time of a simulator or a bag stands still.
             timer=self.create_timer(
                 REPORT_PERIOD_S, self._request_report, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -175,6 +188,7 @@ class SegmentationNode(ManagedNode):
     def _unsubscribe(self, active: "_Active") -> None:
         self.destroy_timer(active.timer)
         self.destroy_subscription(active.subscription)
+        self.destroy_subscription(active.camera_info_subscription)
 
     def cleanup(self) -> None:
         """Destroy the publishers and give back the engine's memory."""
@@ -186,7 +200,13 @@ class SegmentationNode(ManagedNode):
 
     def _unadvertise(self, configured: "_Configured") -> None:
         configured.outputs.close()
-        for publisher in (configured.class_map, configured.label_info, configured.stats):
+        for publisher in (
+            configured.class_map,
+            configured.label_info,
+            configured.stats,
+            configured.diagnostics,
+            configured.camera_info,
+        ):
             if publisher is not None:
                 self.destroy_publisher(publisher)
 
@@ -198,6 +218,10 @@ class SegmentationNode(ManagedNode):
             active.statistics.frame_received()
             if self.worker.offer(_Frame(message, active)):
                 active.statistics.frame_dropped()
+
+    def _receive_camera_info(self, message: CameraInfo) -> None:
+        if self._active is not None:
+            self._active.camera_info = message
 
     def _process(self, frame: "_Frame") -> None:
         if frame.activation is not self._active or self._configured is None:
@@ -217,6 +241,10 @@ class SegmentationNode(ManagedNode):
         publishing = time.perf_counter()
         alpha = self.get_parameter("overlay_alpha").value
         self._configured.outputs.publish(segmentation, message.header, alpha)
+        if frame.activation.camera_info is not None:
+            height, width = segmentation.labels.shape
+            info = scaled(frame.activation.camera_info, width, height, message.header)
+            self._configured.camera_info.publish(info)
         done = time.perf_counter()
         stamp = 1e3 * message.header.stamp.sec + 1e-6 * message.header.stamp.nanosec
         frame.activation.statistics.frame_processed(
@@ -240,10 +268,9 @@ class SegmentationNode(ManagedNode):
         explained = isinstance(error, (ImageError, InferenceError))
         lines = [str(error)] if explained else format_exception(error)
         reason = "frame lost: " + "".join(lines)
+        before, self._active.last_error = self._active.last_error, reason
         # Sizes in it differ from frame to frame, and a line for each would fill the disk.
-        kind = re.sub(r"\d+", "", reason)
-        if kind != self._active.last_error:
-            self._active.last_error = kind
+        if re.sub(r"\d+", "", reason) != re.sub(r"\d+", "", before):
             self.get_logger().error(reason)
         else:
             self.get_logger().error(reason, throttle_duration_sec=5.0)
@@ -272,6 +299,13 @@ class SegmentationNode(ManagedNode):
         self._active.statistics.fill(message, time.perf_counter())
         self._configured.stats.publish(message)
         self._warn_of_silence(self._active, message.received)
+        lost = message.rejected > self._active.rejected_before
+        self._active.rejected_before = message.rejected
+        error = self._active.last_error if lost else ""
+        name = self.get_fully_qualified_name()
+        self._configured.diagnostics.publish(
+            diagnostics(name, message, error, self._active.silence)
+        )
 
     def _warn_of_silence(self, active: _Active, received: int) -> None:
         heard = received > active.received_before

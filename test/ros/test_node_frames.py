@@ -1,7 +1,7 @@
 """Frames through the node, over DDS: topics, headers, sizes, encodings, load."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -13,9 +13,10 @@ pytest.importorskip("rclpy")
 import torch
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_fixture import ACTIVATE, DEACTIVATE, Bench, frame, header, picture, pixels_of
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros import model_file
 from bisenet_ros.classes import palette
@@ -47,6 +48,26 @@ def label_one(bench: Bench, message: Image) -> Image:
     return labels[0]
 
 
+def diagnosis(bench: Bench, wanted: Callable[[DiagnosticStatus], bool], text: str) -> None:
+    """Wait for such a status, whose message begins so."""
+    heard: list[DiagnosticArray] = []
+    qos = QoSProfile(depth=10)
+    listener = bench.node.create_subscription(DiagnosticArray, "/diagnostics", heard.append, qos)
+
+    def status() -> DiagnosticStatus | None:
+        return next((s for message in heard for s in message.status if wanted(s)), None)
+
+    try:
+        bench.spin_until(status, "such a status")
+    finally:
+        bench.node.destroy_subscription(listener)
+    found = status()
+    assert found is not None
+    assert found.name == "segmentation: frames"
+    assert found.message.startswith(text)
+    assert {value.key: value.value for value in found.values}["model"] == "tiny"
+
+
 def test_topics_have_the_types_and_qos_that_are_promised(bench: Bench) -> None:
     outputs = ["label", "confidence", "overlay", "color"]
     bench.start({"outputs": outputs, "image_qos.reliability": "best_effort"})
@@ -56,6 +77,7 @@ def test_topics_have_the_types_and_qos_that_are_promised(bench: Bench) -> None:
         "confidence": ("sensor_msgs/msg/Image", volatile),
         "overlay": ("sensor_msgs/msg/Image", volatile),
         "color": ("sensor_msgs/msg/Image", volatile),
+        "camera_info": ("sensor_msgs/msg/CameraInfo", volatile),
         "class_map": ("bisenet_ros/msg/ClassMap", latched),
         "stats": ("bisenet_ros/msg/SegmentationStats", volatile),
     }
@@ -337,6 +359,36 @@ def test_sizes_and_encodings_may_change_in_one_run(bench: Bench) -> None:
     assert (see(flat, 5) == 90).all()
 
 
+def test_camera_info_is_that_of_the_labels(bench: Bench) -> None:
+    bench.start({"label_size": "network", "resolution": "64x32"})
+    labels, infos = bench.listen(Image, "label"), bench.listen(CameraInfo, "camera_info")
+    informer = bench.camera("/camera_info", CameraInfo)
+    camera = bench.camera()
+    info = CameraInfo(width=160, height=120, header=header(99))
+    info.k = [100.0, 0.0, 79.5, 0.0, 100.0, 59.5, 0.0, 0.0, 1.0]
+
+    def send_until_heard() -> bool:
+        informer.publish(info)  # best effort: not every one arrives
+        camera.publish(frame(len(labels)))
+        return bool(infos)
+
+    bench.spin_until(send_until_heard, "camera_info")
+    bench.spin_until(lambda: infos[0].header in [label.header for label in labels], "its label")
+    assert (infos[0].width, infos[0].height) == (64, 32)
+    assert list(infos[0].k) == pytest.approx([40, 0, 31.5, 0, 80 / 3, 15.5, 0, 0, 1])
+
+
+def test_diagnostics_say_how_it_goes(bench: Bench) -> None:
+    bench.start()
+    camera = bench.camera()
+    bad = frame(1)
+    bad.encoding = "32FC1"
+    camera.publish(bad)
+    diagnosis(bench, lambda status: status.level == DiagnosticStatus.ERROR, "frame lost: ")
+    camera.publish(frame(2))
+    diagnosis(bench, lambda status: status.level == DiagnosticStatus.OK, "0.0 frames/s")
+
+
 def test_a_bad_image_costs_only_itself(bench: Bench) -> None:
     bench.start()
     labels = bench.listen(Image, "label")
@@ -434,6 +486,9 @@ def test_the_log_says_why_no_image_comes(bench: Bench) -> None:
     assert "set image_qos.reliability" in line
     # And again, since the reason is another now.
     bench.wait_for_log(r"no image for \d+ s: nobody publishes /image: remap")
+    diagnosis(
+        bench, lambda status: status.level == DiagnosticStatus.WARN, "nobody publishes /image"
+    )
 
 
 def test_reports_come_while_simulated_time_stands_still(bench: Bench) -> None:

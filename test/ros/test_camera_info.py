@@ -1,0 +1,66 @@
+"""Camera descriptions at other sizes, against the projection of points."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from std_msgs.msg import Header
+
+from bisenet_ros.ros.camera_info import scaled
+
+HEADER = Header(frame_id="of the image")
+POINTS = np.array([[0.3, -0.2, 2.0, 1.0], [-1.0, 0.7, 5.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+
+
+def camera(**changes: object) -> CameraInfo:
+    info = CameraInfo(width=640, height=480, distortion_model="plumb_bob", **changes)
+    info.header.frame_id = "of the camera"
+    info.d = [0.1, -0.2, 0.001, 0.002, 0.0]
+    info.k = [500.0, 0.5, 310.0, 0.0, 510.0, 250.0, 0.0, 0.0, 1.0]
+    info.p = [480.0, 0.0, 315.0, -57.6, 0.0, 490.0, 245.0, 4.9, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def seen(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Pixels of points, [N,2]."""
+    projected = points[:, : matrix.shape[1]] @ matrix.T
+    return projected[:, :2] / projected[:, 2:]
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (320, 240), (480, 360), (1024, 512)])
+def test_points_are_seen_where_the_resized_picture_shows_them(width: int, height: int) -> None:
+    info = camera()
+    result = scaled(info, width, height, HEADER)
+    assert (result.width, result.height) == (width, height)
+    factors = np.array([width / 640, height / 480])
+    for before, after, rows in ((info.k, result.k, 3), (info.p, result.p, 3)):
+        old = seen(np.reshape(before, (rows, -1)), POINTS)
+        new = seen(np.reshape(after, (rows, -1)), POINTS)
+        np.testing.assert_allclose(new, (old + 0.5) * factors - 0.5, atol=1e-9)
+    assert result.header == HEADER
+    assert (list(result.d), result.distortion_model) == (list(info.d), "plumb_bob")
+    # What came in stays as it was, for the next frame.
+    assert info == camera()
+
+
+def test_binning_and_region_of_interest() -> None:
+    """A region of 200x160 in pixels of the sensor, sent as 100x80, and labelled at 50x20."""
+    region = RegionOfInterest(x_offset=80, y_offset=40, width=200, height=160)
+    info = camera(binning_x=2, binning_y=2, roi=region)
+    result = scaled(info, 50, 20, HEADER)
+    assert (result.binning_x, result.binning_y) == (2, 2)
+    assert (result.width, result.height) == (320, 120)
+    half = RegionOfInterest(x_offset=40, y_offset=10, width=100, height=40)
+    assert result.roi == half
+    assert result.k[0] == pytest.approx(250.0)
+    assert result.k[4] == pytest.approx(127.5)
+
+
+def test_an_uncalibrated_camera_stays_so() -> None:
+    result = scaled(CameraInfo(width=640, height=480), 320, 240, HEADER)
+    assert (result.width, result.height) == (320, 240)
+    assert not np.any(result.k)
+    assert not np.any(result.p)
+    assert scaled(CameraInfo(), 320, 240, HEADER) == CameraInfo(header=HEADER)
