@@ -1,22 +1,28 @@
 """The images that the node publishes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from bisenet_ros.inference.segmenter import Segmentation
 from bisenet_ros.rendering import colorize, overlay
-from bisenet_ros.ros.image_messages import image_message
+from bisenet_ros.ros.image_messages import compressed_message, image_message
+
+ENCODINGS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": "rgb8"}
+"""Of sensor_msgs/Image, by output."""
 
 
 class ImageOutputs:
-    """A publisher for each of ``names`` (label, confidence, overlay, color), in that order."""
+    """A publisher for each of ``names`` (label, confidence, overlay, color), in that order.
+
+    Those that are for eyes have one of JPEGs too, on their name + ``/compressed``.
+    """
 
     def __init__(
         self, node: Node, names: Sequence[str], qos: QoSProfile, palette: NDArray[np.uint8]
@@ -24,34 +30,44 @@ class ImageOutputs:
         self._node = node
         self._palette = palette
         self._latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-        self._publishers: list[tuple[str, Publisher]] = [
-            (name, node.create_publisher(Image, f"~/{name}", qos))
-            for name in ("label", "confidence", "overlay", "color")
-            if name in names
-        ]
+        self._raw: dict[str, Publisher] = {}
+        self._compressed: dict[str, Publisher] = {}
+        for name in (name for name in ENCODINGS if name in names):
+            self._raw[name] = node.create_publisher(Image, f"~/{name}", qos)
+            if ENCODINGS[name] == "rgb8":
+                topic = f"~/{name}/compressed"
+                self._compressed[name] = node.create_publisher(CompressedImage, topic, qos)
 
     def publish(self, segmentation: Segmentation, header: Header, alpha: float) -> None:
         """Make and publish the images that someone listens to, with the frame's own header.
 
-        All of them if they are transient local: those who come later listen, too.
+        All but the JPEGs if they are transient local: those who come later listen, too.
         """
-        render: dict[str, Callable[[], tuple[NDArray[np.uint8] | None, str]]] = {
-            "label": lambda: (segmentation.labels, "mono8"),
-            "confidence": lambda: (segmentation.confidence, "mono8"),
-            "overlay": lambda: (
-                overlay(segmentation.image, segmentation.labels, self._palette, alpha),
-                "rgb8",
-            ),
-            "color": lambda: (colorize(segmentation.labels, self._palette), "rgb8"),
-        }
-        for name, publisher in self._publishers:
-            if self._latched or publisher.get_subscription_count():
-                pixels, encoding = render[name]()
-                assert pixels is not None, "configure asks for confidence where it is published"
-                publisher.publish(image_message(pixels, encoding, header))
+        for name, publisher in self._raw.items():
+            compressed = self._compressed.get(name)
+            raw_wanted = self._latched or publisher.get_subscription_count()
+            compressed_wanted = compressed is not None and compressed.get_subscription_count()
+            if not raw_wanted and not compressed_wanted:
+                continue
+            pixels = self._render(name, segmentation, alpha)
+            if raw_wanted:
+                publisher.publish(image_message(pixels, ENCODINGS[name], header))
+            if compressed is not None and compressed_wanted:
+                compressed.publish(compressed_message(pixels, header))
+
+    def _render(self, name: str, segmentation: Segmentation, alpha: float) -> NDArray[np.uint8]:
+        if name == "label":
+            return segmentation.labels
+        if name == "overlay":
+            return overlay(segmentation.image, segmentation.labels, self._palette, alpha)
+        if name == "color":
+            return colorize(segmentation.labels, self._palette)
+        assert segmentation.confidence is not None, "configure asks for it where it is published"
+        return segmentation.confidence
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for _, publisher in self._publishers:
+        for publisher in (*self._raw.values(), *self._compressed.values()):
             self._node.destroy_publisher(publisher)
-        self._publishers.clear()
+        self._raw.clear()
+        self._compressed.clear()

@@ -77,6 +77,8 @@ def test_topics_have_the_types_and_qos_that_are_promised(bench: Bench) -> None:
         "confidence": ("sensor_msgs/msg/Image", volatile),
         "overlay": ("sensor_msgs/msg/Image", volatile),
         "color": ("sensor_msgs/msg/Image", volatile),
+        "overlay/compressed": ("sensor_msgs/msg/CompressedImage", volatile),
+        "color/compressed": ("sensor_msgs/msg/CompressedImage", volatile),
         "camera_info": ("sensor_msgs/msg/CameraInfo", volatile),
         "class_map": ("bisenet_ros/msg/ClassMap", latched),
         "stats": ("bisenet_ros/msg/SegmentationStats", volatile),

@@ -16,6 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from bisenet_ros.inference.segmenter import Segmentation, StageTimes
+from bisenet_ros.ros.image_messages import decode_compressed
 from bisenet_ros.ros.outputs import ImageOutputs
 from bisenet_ros.ros.qos import explain_silence, qos_profile
 
@@ -80,10 +81,27 @@ def test_nothing_is_rendered_when_no_one_listens(node: Node) -> None:
     assert bytes(heard[0].data) == bytes([6, 7, 8]) * 24
 
 
+def test_a_jpeg_is_made_for_who_listens_to_it(node: Node) -> None:
+    outputs = ImageOutputs(node, ["label", "overlay", "color"], RELIABLE, PALETTE)
+    topics = [publisher.topic_name for publisher in node.publishers]
+    jpegs = [topic for topic in topics if topic.endswith("/compressed")]
+    assert jpegs == ["/alone/overlay/compressed", "/alone/color/compressed"]
+    heard: list[CompressedImage] = []
+    node.create_subscription(CompressedImage, "alone/color/compressed", heard.append, RELIABLE)
+    (publisher,) = [p for p in node.publishers if p.topic_name == "/alone/color/compressed"]
+    spin_until(node, publisher.get_subscription_count)
+    outputs.publish(segmentation(np.full((32, 48), 40, np.uint8)), Header(frame_id="x"), 0.5)
+    spin_until(node, lambda: heard)
+    assert heard[0].header.frame_id == "x"
+    picture = decode_compressed(heard[0])
+    assert picture.shape == (32, 48, 3)
+    assert np.abs(picture.astype(int) - PALETTE[40]).max() <= 3
+
+
 def test_close_destroys_the_publishers(node: Node) -> None:
     before = list(node.publishers)
     outputs = ImageOutputs(node, ["overlay", "label"], RELIABLE, PALETTE)
-    assert len(list(node.publishers)) == len(before) + 2
+    assert len(list(node.publishers)) == len(before) + 3
     outputs.close()
     assert list(node.publishers) == before
 
