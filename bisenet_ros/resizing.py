@@ -20,9 +20,15 @@ def resize_image(
     """
     if (image.shape[1], image.shape[0]) == size:
         return image
-    much_smaller = image.shape[1] > 2 * size[0] or image.shape[0] > 2 * size[1]
-    kind = cv2.INTER_AREA if much_smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, buffer, interpolation=kind), np.uint8)
+    height, width = image.shape[:2]
+    if width > 2 * size[0] or height > 2 * size[1]:
+        # OpenCV takes the mean over areas only where neither side grows.
+        least = min(width, size[0]), min(height, size[1])
+        target = buffer if least == size else None
+        image = np.asarray(cv2.resize(image, least, target, interpolation=cv2.INTER_AREA), np.uint8)
+        if least == size:
+            return image
+    return np.asarray(cv2.resize(image, size, buffer, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
+from bisenet_ros.training.datasets.label_files import read_label_image
 
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
@@ -230,18 +231,18 @@ def _with_labels(source: Source, folder: Path) -> Source:
 
 
 def _read_labels(path: Path, image: Image) -> Labels:
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
+    labels = read_label_image(path)
+    if labels.ndim != 2:
         raise SourceError(
-            f"{path} is not a label image: it must be 8-bit and have one channel, with the class "
-            f"id of each pixel and {UNLABELLED} for none"
+            f"{path} holds colours, which mean nothing without a class file: give label images "
+            f"with the class id of each pixel, and {UNLABELLED} for none"
         )
     if labels.shape != image.shape[:2]:
         raise SourceError(
             f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
             f"{image.shape[1]}x{image.shape[0]}: they must have one size"
         )
-    return np.asarray(labels, np.uint8)
+    return labels
 
 
 def _limited(source: Source, limit: int) -> Source:

@@ -18,6 +18,10 @@ def test_every_pixel_counts_where_an_image_shrinks_to_less_than_half(factor: int
     small = resize_image(stripes(20 * factor, factor), (20, 30))
     assert small.shape == (30, 20, 3)
     np.testing.assert_allclose(small, 255 / factor, atol=1)
+    # Where the other side grows, too.
+    wide = resize_image(stripes(20 * factor, factor), (20, 50))
+    assert wide.shape == (50, 20, 3)
+    np.testing.assert_allclose(wide, 255 / factor, atol=1)
 
 
 @pytest.mark.parametrize(("width", "size"), [(40, (20, 15)), (30, (20, 30)), (20, (50, 60))])

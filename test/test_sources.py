@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -244,10 +245,25 @@ def test_labels_must_fit_the_frame(tmp_path: Path) -> None:
         list(open_source(image, labels=small).frames())
     (tmp_path / "colour").mkdir()
     write_image(tmp_path / "colour" / "a.png", picture(0))
-    with pytest.raises(SourceError, match=r"a\.png is not a label image"):
+    with pytest.raises(SourceError, match=r"a\.png holds colours"):
         list(open_source(image, labels=tmp_path / "colour").frames())
     with pytest.raises(SourceError, match="no folder of label images"):
         open_source(image, labels=tmp_path / "none")
+
+
+def test_labels_are_read_as_for_training(tmp_path: Path) -> None:
+    """Masks of one bit and palettes hold ids, which OpenCV alone would not give."""
+    image = str(write_image(tmp_path / "a.png", picture(0)))
+    ids = np.zeros((48, 64), np.uint8)
+    ids[:, 20:] = 1
+    bits, palette = PIL.Image.fromarray(ids * 255).convert("1"), PIL.Image.fromarray(ids)
+    palette.putpalette([9, 8, 7, 200, 100, 50])
+    for number, mask in enumerate((bits, palette)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        mask.save(folder / "a.png")
+        (frame,) = open_source(image, labels=folder).frames()
+        np.testing.assert_array_equal(frame.labels, ids)
 
 
 def test_synthetic_and_cameras_take_no_labels(tmp_path: Path) -> None:

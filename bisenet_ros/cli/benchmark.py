@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bisenet_ros.cli.output_files import check_output_files
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -97,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
     if min(args.threads, args.rounds, args.seconds) < 0:
         raise ValueError("--threads, --rounds and --seconds must not be negative")
+    check_output_files([args.json], plots=[args.plot])
     allowed = 1.0 if args.allow_busy else BUSY
     engines, reference = _engines(args)
     load = watch(WATCH_SECONDS)

@@ -51,7 +51,9 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
     Raises:
         ValueError: there is no such folder, or no image in it.
     """
-    root = data / "images" if (data / "images").is_dir() else data
+    # Not what a dataset holds besides: labels, and images that score the model.
+    images = [data / "train" / "images", data / "images", data]
+    root = next((folder for folder in images if folder.is_dir()), data)
     if not root.is_dir():
         raise ValueError(f"there is no folder {data}; give the folder of the training images")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.output_files import check_output_files
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -194,9 +196,7 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
             )
     if args.worst_count < 1:
         raise ValueError(f"--worst-count is {args.worst_count}; it must be at least 1")
-    for file in (args.json, args.confusion):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
+    check_output_files([args.json], plots=[args.confusion])
 
 
 def _record(path: Path, name: str, precision: str, measured: Mapping[str, float]) -> None:

@@ -24,7 +24,7 @@ class HeadLosses(nn.Module):
 
     Args:
         network: in training mode, with its boosters.
-        settings: ``precision``, ``ohem`` and ``booster_stride`` are used.
+        settings: ``precision``, ``ohem``, ``dice`` and ``booster_stride`` are used.
         class_weights: float [C], or none for equal ones.
     """
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import nn
 
+from bisenet_ros.metadata import ModelFileError
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, BiSeNetV2
 from bisenet_ros.training.datasets import Dataset
@@ -14,6 +16,9 @@ from bisenet_ros.training.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+NEW_HEAD_STD = 0.01
+"""Of the weights of a new head's last layer, on a trained network."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,22 @@ def start_from(model: Model, settings: Settings, num_classes: int) -> Start:
 
     What does not fit other classes is drawn anew, and so are the boosters, which model files do
     not hold; a warning names the former.
+
+    Raises:
+        ModelFileError: the model takes BGR images.
     """
+    if model.metadata.channel_order != "rgb":
+        raise ModelFileError(
+            f"model {model.name} takes images in {model.metadata.channel_order}, and training "
+            "gives RGB: start from another model, or without --init"
+        )
     torch.manual_seed(settings.seed)
     architecture = replace(model.metadata.architecture, num_classes=num_classes)
     network = BiSeNetV2(architecture, boosters=True)
+    for head in (network.head, *network.boosters):
+        # As weak as the guess of a new head is. As strong as other layers are drawn, it sends
+        # gradients through trained branches that undo in 50 steps what they know.
+        nn.init.normal_(head[-1].weight, std=NEW_HEAD_STD)
     state = network.state_dict()
     left = []
     for name, tensor in model.network.state_dict().items():

@@ -162,6 +162,8 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
         ("--resolution 100x100", "resolution 100x100 must be at least 32x32 and divisible by 8"),
         ("--input-size 1280", "--input-size '1280' is not of the form WxH"),
         ("--input-size 0x90", "--input-size 0x90 has no pixels"),
+        ("--json none/b.json", "cannot write none/b.json: there is no folder none"),
+        ("--plot b.doc", "cannot draw b.doc: its suffix must be one of "),
         ("--model none.safetensors", "no model file at none.safetensors"),
     ],
 )

@@ -40,6 +40,11 @@ def test_calibration_is_stored_and_nothing_else_changes(path: Path, tmp_path: Pa
     calibrate_file(path, tmp_path / "data")
     after = model_file.load(path)
     assert after.metadata.calibration == calibrate(before, images)
+    # A dataset in parts: of training images alone.
+    (tmp_path / "data").rename(tmp_path / "train")
+    write_images(tmp_path / "val" / "images", 1)
+    calibrate_file(path, tmp_path)
+    assert model_file.load(path).metadata.calibration == after.metadata.calibration
     assert replace(after.metadata, calibration={}) == before.metadata
     for name, tensor in before.network.state_dict().items():
         torch.testing.assert_close(after.network.state_dict()[name], tensor, rtol=0, atol=0)

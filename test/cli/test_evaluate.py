@@ -257,6 +257,7 @@ def test_other_refusals(
         (["--worst", "x", "--worst-count", "0"], "--worst-count is 0; it must be at least 1"),
         (["--json", str(tmp_path / "no" / "x.json")], "there is no folder"),
         (["--confusion", str(tmp_path / "no" / "x.png")], "there is no folder"),
+        (["--confusion", "x.xyz"], "cannot draw x.xyz: its suffix must be one of "),
         (["--multi-scale", "0"], "scales [0.0] must be at least one, each positive"),
     ):
         assert evaluate(data, tiny_model, *more) == 1
