@@ -8,7 +8,7 @@ def check_output_files(files: Iterable[Path | None], plots: Iterable[Path | None
     """Refuse what could not be written after minutes of work; None is a file not asked for.
 
     Raises:
-        ValueError: a folder that is not there, or a plot with a suffix that matplotlib does not know.
+        ValueError: a folder that is not there, or a plot's suffix that matplotlib does not know.
     """
     pictures = [plot for plot in plots if plot is not None]
     for file in (*(file for file in files if file is not None), *pictures):

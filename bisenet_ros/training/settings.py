@@ -37,8 +37,8 @@ class Settings:
     - ``dice``: weight of the main head's Dice loss beside its cross entropy; the paper has none.
     - ``booster_stride``: the boosters are compared with every so-manieth row and column of the
       labels. The paper has 1; with 4 an iteration on a CPU takes a quarter less time.
-    - ``freeze_batch_norm``: keep the statistics that the network starts with, which are those of the
-      model for ``--init`` and tell nothing (0 and 1) for new layers.
+    - ``freeze_batch_norm``: keep the statistics that the network starts with: those of the model
+      for ``--init``, and 0 and 1, which tell nothing, for new layers.
     - ``clip_norm``: largest norm of the gradient; 0 for any.
     - ``ema``: decay of the moving average of the weights that is the result; 0 for the last ones.
     - ``batch_size``: images an iteration, over all processes.
