@@ -1,5 +1,6 @@
 """Random changes that a sample bears without changing what it shows."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +28,8 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
         image = _relight(image, settings.brightness, rng)
     if settings.tint:
         image = _tint(image, settings.tint, rng)
+    if settings.jpeg and rng.random() < settings.jpeg:
+        image = _compress(image, rng)
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
@@ -82,3 +85,11 @@ def _tint(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -
     factors = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
     tinted: NDArray[np.uint8] = np.clip(image * factors, 0, 255).astype(np.uint8)
     return tinted
+
+
+def _compress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    # As cameras on USB and compressed topics do, from barely to visibly.
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 101))]
+    _, file = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+    decoded = cv2.imdecode(file, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

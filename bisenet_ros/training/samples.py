@@ -44,7 +44,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         index = int(_order(self.settings.seed, epoch, self.epoch_length)[position])
         rng = np.random.default_rng((self.settings.seed, 1, k))
         image, labels = self._augmented(index, rng)
-        if rng.random() < self.settings.cutmix:
+        if self.settings.cutmix and rng.random() < self.settings.cutmix:
             other = self._augmented(int(rng.integers(self.epoch_length)), rng)
             cut_mix((image, labels), other, rng)
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels).long()

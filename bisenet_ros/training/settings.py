@@ -28,6 +28,8 @@ class Settings:
       has none.
     - ``tint``: largest relative change of each colour channel by itself, as by a camera's white
       balance; the paper has none.
+    - ``jpeg``: share of the samples that are compressed as by a camera, with a quality of 50 to
+      100; the paper has none.
     - ``cutmix``: share of the samples over which a rectangle of another is put (arXiv 1905.04899);
       the paper has none.
     - ``synthetic_images``: frames of the synthetic street added to each epoch.
@@ -55,6 +57,7 @@ class Settings:
     flip: bool = True
     brightness: float = 0.0
     tint: float = 0.0
+    jpeg: float = 0.0
     cutmix: float = 0.0
     synthetic_images: int = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -110,7 +113,8 @@ class Settings:
             require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
         for name in ("weight_decay", "poly_power", "clip_norm", "dice"):
             require(name, 0 <= getattr(self, name) < inf, "must not be negative")
-        require("cutmix", 0 <= self.cutmix <= 1, "must be in [0, 1]")
+        for name in ("jpeg", "cutmix"):
+            require(name, 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
         require("learning_rate", 0 < self.learning_rate < inf, "must be positive")
         positive = bool(self.scales) and all(0 < scale < inf for scale in self.scales)
         require("scales", positive, "must be a list of positive factors")

@@ -155,3 +155,17 @@ def test_cut_mix_puts_one_rectangle_in_its_own_place() -> None:
     # From flat to upright.
     assert min(heights) < 0.2
     assert max(heights) > 0.95
+
+
+def test_jpeg_leaves_traces_in_its_share_of_the_images_and_keeps_colours() -> None:
+    rows, columns = np.indices((48, 64))
+    smooth = np.stack([200 + 0 * rows, 3 * columns, 2 * rows], -1).astype(np.uint8)
+    changed = 0
+    for seed in range(100):
+        image, labels = augment(
+            (smooth, positions(48, 64)[1]), plain(jpeg=0.5), np.random.default_rng(seed)
+        )
+        np.testing.assert_array_equal(labels, positions(48, 64)[1])
+        changed += bool((image != smooth).any())
+        assert np.abs(image.astype(int) - smooth).mean() < 4
+    assert 30 < changed < 70

@@ -29,6 +29,7 @@ from bisenet_ros.training.settings import Settings, SettingsError, make_settings
         ("brightness", 1.0, r"in \[0, 1\)"),
         ("brightness", -0.1, r"in \[0, 1\)"),
         ("tint", 1.0, r"in \[0, 1\)"),
+        ("jpeg", -0.5, r"in \[0, 1\]"),
         ("cutmix", 1.5, r"in \[0, 1\]"),
         ("synthetic_images", -1, "must not be negative"),
         ("learning_rate", 0, "positive"),
