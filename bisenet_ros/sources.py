@@ -35,11 +35,13 @@ class SourceError(ValueError):
 class Frame:
     """An image, uint8 [H, W, 3] RGB, and where they are known its labels, uint8 [H, W].
 
-    Labels are class ids, and 255 where no class applies.
+    Labels are class ids, and 255 where no class applies. ``name`` is that of its file without the
+    suffix, where it is an image's.
     """
 
     image: Image
     labels: Labels | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _images(name: str, paths: list[Path]) -> Source:
             bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if bgr is None:
                 raise SourceError(f"{path} is not an image that OpenCV can read: mend or remove it")
-            yield Frame(_rgb(bgr))
+            yield Frame(_rgb(bgr), name=path.stem)
 
     return Source(name, len(paths), frames)
 

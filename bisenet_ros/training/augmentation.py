@@ -1,5 +1,7 @@
 """Random changes that a sample bears without changing what it shows."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -91,5 +93,5 @@ def _compress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     # As cameras on USB and compressed topics do, from barely to visibly.
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 101))]
     _, file = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
-    decoded = cv2.imdecode(file, cv2.IMREAD_COLOR)
+    decoded: Any = cv2.imdecode(file, cv2.IMREAD_COLOR)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

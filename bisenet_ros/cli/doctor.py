@@ -1,0 +1,70 @@
+"""``bisenet doctor``: whether everything that the node needs is there, and what to do else."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bisenet_ros.cli.output_files import check_output_files
+
+if TYPE_CHECKING:
+    from bisenet_ros.doctor import Check
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    parser.add_argument(
+        "--image",
+        metavar="TOPIC",
+        help="also listen to this topic, as the node would; one that ends in /compressed for JPEGs",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="to listen for (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", default="", metavar="FILE", help="model file, or name of a shipped model"
+    )
+    parser.add_argument("--classes", default="", metavar="FILE", help="names and colours")
+    parser.add_argument("--backend", default="auto", help="auto, tensorrt, openvino or torch")
+    parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or int8")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the checks here")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a line for each check as it is made; 1 if one of them failed."""
+    check_output_files([args.json])
+    if not args.seconds > 0:
+        raise ValueError(f"--seconds is {args.seconds:g}; it must be above 0")
+    checks = []
+    for check in _checks(args):
+        checks.append(check)
+        print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<10} {check.detail}", flush=True)
+        if not check.ok:
+            print(f"{'':<17}{check.remedy}", flush=True)
+    if args.json is not None:
+        document = {"checks": [asdict(check) for check in checks]}
+        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def _checks(args: argparse.Namespace) -> "Iterator[Check]":
+    """Those that make sense after the ones before."""
+    from bisenet_ros import doctor
+    from bisenet_ros.resources import classes_path, model_path
+
+    ros = doctor.check_ros()
+    yield ros
+    if ros.ok:
+        yield doctor.check_transport()
+    path = model_path(args.model)
+    model = doctor.check_model(path, classes_path(args.classes))
+    yield model
+    if model.ok:
+        yield doctor.check_engine(path, args.backend, args.device, args.precision)
+    if ros.ok and args.image:
+        from bisenet_ros.ros.camera_check import check_camera
+
+        yield check_camera(args.image, args.seconds)

@@ -1,0 +1,100 @@
+"""Checks of what the node needs, each with what to do where it fails."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at, whether it is well, what was found, and else what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def check_ros() -> Check:
+    """Whether ROS 2 and this package's messages can be imported."""
+    try:
+        import rclpy.utilities
+
+        import bisenet_ros.msg  # noqa: F401  # whether it is there
+    except ImportError as error:
+        return Check(
+            "ros",
+            ok=False,
+            detail=str(error),
+            remedy="source ROS 2's setup.bash, and after it the workspace's install/setup.bash",
+        )
+    middleware = rclpy.utilities.get_rmw_implementation_identifier()
+    return Check("ros", ok=True, detail=f"{os.environ.get('ROS_DISTRO', 'ROS 2')}, {middleware}")
+
+
+def check_transport() -> Check:
+    """Whether Fast DDS can be given shared memory for whole images."""
+    from bisenet_ros.ros.fastdds import OWN_SETTINGS, obstacle
+
+    name = "transport"
+    own = [variable for variable in OWN_SETTINGS if os.environ.get(variable)]
+    if own:
+        return Check(name, ok=True, detail=f"Fast DDS with settings of your own ({own[0]})")
+    reason = obstacle(os.environ)
+    if reason:
+        remedy = "else images of more than 512 KiB can be lost between processes, see config/"
+        return Check(name, ok=False, detail=reason, remedy=f"{remedy}fastdds_images.xml")
+    detail = "room for whole images in shared memory; the launch file's shared_memory:=true uses it"
+    return Check(name, ok=True, detail=detail)
+
+
+def check_model(path: Path, classes: Path | None) -> Check:
+    """Whether the model file is whole, and what it takes an image for."""
+    from bisenet_ros import model_file
+
+    try:
+        model = model_file.load(path, classes)
+    except ValueError as error:
+        return Check("model", ok=False, detail=str(error), remedy="give another --model")
+    metadata = model.metadata
+    width, height = metadata.resolution
+    return Check(
+        "model",
+        ok=True,
+        detail=f"{model.name}: {len(metadata.classes)} classes at {width}x{height}, "
+        f"{metadata.channel_order} normalised by mean {metadata.mean}, std {metadata.std}",
+    )
+
+
+FRAMES = 10
+
+
+def check_engine(path: Path, backend: str, device: str, precision: str) -> Check:
+    """Whether the network runs here as the node would run it, and how long a frame takes."""
+    from bisenet_ros import model_file
+    from bisenet_ros.inference.errors import InferenceError
+    from bisenet_ros.inference.segmenter import Segmenter
+    from bisenet_ros.synthetic import DEMO_SEEDS, Street
+
+    try:
+        segmenter = Segmenter(
+            model_file.load(path), backend=backend, device=device, precision=precision
+        )
+        image, _ = Street(DEMO_SEEDS[0]).frame(0)
+        times = []
+        for _ in range(FRAMES):
+            started = time.perf_counter()
+            segmenter.segment(image)
+            times.append(1e3 * (time.perf_counter() - started))
+    except InferenceError as error:
+        remedy = "see docs/engines.md, or take backend auto"
+        return Check("engine", ok=False, detail=str(error), remedy=remedy)
+    engine = segmenter.backend
+    detail = (
+        f"{engine.name} on {engine.device} in {engine.precision}: {np.median(times):.0f} ms a frame"
+    )
+    segmenter.close()
+    return Check("engine", ok=True, detail=detail)

@@ -1,0 +1,114 @@
+"""``bisenet doctor``: what it finds well, and what it says to do where something is not."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from bisenet_ros.cli.main import main
+from bisenet_ros.ros.image_messages import image_message
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def checks(tmp_path: Path, status: int, *arguments: str) -> dict[str, dict[str, Any]]:
+    file = tmp_path / "doctor.json"
+    assert main(["doctor", "--json", str(file), *arguments]) == status
+    return {check["name"]: check for check in json.loads(file.read_text())["checks"]}
+
+
+@pytest.fixture
+def camera() -> Iterator[str]:
+    """A topic on which a process like any other sends images, while the test listens."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("front_camera", context=context)
+    publisher = node.create_publisher(Image, "/front/image_raw", 1)
+    picture = image_message(np.zeros((48, 64, 3), np.uint8), "rgb8", Header(frame_id="front"))
+
+    def send() -> None:
+        picture.header.stamp = node.get_clock().now().to_msg()
+        publisher.publish(picture)
+
+    node.create_timer(0.05, send)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    yield "/front/image_raw"
+    executor.shutdown()
+    thread.join()
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_all_is_well_with_a_camera(
+    tmp_path: Path,
+    tiny_model: Path,
+    camera: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT")
+    arguments = ["--model", str(tiny_model), "--backend", "torch", "--precision", "fp32"]
+    found = checks(tmp_path, 0, *arguments, "--device", "cpu", "--image", camera)
+    assert list(found) == ["ros", "transport", "model", "engine", "camera"]
+    assert all(check["ok"] for check in found.values())
+    assert found["transport"]["detail"].endswith(
+        "settings of your own (FASTDDS_BUILTIN_TRANSPORTS)"
+    )
+    assert found["model"]["detail"].startswith("tiny: 5 classes at 128x64, rgb normalised by mean")
+    assert found["engine"]["detail"].startswith("torch on cpu in fp32: ")
+    assert "images/s of 64x48, 'rgb8', frame 'front'" in found["camera"]["detail"]
+    assert capsys.readouterr().out.count("ok  ") == 5
+
+
+def test_what_is_wrong_has_a_remedy(tmp_path: Path, tiny_model: Path) -> None:
+    found = checks(tmp_path, 1, "--model", "none.safetensors")
+    assert not found["model"]["ok"]
+    assert "no model file at none.safetensors" in found["model"]["detail"]
+    assert "engine" not in found  # there is nothing that it could run
+
+    arguments = ["--model", str(tiny_model), "--backend", "torch", "--device", "cuda:7"]
+    found = checks(tmp_path, 1, *arguments, "--image", "/nobody/image_raw", "--seconds", "0.5")
+    assert "cuda:7" in found["engine"]["detail"]
+    assert found["camera"]["detail"] == "no image in 0.5 s: nobody publishes /nobody/image_raw"
+    assert found["camera"]["remedy"] == "remap 'image' to the camera's topic"
+
+
+def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model: Path) -> None:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("depth_camera", context=context)
+    publisher = node.create_publisher(
+        Image, "/depth", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    )
+    timer = threading.Event()
+
+    def send() -> None:
+        while not timer.wait(0.05):
+            publisher.publish(Image(encoding="32FC1", width=2, height=2, step=8))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        found = checks(tmp_path, 1, "--model", str(tiny_model), "--image", "/depth")
+    finally:
+        timer.set()
+        thread.join()
+        node.destroy_node()
+        context.try_shutdown()
+    assert "32FC1" in found["camera"]["detail"]
+    assert "colour camera" in found["camera"]["remedy"]

@@ -1,0 +1,66 @@
+"""``bisenet segment``: files named as the images, with the segmenter's labels."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from bisenet_ros import model_file
+from bisenet_ros.classes import read_classes
+from bisenet_ros.cli.main import main
+from bisenet_ros.inference.segmenter import Segmenter
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("left.png", "right.png", "right.jpg"):
+        pixels = np.random.default_rng(len(name)).integers(0, 256, (60, 90, 3), np.uint8)
+        cv2.imwrite(str(folder / name), pixels)
+    return folder
+
+
+def test_labels_of_a_folder(
+    images: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    line = ["--model", str(tiny_model), "--backend", "torch", "--precision", "fp32"]
+    line += ["--input", str(images), "--output", str(out), "--alpha", "0"]
+    assert main(["segment", *line]) == 0
+    names = ["left", "right", "right_000002"]
+    assert sorted(path.stem for path in (out / "labels").iterdir()) == names
+    assert sorted(path.name for path in (out / "overlay").iterdir()) == [f"{n}.jpg" for n in names]
+
+    model = model_file.load(tiny_model)
+    assert read_classes(out / "classes.txt") == model.metadata.classes
+    image = cv2.cvtColor(cv2.imread(str(images / "left.png")), cv2.COLOR_BGR2RGB)
+    expected = Segmenter(model, backend="torch", device="cpu", precision="fp32").segment(image)
+    labels = cv2.imread(str(out / "labels" / "left.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(labels, expected.labels)
+    assert len(np.unique(labels)) > 1
+    # With alpha 0 the overlay is the picture itself, and JPEG keeps its mean.
+    shown = cv2.imread(str(out / "overlay" / "left.jpg"))
+    assert np.abs(shown.mean((0, 1)) - image[..., ::-1].mean((0, 1))).max() < 3
+    assert "3 frames of" in capsys.readouterr().out
+
+
+def test_frames_without_names_are_numbered(tiny_model: Path, tmp_path: Path) -> None:
+    line = ["--model", str(tiny_model), "--input", "synthetic", "--frames", "2"]
+    assert main(["segment", *line, "--output", str(tmp_path)]) == 0
+    assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == ["000000.png", "000001.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "nowhere"], "there is no nowhere: give an image"),
+        (["--input", "synthetic", "--alpha", "2"], "--alpha is 2.0; it must be from 0 to 1"),
+    ],
+)
+def test_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["segment", *arguments]) == 1
+    assert f"bisenet segment: {message}" in capsys.readouterr().err
