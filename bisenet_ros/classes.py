@@ -129,8 +129,9 @@ def _entries_of_text(text: str) -> list[SemanticClass]:
         if not fields:
             continue
         try:
-            id_, name, red, green, blue = fields
-            entries.append(SemanticClass(int(id_), name, (int(red), int(green), int(blue))))
+            id_, *words, red, green, blue = fields
+            color = int(red), int(green), int(blue)
+            entries.append(SemanticClass(int(id_), " ".join(words), color))
         except ValueError:
             raise ClassesError(f"line {number} is '{line.strip()}', not 'id name r g b'") from None
     return entries

@@ -2,20 +2,13 @@
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bisenet_ros.check import Check
 
-@dataclass(frozen=True)
-class Check:
-    """What was looked at, whether it is well, what was found, and else what to do."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
+LIBRARIES = "pip install torch -r requirements/runtime.txt, into the Python that runs this"
 
 
 def check_ros() -> Check:
@@ -36,29 +29,31 @@ def check_ros() -> Check:
 
 
 def check_transport() -> Check:
-    """Whether Fast DDS can be given shared memory for whole images."""
-    from bisenet_ros.ros.fastdds import OWN_SETTINGS, obstacle
+    """Whether Fast DDS, where it is used, can be given shared memory for whole images."""
+    from bisenet_ros.ros.fastdds import obstacle, own_settings
 
     name = "transport"
-    own = [variable for variable in OWN_SETTINGS if os.environ.get(variable)]
-    if own:
-        return Check(name, ok=True, detail=f"Fast DDS with settings of your own ({own[0]})")
+    reason = own_settings(os.environ)
+    if reason:
+        return Check(name, ok=True, detail=reason)
     reason = obstacle(os.environ)
     if reason:
-        remedy = "else images of more than 512 KiB can be lost between processes, see config/"
-        return Check(name, ok=False, detail=reason, remedy=f"{remedy}fastdds_images.xml")
+        return Check.failed(name, reason)
     detail = "room for whole images in shared memory; the launch file's shared_memory:=true uses it"
     return Check(name, ok=True, detail=detail)
 
 
 def check_model(path: Path, classes: Path | None) -> Check:
     """Whether the model file is whole, and what it takes an image for."""
-    from bisenet_ros import model_file
-
     try:
+        from bisenet_ros import model_file
+
         model = model_file.load(path, classes)
+    except ImportError as error:
+        return Check("model", ok=False, detail=str(error), remedy=LIBRARIES)
     except ValueError as error:
-        return Check("model", ok=False, detail=str(error), remedy="give another --model")
+        remedy = "give another --model or --classes"
+        return Check("model", ok=False, detail=str(error), remedy=remedy)
     metadata = model.metadata
     width, height = metadata.resolution
     return Check(

@@ -202,7 +202,12 @@ class _Capture:
 
 def _bag(path: Path, topic: str | None) -> Source:
     # Bags hold messages; who reads files only needs no ROS.
-    from bisenet_ros.ros.bag import ImageBag
+    try:
+        from bisenet_ros.ros.bag import ImageBag
+    except ImportError as error:
+        raise SourceError(
+            f"{path} is a bag, and the messages of ROS are missing ({error}): source its setup.bash"
+        ) from error
 
     bag = ImageBag(path, topic)
     return Source(f"{path}, {bag.topic}", len(bag), lambda: map(Frame, bag))

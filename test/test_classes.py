@@ -41,6 +41,12 @@ def test_yaml_form(tmp_path: Path) -> None:
     assert read_classes(written(tmp_path / "classes.yaml", text)) == (SKY, ROAD)
 
 
+def test_names_of_several_words(tmp_path: Path) -> None:
+    """As ``bisenet segment`` writes those of Cityscapes."""
+    text = "0 sky 1 2 3\n1 traffic light 4 5 6\n"
+    assert read_classes(written(tmp_path / "c.txt", text))[1].name == "traffic light"
+
+
 def test_shipped_cityscapes() -> None:
     classes = read_classes(CONFIG / "cityscapes.yaml")
     assert len(classes) == 19
@@ -63,7 +69,7 @@ def test_shipped_camvid_is_that_of_the_data() -> None:
     ("name", "text", "message"),
     [
         ("c.txt", "0 sky 1 2\n", "line 1 is '0 sky 1 2', not 'id name r g b'"),
-        ("c.txt", "0 sky 1 2 3\n1 wide road 1 2 3\n", "line 2"),
+        ("c.txt", "0 sky 1 2 3\n1 4 5 6\n", "class 1: name '' is empty"),
         ("c.txt", "zero sky 1 2 3\n", "line 1"),
         ("c.txt", "0 sky 1 2 3.5\n", "line 1"),
         ("c.txt", "", "0 classes; there must be 2 to 255"),

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from bisenet_ros.classes import palette, read_classes
 from bisenet_ros.resources import share_directory
 from bisenet_ros.ros import parameters
-from bisenet_ros.ros.outputs import ENCODINGS, ImageOutputs
+from bisenet_ros.ros.outputs import OUTPUTS, ImageOutputs
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.training.settings import read_settings
 
@@ -109,7 +109,7 @@ def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> 
 def test_rviz_shows_topics_of_the_node_and_the_overlay_first(context: rclpy.Context) -> None:
     node = Node("segmentation", context=context)
     qos = qos_profile("reliable", "volatile", 2)
-    outputs = ImageOutputs(node, tuple(ENCODINGS), qos, palette([]))
+    outputs = ImageOutputs(node, tuple(OUTPUTS), qos, palette([]))
     published = {
         topic
         for topic, types in node.get_publisher_names_and_types_by_node("segmentation", "/")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.sources import IMAGE_SUFFIXES, open_source
+from bisenet_ros.training.datasets import DatasetError, find_dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +21,8 @@ def calibrate_file(path: Path, data: Path) -> None:
 
     Args:
         path: a ``.safetensors`` of ours, which is replaced atomically.
-        data: a folder of images, searched to any depth, or of a dataset, which has them in
-            ``images/``.
+        data: a folder of images, searched to any depth, or a dataset as for training, of which the
+            training images are taken.
 
     Raises:
         ModelFileError: the model file cannot be used.
@@ -51,14 +52,16 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
     Raises:
         ValueError: there is no such folder, or no image in it.
     """
-    # Not what a dataset holds besides: labels, and images that score the model.
-    images = [data / "train" / "images", data / "images", data]
-    root = next((folder for folder in images if folder.is_dir()), data)
-    if not root.is_dir():
+    if not data.is_dir():
         raise ValueError(f"there is no folder {data}; give the folder of the training images")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    try:
+        # Of a dataset not its labels, nor images that score the model.
+        files = sorted(image for image, _ in find_dataset(data, split="train").pairs)
+    except DatasetError:  # a folder of images, or the half of a dataset
+        root = data / "images" if (data / "images").is_dir() else data
+        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise ValueError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise ValueError(f"{data} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     taken = min(count, len(files))
     return [files[index * len(files) // taken] for index in range(taken)]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bisenet_ros.cli.output_files import check_output_files
 
 if TYPE_CHECKING:
-    from bisenet_ros.doctor import Check
+    from bisenet_ros.check import Check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 SUBCOMMANDS = {
     "info": "parameters, multiply-adds and metadata of a network or model file",
     "doctor": "check ROS, model, engine and camera, and say what to mend",
-    "segment": "label images, a video, a bag or a camera into files, without ROS",
+    "segment": "label images, a video, a bag or a camera into files, without a node",
     "demo": "run the real node on a video, bag, folder, camera or synthetic street",
     "train": "train the network on a folder of labelled images",
     "evaluate": "score a model on a folder of labelled images",

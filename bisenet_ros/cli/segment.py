@@ -1,4 +1,4 @@
-"""``bisenet segment``: label images, a video, a bag or a camera into files, without ROS."""
+"""``bisenet segment``: label images, a video, a bag or a camera into files, without a node."""
 
 import argparse
 from pathlib import Path

@@ -2,14 +2,35 @@
 
 import time
 
+import numpy as np
 import rclpy
+from numpy.typing import NDArray
 from rclpy.context import Context
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, Image
 
-from bisenet_ros.doctor import Check
+from bisenet_ros.check import Check
 from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
 from bisenet_ros.ros.qos import SENSOR, explain_silence
+
+
+class _Listener:
+    """Counts images, and keeps the newest."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.newest: Image | CompressedImage | None = None
+
+    def __call__(self, message: Image | CompressedImage) -> None:
+        self.times.append(time.monotonic())
+        self.newest = message
+
+    @property
+    def rate(self) -> float:
+        """Images a second, from the first to the last."""
+        seconds = self.times[-1] - self.times[0]
+        return (len(self.times) - 1) / seconds if seconds > 0 else 0.0
 
 
 def check_camera(topic: str, seconds: float) -> Check:
@@ -23,36 +44,38 @@ def check_camera(topic: str, seconds: float) -> Check:
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     kind = CompressedImage if topic.endswith("/compressed") else Image
-    heard: list[Image | CompressedImage] = []
-    subscription = node.create_subscription(kind, topic, heard.append, SENSOR)
-    end = time.monotonic() + seconds
+    heard = _Listener()
     try:
+        subscription = node.create_subscription(kind, topic, heard, SENSOR)
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             executor.spin_once(timeout_sec=0.1)
-        if not heard:
+        if heard.newest is None:
             reason = explain_silence(node, subscription, SENSOR)
-            what, _, remedy = reason.partition(": ")
-            detail = f"no image in {seconds:g} s: {what}"
-            return Check("camera", ok=False, detail=detail, remedy=remedy)
-        newest = heard[-1]
-        stamp = newest.header.stamp.sec + 1e-9 * newest.header.stamp.nanosec
-        age = 1e-9 * node.get_clock().now().nanoseconds - stamp
+            return Check.failed("camera", f"no image in {seconds:g} s, {reason}")
+        stamp = heard.newest.header.stamp
+        age = 1e-9 * node.get_clock().now().nanoseconds - (stamp.sec + 1e-9 * stamp.nanosec)
+        pixels, form = _read(heard.newest)
+    except NameValidationException as error:
+        detail = " ".join(str(error).split())
+        remedy = "give a topic such as /camera/image_raw"
+        return Check("camera", ok=False, detail=detail, remedy=remedy)
+    except ImageError as error:
+        return Check.failed("camera", str(error))
     finally:
         executor.shutdown()
         node.destroy_node()
         context.try_shutdown()
-    try:
-        if isinstance(newest, CompressedImage):
-            pixels, form = decode_compressed(newest), newest.format
-        else:
-            pixels, form = ImageDecoder().to_rgb(newest), newest.encoding
-    except ImageError as error:
-        what, _, remedy = str(error).rpartition(": ")
-        return Check("camera", ok=False, detail=what, remedy=remedy)
     height, width = pixels.shape[:2]
     return Check(
         "camera",
         ok=True,
-        detail=f"{len(heard) / seconds:.1f} images/s of {width}x{height}, {form!r}, frame "
-        f"{newest.header.frame_id!r}, the last one stamped {age:.2f} s ago",
+        detail=f"{heard.rate:.1f} images/s of {width}x{height}, {form!r}, frame "
+        f"{heard.newest.header.frame_id!r}, the last one stamped {age:.2f} s before it was read",
     )
+
+
+def _read(message: Image | CompressedImage) -> tuple[NDArray[np.uint8], str]:
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message), message.format
+    return ImageDecoder().to_rgb(message), message.encoding

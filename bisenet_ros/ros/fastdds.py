@@ -30,25 +30,39 @@ def profile_environment(
     return dict.fromkeys(PROFILE_VARIABLES, profile)
 
 
+def own_settings(environ: Mapping[str, str]) -> str:
+    """What the user has chosen himself: middleware other than Fast DDS, or how that sends.
+
+    A variable, or a file in the working directory; empty where there is none.
+    """
+    middleware = environ.get("RMW_IMPLEMENTATION", "")
+    if middleware and "fastrtps" not in middleware:
+        return f"RMW_IMPLEMENTATION is {middleware}, which is not Fast DDS"
+    for name in (name for name in OWN_SETTINGS if environ.get(name)):
+        return f"{name} is set, and your own settings of Fast DDS stay"
+    for name in (name for name in OWN_FILES if Path(name).is_file()):
+        return f"{name} lies in the working directory, and your own settings of Fast DDS stay"
+    return ""
+
+
 def obstacle(environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm")) -> str:
     """Why Fast DDS must do without the profile, and what to do about it; empty if it need not.
 
-    The user has settings of his own for Fast DDS, a variable or a file in the working directory;
-    or ``shared_memory`` lacks the room, where its smaller default works and the profile would not.
+    There are ``own_settings``, or ``shared_memory`` lacks the room, where Fast DDS's smaller
+    default works and the profile would not.
     """
-    for name in (name for name in OWN_SETTINGS if environ.get(name)):
-        return f"{name} is set, and your own settings stay: put the transports of the profile there"
-    for name in (name for name in OWN_FILES if Path(name).is_file()):
-        return f"{name} lies in the working directory, and your own settings stay"
+    reason = own_settings(environ)
+    if reason:
+        return reason
     try:
         disk = os.statvfs(shared_memory)
     except OSError as error:
-        return f"there is no shared memory ({error})"
+        return f"there is no shared memory ({error}): images go by UDP"
     free = disk.f_bavail * disk.f_frsize
     if free < NEEDED_BYTES:
         return (
             f"{shared_memory} has {free >> 20} MiB free and {NEEDED_BYTES >> 20} are needed: give "
             "the container more, as by docker run --shm-size=512m, or delete what ended "
-            "processes left: fastdds shm clean"
+            "processes left, fastdds shm clean"
         )
     return ""

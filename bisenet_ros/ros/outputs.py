@@ -14,8 +14,8 @@ from bisenet_ros.inference.segmenter import Segmentation
 from bisenet_ros.rendering import colorize, overlay
 from bisenet_ros.ros.image_messages import compressed_message, image_message
 
-ENCODINGS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": "rgb8"}
-"""Of sensor_msgs/Image, by output."""
+OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": "rgb8"}
+"""Encoding of sensor_msgs/Image, by output."""
 
 
 class ImageOutputs:
@@ -32,9 +32,9 @@ class ImageOutputs:
         self._latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
         self._raw: dict[str, Publisher] = {}
         self._compressed: dict[str, Publisher] = {}
-        for name in (name for name in ENCODINGS if name in names):
+        for name in (name for name in OUTPUTS if name in names):
             self._raw[name] = node.create_publisher(Image, f"~/{name}", qos)
-            if ENCODINGS[name] == "rgb8":
+            if OUTPUTS[name] == "rgb8":
                 topic = f"~/{name}/compressed"
                 self._compressed[name] = node.create_publisher(CompressedImage, topic, qos)
 
@@ -51,7 +51,7 @@ class ImageOutputs:
                 continue
             pixels = self._render(name, segmentation, alpha)
             if raw_wanted:
-                publisher.publish(image_message(pixels, ENCODINGS[name], header))
+                publisher.publish(image_message(pixels, OUTPUTS[name], header))
             if compressed is not None and compressed_wanted:
                 compressed.publish(compressed_message(pixels, header))
 

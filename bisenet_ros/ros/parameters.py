@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 from bisenet_ros.inference.backend import BACKENDS
 from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.inference.segmenter import LabelSize, parse_resolution
-from bisenet_ros.ros.outputs import ENCODINGS
+from bisenet_ros.ros.outputs import OUTPUTS
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 
 
@@ -78,7 +78,7 @@ class Parameters:
         choices=("raw", "compressed"),
     )
     outputs: tuple[str, ...] = _parameter(
-        ("label", "overlay", "color"), "Images to publish.", choices=tuple(ENCODINGS)
+        ("label", "overlay", "color"), "Images to publish.", choices=tuple(OUTPUTS)
     )
     overlay_alpha: float = _parameter(
         0.5, "Share of the class colour in the overlay.", low=0.0, high=1.0, when="always"

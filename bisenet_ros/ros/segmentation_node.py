@@ -5,7 +5,7 @@ import re
 import signal
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import format_exception
 
@@ -75,6 +75,7 @@ class _Active:
     silent_reports: int = 0
     silence: str = ""
     last_error: str = ""
+    errors_told: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,9 @@ class SegmentationNode(ManagedNode):
                 active.statistics.frame_dropped()
 
     def _receive_camera_info(self, message: CameraInfo) -> None:
-        if self._active is not None:
-            self._active.camera_info = message
+        active = self._active
+        if active is not None:
+            active.camera_info = message
 
     def _process(self, frame: "_Frame") -> None:
         if frame.activation is not self._active or self._configured is None:
@@ -262,15 +264,18 @@ class SegmentationNode(ManagedNode):
     def _frame_failed(self, error: Exception) -> None:
         if not self.context.ok():
             return  # the process is ending and its publishers are gone
-        if self._active is None:
+        active = self._active
+        if active is None:
             return
-        self._active.statistics.frame_rejected()
+        active.statistics.frame_rejected()
         explained = isinstance(error, (ImageError, InferenceError))
         lines = [str(error)] if explained else format_exception(error)
         reason = "frame lost: " + "".join(lines)
-        before, self._active.last_error = self._active.last_error, reason
+        active.last_error = reason
         # Sizes in it differ from frame to frame, and a line for each would fill the disk.
-        if re.sub(r"\d+", "", reason) != re.sub(r"\d+", "", before):
+        kind = re.sub(r"\d+", "", reason)
+        if kind not in active.errors_told:
+            active.errors_told.add(kind)
             self.get_logger().error(reason)
         else:
             self.get_logger().error(reason, throttle_duration_sec=5.0)

@@ -42,7 +42,11 @@ def test_calibration_is_stored_and_nothing_else_changes(path: Path, tmp_path: Pa
     assert after.metadata.calibration == calibrate(before, images)
     # A dataset in parts: of training images alone.
     (tmp_path / "data").rename(tmp_path / "train")
+    for number in range(3):
+        ids = np.zeros((64, 128), np.uint8)
+        cv2.imwrite(str(tmp_path / "train" / "labels" / f"{number:02}.png"), ids)
     write_images(tmp_path / "val" / "images", 1)
+    (tmp_path / "classes.txt").write_text("0 one 1 2 3\n1 other 4 5 6\n")
     calibrate_file(path, tmp_path)
     assert model_file.load(path).metadata.calibration == after.metadata.calibration
     assert replace(after.metadata, calibration={}) == before.metadata

@@ -1,6 +1,7 @@
 """``bisenet doctor``: what it finds well, and what it says to do where something is not."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+import bisenet_ros
 from bisenet_ros.cli.main import main
 from bisenet_ros.ros.image_messages import image_message
 
@@ -71,6 +73,8 @@ def test_all_is_well_with_a_camera(
     )
     assert found["model"]["detail"].startswith("tiny: 5 classes at 128x64, rgb normalised by mean")
     assert found["engine"]["detail"].startswith("torch on cpu in fp32: ")
+    rate = float(found["camera"]["detail"].partition(" ")[0])
+    assert 5 < rate <= 25  # of 20, on a machine that may be busy
     assert "images/s of 64x48, 'rgb8', frame 'front'" in found["camera"]["detail"]
     assert capsys.readouterr().out.count("ok  ") == 5
 
@@ -84,8 +88,25 @@ def test_what_is_wrong_has_a_remedy(tmp_path: Path, tiny_model: Path) -> None:
     arguments = ["--model", str(tiny_model), "--backend", "torch", "--device", "cuda:7"]
     found = checks(tmp_path, 1, *arguments, "--image", "/nobody/image_raw", "--seconds", "0.5")
     assert "cuda:7" in found["engine"]["detail"]
-    assert found["camera"]["detail"] == "no image in 0.5 s: nobody publishes /nobody/image_raw"
+    assert found["camera"]["detail"] == "no image in 0.5 s, nobody publishes /nobody/image_raw"
     assert found["camera"]["remedy"] == "remap 'image' to the camera's topic"
+
+
+def test_a_topic_that_is_none(tmp_path: Path, tiny_model: Path) -> None:
+    found = checks(tmp_path, 1, "--model", str(tiny_model), "--image", "no topic")
+    assert "'no topic'" in found["camera"]["detail"]
+    assert found["camera"]["remedy"] == "give a topic such as /camera/image_raw"
+
+
+def test_missing_libraries(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.delitem(sys.modules, "bisenet_ros.model_file")
+    monkeypatch.delattr(bisenet_ros, "model_file")
+    found = checks(tmp_path, 1, "--model", str(tiny_model))
+    assert "safetensors" in found["model"]["detail"]
+    assert found["model"]["remedy"].startswith("pip install torch -r requirements/runtime.txt")
 
 
 def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model: Path) -> None:

@@ -27,6 +27,14 @@ def test_both_versions_are_given_the_same_file(tmp_path: Path) -> None:
     assert sorted(filter(None, types)) == ["SHM", "UDPv4"]
 
 
+def test_other_middleware_needs_no_profile(tmp_path: Path) -> None:
+    cyclone = {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}
+    assert profile_environment(cyclone, shared_memory=tmp_path) == {}
+    assert obstacle(cyclone) == "RMW_IMPLEMENTATION is rmw_cyclonedds_cpp, which is not Fast DDS"
+    fast = {"RMW_IMPLEMENTATION": "rmw_fastrtps_dynamic_cpp"}
+    assert obstacle(fast, shared_memory=tmp_path) == ""
+
+
 @pytest.mark.parametrize("name", OWN_SETTINGS)
 def test_a_setting_of_the_users_own_stays(tmp_path: Path, name: str) -> None:
     assert profile_environment({name: "mine"}, shared_memory=tmp_path) == {}

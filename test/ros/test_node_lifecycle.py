@@ -19,12 +19,24 @@ from node_fixture import (
 )
 from sensor_msgs.msg import Image
 
-OUTPUTS = "label", "confidence", "overlay", "color", "class_map", "stats"
+OUTPUTS = (
+    "label",
+    "confidence",
+    "overlay",
+    "overlay/compressed",
+    "color",
+    "color/compressed",
+    "camera_info",
+    "class_map",
+    "stats",
+)
 
 
 def nothing_is_left(bench: Bench) -> None:
     bench.spin_until(lambda: not any(map(bench.publishers, OUTPUTS)), "all publishers are gone")
+    bench.spin_until(lambda: not bench.node.count_publishers("/diagnostics"), "no diagnostics")
     bench.spin_until(lambda: not bench.node.count_subscribers("/image"), "no subscription")
+    bench.spin_until(lambda: not bench.node.count_subscribers("/camera_info"), "nor another")
 
 
 def is_labelled(bench: Bench, labels: list[Image], number: int) -> None:
