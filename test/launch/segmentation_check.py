@@ -70,6 +70,16 @@ def check_segmentation(
     ] == [(id_, name, color) for id_, (name, color) in enumerate(CLASSES)]
 
 
+def check_subscription(
+    topic: str, kind: str, check_alive: Callable[[], None] = lambda: None
+) -> None:
+    """Wait until somebody listens to ``topic``, and check for what type of message."""
+    with _Peer(check_alive) as peer:
+        peer.wait_until(lambda: peer.node.count_subscribers(topic) > 0, f"subscribed to {topic}")
+        (subscription,) = peer.node.get_subscriptions_info_by_topic(topic)
+    assert subscription.topic_type == kind
+
+
 class _Peer:
     """A ROS node of the test, in a context of its own."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ament_index_python.packages import get_package_share_directory
-from segmentation_check import check_segmentation
+from segmentation_check import check_segmentation, check_subscription
 from tiny_model import make_model
 
 pytest.importorskip("launch_testing", reason="launch_testing is not installed")
@@ -44,6 +44,9 @@ class TestWhileItRuns(unittest.TestCase):
 
     def test_labels_an_image(self, model: Path) -> None:
         check_segmentation("/robot/segmentation", "/robot/front/image_raw", model)
+
+    def test_listens_to_the_camera_info_beside_the_image(self) -> None:
+        check_subscription("/robot/front/camera_info", "sensor_msgs/msg/CameraInfo")
 
 
 @launch_testing.post_shutdown_test()
