@@ -166,3 +166,11 @@ def test_model_file_replaced_while_running(tiny_model: Path, tmp_path: Path) -> 
         path.write_bytes(b"something else")
         np.testing.assert_array_equal(backend.run(image)[0], before)
         path.write_bytes(tiny_model.read_bytes())
+
+
+def test_torch_gives_its_threads_back(model: Model) -> None:
+    before = torch.get_num_threads()
+    backend = load_backend("torch", model, EngineOptions((64, 64), "cpu", threads=before + 2))
+    assert torch.get_num_threads() == before + 2
+    backend.close()
+    assert torch.get_num_threads() == before

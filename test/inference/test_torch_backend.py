@@ -64,11 +64,3 @@ def test_gpu_auto_takes_cuda_where_tensorrt_is_missing(
     backend = load_backend("auto", model, EngineOptions(SIZE, cache=tmp_path))
     assert (backend.name, backend.device) == ("torch", "cuda:0")
     backend.close()
-
-
-def test_close_gives_the_threads_back(model: Model) -> None:
-    before = torch.get_num_threads()
-    backend = TorchBackend(model, EngineOptions(SIZE, "cpu", "fp32", threads=before + 2))
-    assert torch.get_num_threads() == before + 2
-    backend.close()
-    assert torch.get_num_threads() == before
