@@ -1,6 +1,7 @@
 """The node as a process: its command line, its end, and what happens when both meet."""
 
 import os
+import re
 import select
 import signal
 from collections.abc import Iterator
@@ -63,9 +64,12 @@ def end(process: NodeProcess, number: signal.Signals, promised: float | None = N
 
 
 def shared_memory_of(process: NodeProcess) -> set[Path]:
-    """The files of Fast DDS that it has mapped: its own, and of those whom it speaks to."""
+    """The files of Fast DDS that it has mapped: its own, and of those whom it speaks to.
+
+    Without those of ports, which whoever comes next may use.
+    """
     lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
-    return {Path(line.split()[-1]) for line in lines if "/dev/shm/fast" in line}
+    return {Path(line.split()[-1]) for line in lines if re.search("/dev/shm/fast(?!.*_port)", line)}
 
 
 def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
