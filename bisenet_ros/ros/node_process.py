@@ -1,6 +1,7 @@
 """The segmentation node as a process of its own, and its lifecycle seen from outside."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import Executor
 from rclpy.node import Node
+from rclpy.task import Future
 
 import bisenet_ros
 
@@ -26,6 +28,7 @@ NODE_COMMAND = (sys.executable, "-m", "bisenet_ros.ros.segmentation_node")
 found without a sourced overlay, and in installs by pip too."""
 
 START_TIMEOUT_S = 60.0
+RESEND_S = 2.0
 STOP_PATIENCE_S = 5.0
 POLL_S = 0.1
 
@@ -158,6 +161,7 @@ class Lifecycle:
         self.process = process
         self._executor = executor
         self._change = node.create_client(ChangeState, f"{process.name}/change_state")
+        # Last: DDS tells of them in this order, so who answers this one can answer the other too.
         self._get = node.create_client(GetState, f"{process.name}/get_state")
 
     def start(self, timeout_s: float) -> None:
@@ -171,6 +175,7 @@ class Lifecycle:
         Raises:
             NodeError: the node refused, failed, ended, or needed longer.
         """
+        self.state()
         request = ChangeState.Request(transition=Transition(id=transition))
         response = self._call(self._change, request, timeout_s)
         if not response.success:
@@ -179,8 +184,16 @@ class Lifecycle:
             raise NodeError(f"the node cannot {action}: {cause} (log: {self.process.log})")
 
     def state(self, timeout_s: float = 10.0) -> int:
-        """The id of the node's state, as in ``lifecycle_msgs/State``."""
-        state: int = self._call(self._get, GetState.Request(), timeout_s).current_state.id
+        """The id of the node's state, as in ``lifecycle_msgs/State``.
+
+        Asked until there is an answer: rmw_fastrtps drops that to a client which the node has not
+        discovered within 100 ms of its request.
+
+        Raises:
+            NodeError: the node ended, or did not answer.
+        """
+        response = self._call(self._get, GetState.Request(), timeout_s, resend_s=RESEND_S)
+        state: int = response.current_state.id
         return state
 
     def spin_until(
@@ -202,18 +215,27 @@ class Lifecycle:
             self._executor.spin_once(timeout_sec=min(left, poll_s))
         return True
 
-    def _call(self, client: "rclpy.client.Client", request: Any, timeout_s: float) -> Any:
+    def _call(
+        self,
+        client: "rclpy.client.Client",
+        request: Any,
+        timeout_s: float,
+        resend_s: float = math.inf,
+    ) -> Any:
         if not self.spin_until(client.service_is_ready, START_TIMEOUT_S):
             raise NodeError(
                 f"no service {client.srv_name} after {START_TIMEOUT_S:.0f} s: "
                 f"{self.process.cause()} (log: {self.process.log})"
             )
-        future = client.call_async(request)
-        if not self.spin_until(future.done, timeout_s):
-            raise NodeError(
-                f"no answer from {client.srv_name} in {timeout_s:.0f} s (log: {self.process.log})"
-            )
-        return future.result()
+        futures: list[Future] = []
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            futures.append(client.call_async(request))
+            if self.spin_until(lambda: any(f.done() for f in futures), min(left, resend_s)):
+                return next(future for future in futures if future.done()).result()
+        raise NodeError(
+            f"no answer from {client.srv_name} in {timeout_s:.0f} s (log: {self.process.log})"
+        )
 
 
 _ACTIONS = {

@@ -1,6 +1,10 @@
 """The node under test as a process, and a ROS node of the test's own beside it."""
 
+import math
+import os
 import re
+import select
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +36,15 @@ SHUTDOWN = {
     "inactive": Transition.TRANSITION_INACTIVE_SHUTDOWN,
     "active": Transition.TRANSITION_ACTIVE_SHUTDOWN,
 }
+
+SERVICES: dict[Any, str] = {
+    ChangeState: "change_state",
+    SetParameters: "set_parameters",
+    GetParameters: "get_parameters",
+    DescribeParameters: "describe_parameters",
+    GetState: "get_state",
+}
+"""Those of the node; DDS tells of their clients in this order."""
 
 TIMEOUT_S = 60.0
 """Generous: what takes so long is lost, not slow."""
@@ -70,7 +83,12 @@ class Bench:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._entities: list[Callable[[], object]] = []
-        self._clients: dict[str, Any] = {}
+        # Kept: only requests of one client arrive in order.
+        self._clients = {
+            kind: self.node.create_client(kind, f"{process.name}/{name}")
+            for kind, name in SERVICES.items()
+        }
+        self._met = False
         self._log_start = 0
 
     def close(self) -> None:
@@ -94,8 +112,16 @@ class Bench:
         deadline = time.monotonic() + TIMEOUT_S
         while not condition():
             self.process.check_running()
-            assert time.monotonic() < deadline, f"not in {TIMEOUT_S} s: {what}\n{self.log()}"
+            assert time.monotonic() < deadline, f"not in {TIMEOUT_S} s: {what}\n{self._stacks()}"
             self._executor.spin_once(timeout_sec=0.02)
+
+    def _stacks(self) -> str:
+        """The log, at its end what each of the node's threads was doing; the node is dead then."""
+        ended = os.pidfd_open(self.process.pid)
+        os.kill(self.process.pid, signal.SIGABRT)
+        select.select([ended], [], [], TIMEOUT_S)
+        os.close(ended)
+        return self.log()
 
     def log(self) -> str:
         """What the node has said since ``reset``."""
@@ -108,22 +134,40 @@ class Bench:
 
     # Services.
 
-    def request(self, kind: Any, service: str, request: Any) -> Future:
-        if service not in self._clients:  # kept: only requests of one client arrive in order
-            name = f"{self.process.name}/{service}"
-            self._clients[service] = self.node.create_client(kind, name)
-        client = self._clients[service]
-        self.spin_until(client.service_is_ready, f"service {service}")
-        return client.call_async(request)
+    def request(self, kind: Any, request: Any) -> Future:
+        self._meet()
+        return self._clients[kind].call_async(request)
 
-    def call(self, kind: Any, service: str, request: Any) -> Any:
-        answer = self.request(kind, service, request)
-        self.spin_until(answer.done, f"answer from {service}")
+    def call(self, kind: Any, request: Any) -> Any:
+        answer = self.request(kind, request)
+        self.spin_until(answer.done, f"answer from {SERVICES[kind]}")
         return answer.result()
+
+    def _meet(self) -> None:
+        """Ask for the state until the node, which drops answers to clients unknown to it, answers.
+
+        It knows the other clients as well then.
+        """
+        if self._met:
+            return
+        for kind, client in self._clients.items():
+            self.spin_until(client.service_is_ready, f"service {SERVICES[kind]}")
+        answers: list[Future] = []
+        asked = -math.inf
+
+        def answered() -> bool:
+            nonlocal asked
+            if time.monotonic() - asked > 2:
+                asked = time.monotonic()
+                answers.append(self._clients[GetState].call_async(GetState.Request()))
+            return any(answer.done() for answer in answers)
+
+        self.spin_until(answered, "the node knows us")
+        self._met = True
 
     def request_change(self, transition: int) -> Future:
         message = ChangeState.Request(transition=Transition(id=transition))
-        return self.request(ChangeState, "change_state", message)
+        return self.request(ChangeState, message)
 
     def change(self, transition: int) -> bool:
         answer = self.request_change(transition)
@@ -137,27 +181,27 @@ class Bench:
         assert self.change(ACTIVATE), self.log()
 
     def state(self) -> str:
-        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+        return self.call(GetState, GetState.Request()).current_state.label
 
     def try_set(self, name: str, value: Any) -> SetParametersResult:
         parameters = [Parameter(name, value=value).to_parameter_msg()]
         request = SetParameters.Request(parameters=parameters)
-        return self.call(SetParameters, "set_parameters", request).results[0]
+        return self.call(SetParameters, request).results[0]
 
     def set(self, parameters: Mapping[str, Any]) -> None:
         messages = [Parameter(name, value=v).to_parameter_msg() for name, v in parameters.items()]
         request = SetParameters.Request(parameters=messages)
-        for result in self.call(SetParameters, "set_parameters", request).results:
+        for result in self.call(SetParameters, request).results:
             assert result.successful, result.reason
 
     def get(self, names: Sequence[str]) -> dict[str, Any]:
-        answer = self.call(GetParameters, "get_parameters", GetParameters.Request(names=names))
+        answer = self.call(GetParameters, GetParameters.Request(names=names))
         values = map(parameter_value_to_python, answer.values)
         return dict(zip(names, values, strict=True))
 
     def describe(self, names: Sequence[str]) -> dict[str, Any]:
         request = DescribeParameters.Request(names=names)
-        answer = self.call(DescribeParameters, "describe_parameters", request)
+        answer = self.call(DescribeParameters, request)
         return {descriptor.name: descriptor for descriptor in answer.descriptors}
 
     # Topics.
@@ -241,5 +285,5 @@ def start_process(
     log: Path, parameters: Mapping[str, Any], *, command: Sequence[str] = NODE_COMMAND, **more: Any
 ) -> NodeProcess:
     """The node, with one thread: then its sums are those of this process."""
-    environ = {"OMP_NUM_THREADS": "1", "ROS_LOG_DIR": str(log.parent)}
+    environ = {"OMP_NUM_THREADS": "1", "ROS_LOG_DIR": str(log.parent), "PYTHONFAULTHANDLER": "1"}
     return NodeProcess(log, parameters=parameters, command=command, environ=environ, **more)

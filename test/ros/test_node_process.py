@@ -5,7 +5,7 @@ import re
 import select
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,11 @@ def node(
 ) -> Iterator[Bench]:
     """A process of its own, apart from the shared one in the root namespace, and its bench."""
     log = folder / "node.log"
-    with start_process(log, parameters, namespace=namespace, **more) as process:
-        bench = Bench(process, model)
+    with (
+        start_process(log, parameters, namespace=namespace, **more) as process,
+        closing(Bench(process, model)) as bench,
+    ):
         yield bench
-        bench.close()
 
 
 def end(process: NodeProcess, number: signal.Signals, promised: float | None = None) -> int:
