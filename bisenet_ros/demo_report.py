@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, SemanticClass
-from bisenet_ros.rendering import contact_sheet, legend
+from bisenet_ros.rendering import contact_sheet, legend, write_picture
 from bisenet_ros.training.evaluation import Scores, confusion_matrix
 
 SHEET_PICTURES = 12
@@ -111,7 +111,7 @@ class Recorder:
             return
         self._pictured = frame.number + 1
         path = self.pictures / f"{frame.number:06d}.jpg"
-        _write(path, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        write_picture(path, image, JPEG_QUALITY)
         self._forget()
 
     def write_contact_sheet(self) -> Path | None:
@@ -124,7 +124,7 @@ class Recorder:
         images = [_thumbnail(paths[index]) for index in chosen]
         columns = min(SHEET_COLUMNS, count)
         key = legend(self._classes, width=columns * images[0].shape[1])
-        _write(self._sheet, contact_sheet(images, columns, key))
+        write_picture(self._sheet, contact_sheet(images, columns, key))
         return self._sheet
 
     def measurements(self) -> dict[str, Any]:
@@ -193,8 +193,3 @@ def _thumbnail(path: Path) -> Pixels:
         size = SHEET_WIDTH, max(1, round(height * SHEET_WIDTH / width))
         bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _write(path: Path, image: Pixels, options: list[int] | None = None) -> None:
-    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options or []):
-        raise OSError(f"{path} cannot be written: is the disk full, or the folder read-only?")

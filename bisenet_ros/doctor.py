@@ -2,11 +2,16 @@
 
 import os
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bisenet_ros.check import Check
+
+if TYPE_CHECKING:
+    from bisenet_ros.inference.segmenter import Segmenter
+    from bisenet_ros.model_file import Model
 
 LIBRARIES = "pip install torch -r requirements/runtime.txt, into the Python that runs this"
 
@@ -43,41 +48,34 @@ def check_transport() -> Check:
     return Check(name, ok=True, detail=detail)
 
 
-def check_model(path: Path, classes: Path | None) -> Check:
-    """Whether the model file is whole, and what it takes an image for."""
+def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
+    """Whether the model file is whole, and what it takes an image for; the model if it is."""
     try:
-        from bisenet_ros import model_file
-
-        model = model_file.load(path, classes)
+        model = load()
     except ImportError as error:
-        return Check("model", ok=False, detail=str(error), remedy=LIBRARIES)
+        return Check("model", ok=False, detail=str(error), remedy=LIBRARIES), None
     except ValueError as error:
         remedy = "give another --model or --classes"
-        return Check("model", ok=False, detail=str(error), remedy=remedy)
+        return Check("model", ok=False, detail=str(error), remedy=remedy), None
     metadata = model.metadata
     width, height = metadata.resolution
-    return Check(
-        "model",
-        ok=True,
-        detail=f"{model.name}: {len(metadata.classes)} classes at {width}x{height}, "
-        f"{metadata.channel_order} normalised by mean {metadata.mean}, std {metadata.std}",
+    detail = (
+        f"{model.name}: {len(metadata.classes)} classes at {width}x{height}, "
+        f"{metadata.channel_order} normalised by mean {metadata.mean}, std {metadata.std}"
     )
+    return Check("model", ok=True, detail=detail), model
 
 
 FRAMES = 10
 
 
-def check_engine(path: Path, backend: str, device: str, precision: str) -> Check:
+def check_engine(load: "Callable[[], Segmenter]") -> Check:
     """Whether the network runs here as the node would run it, and how long a frame takes."""
-    from bisenet_ros import model_file
     from bisenet_ros.inference.errors import InferenceError
-    from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.synthetic import DEMO_SEEDS, Street
 
     try:
-        segmenter = Segmenter(
-            model_file.load(path), backend=backend, device=device, precision=precision
-        )
+        segmenter = load()
         image, _ = Street(DEMO_SEEDS[0]).frame(0)
         times = []
         for _ in range(FRAMES):

@@ -1,6 +1,7 @@
-"""Labels as pictures: class colours, overlays, legends and contact sheets. RGB throughout."""
+"""Labels as pictures: class colours, overlays, legends, contact sheets, files. RGB throughout."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -132,6 +133,22 @@ def contact_sheet(images: Sequence[Image], columns: int = 3, legend: Image | Non
     if legend is not None:
         sheet[grid[0] + GAP :, : legend.shape[1]] = legend
     return sheet
+
+
+def write_picture(path: Path, pixels: NDArray[np.uint8], jpeg_quality: int = 95) -> None:
+    """Write a PNG or a JPEG, after the suffix.
+
+    Args:
+        path: in a folder that exists; a file there is replaced.
+        pixels: uint8 [H,W,3] RGB or [H,W].
+        jpeg_quality: 0 to 100; PNGs do not lose anything.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    shown = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(path), shown, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]):
+        raise OSError(f"{path} cannot be written: is the disk full, or the folder read-only?")
 
 
 def _fit(image: Image, width: int, height: int) -> Image:

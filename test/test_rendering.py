@@ -1,11 +1,22 @@
 """Pictures of labels: exact colours, exact mixtures, nothing stretched, and clear refusals."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass, palette
-from bisenet_ros.rendering import BACKGROUND, GAP, colorize, contact_sheet, legend, overlay
+from bisenet_ros.rendering import (
+    BACKGROUND,
+    GAP,
+    colorize,
+    contact_sheet,
+    legend,
+    overlay,
+    write_picture,
+)
 
 CLASSES = (
     SemanticClass(0, "road", (200, 100, 0)),
@@ -131,3 +142,19 @@ def test_contact_sheet_refusals() -> None:
         contact_sheet([grey(1)], columns=0)
     with pytest.raises(ValueError, match=r"image is float64"):
         contact_sheet([grey(1), grey(1).astype(float)])
+
+
+def test_pictures_are_written_as_they_are_seen(tmp_path: Path) -> None:
+    image = np.zeros((16, 24, 3), np.uint8)
+    image[:8] = (200, 100, 0)
+    write_picture(tmp_path / "colours.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "colours.png"))[..., ::-1], image)
+    write_picture(tmp_path / "labels.png", image[..., 0])
+    np.testing.assert_array_equal(
+        cv2.imread(str(tmp_path / "labels.png"), cv2.IMREAD_UNCHANGED), image[..., 0]
+    )
+    for quality in (20, 95):
+        write_picture(tmp_path / f"{quality}.jpg", image, quality)
+    assert (tmp_path / "20.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size
+    with pytest.raises(OSError, match=r"no/such\.png cannot be written: is the disk full"):
+        write_picture(tmp_path / "no" / "such.png", image)

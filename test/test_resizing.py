@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bisenet_ros.resizing import resize_image, resize_labels
 
 
-def stripes(width: int, period: int) -> np.ndarray:  # type: ignore[type-arg]
+def stripes(width: int, period: int) -> NDArray[np.uint8]:
     """One white column in each ``period``, uint8 [30,width,3]."""
     image = np.zeros((30, width, 3), np.uint8)
     image[:, ::period] = 255

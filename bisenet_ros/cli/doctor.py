@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files
 
 if TYPE_CHECKING:
@@ -23,13 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="to listen for (default: %(default)s)"
     )
-    parser.add_argument(
-        "--model", default="", metavar="FILE", help="model file, or name of a shipped model"
-    )
-    parser.add_argument("--classes", default="", metavar="FILE", help="names and colours")
-    parser.add_argument("--backend", default="auto", help="auto, tensorrt, openvino or torch")
-    parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or int8")
+    add_engine_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the checks here")
 
 
@@ -53,17 +48,15 @@ def run(args: argparse.Namespace) -> int:
 def _checks(args: argparse.Namespace) -> "Iterator[Check]":
     """Those that make sense after the ones before."""
     from bisenet_ros import doctor
-    from bisenet_ros.resources import classes_path, model_path
 
     ros = doctor.check_ros()
     yield ros
     if ros.ok:
         yield doctor.check_transport()
-    path = model_path(args.model)
-    model = doctor.check_model(path, classes_path(args.classes))
-    yield model
-    if model.ok:
-        yield doctor.check_engine(path, args.backend, args.device, args.precision)
+    check, model = doctor.check_model(lambda: open_model(args))
+    yield check
+    if model is not None:
+        yield doctor.check_engine(lambda: open_segmenter(args, model))
     if ros.ok and args.image:
         from bisenet_ros.ros.camera_check import check_camera
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files
 
 if TYPE_CHECKING:
@@ -40,26 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout", default="auto", help="how its files lie; default: found by its folders"
     )
     parser.add_argument("--split", default="val", help="of a dataset that has some; default: val")
-    parser.add_argument(
-        "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
-    )
-    parser.add_argument(
-        "--classes",
-        default="",
-        metavar="FILE",
-        help="class file, camvid or cityscapes: names and colours instead of the model's",
-    )
-    parser.add_argument(
-        "--backend", default="auto", help="what runs the network: tensorrt, openvino or torch"
-    )
-    parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="such as fp32, bf16, fp16 or int8")
-    parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="of the CPU; default: one a core"
-    )
-    parser.add_argument(
-        "--resolution", metavar="WxH", help="size the network works at; default: the model's"
-    )
+    add_engine_arguments(parser)
     parser.add_argument(
         "--multi-scale",
         nargs="?",
@@ -112,10 +94,8 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from bisenet_ros import model_file
     from bisenet_ros.inference.multi_scale import MultiScale
-    from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
-    from bisenet_ros.resources import classes_path, model_path
+    from bisenet_ros.resources import model_path
     from bisenet_ros.training.confusion_plot import plot_confusion
     from bisenet_ros.training.evaluation import evaluate, iou_by_class
     from bisenet_ros.training.worst_images import WorstImages
@@ -124,15 +104,10 @@ def run(args: argparse.Namespace) -> int:
     averaged = args.flip or args.scales != (1.0,)
     _check_request(args, path, averaged)
     data = _open(args)
-    model = model_file.load(path, classes_path(args.classes))
+    model = open_model(args)
     _check_names([entry.name for entry in model.metadata.classes], data.classes, args.data)
-    segmenter = Segmenter(
-        model,
-        backend="torch" if averaged and args.backend == "auto" else args.backend,
-        device=args.device,
-        precision=args.precision,
-        resolution=parse_resolution(args.resolution) if args.resolution else None,
-        threads=args.threads,
+    segmenter = open_segmenter(
+        args, model, backend="torch" if averaged and args.backend == "auto" else None
     )
     worst = WorstImages(args.worst_count, model.metadata.classes) if args.worst else None
     bar = tqdm(data.samples, "evaluate", data.count, unit="image", disable=None)

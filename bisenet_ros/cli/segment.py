@@ -2,11 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,15 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha", type=float, default=0.5, help="share of the class colour in the overlay"
     )
-    parser.add_argument(
-        "--model", default="", metavar="FILE", help="model file, or name of a shipped model"
-    )
-    parser.add_argument("--classes", default="", metavar="FILE", help="names and colours")
-    parser.add_argument("--backend", default="auto", help="auto, tensorrt, openvino or torch")
-    parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="fp32, bf16, fp16 or int8")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="0: one a core")
-    parser.add_argument("--resolution", metavar="WxH", help="size the network works at")
+    add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,25 +37,15 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from bisenet_ros import model_file
     from bisenet_ros.classes import palette
-    from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
-    from bisenet_ros.rendering import overlay
-    from bisenet_ros.resources import classes_path, model_path
+    from bisenet_ros.rendering import overlay, write_picture
     from bisenet_ros.sources import open_source
 
     if not 0 <= args.alpha <= 1:
         raise ValueError(f"--alpha is {args.alpha}; it must be from 0 to 1")
     source = open_source(args.input, topic=args.topic, limit=args.frames)
-    model = model_file.load(model_path(args.model), classes_path(args.classes))
-    segmenter = Segmenter(
-        model,
-        backend=args.backend,
-        device=args.device,
-        precision=args.precision,
-        resolution=parse_resolution(args.resolution) if args.resolution else None,
-        threads=args.threads,
-    )
+    model = open_model(args)
+    segmenter = open_segmenter(args, model)
     labels, overlays = args.output / "labels", args.output / "overlay"
     labels.mkdir(parents=True, exist_ok=True)
     overlays.mkdir(exist_ok=True)
@@ -86,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
                 name = f"{name}_{number:06}"
             names.add(name)
             segmentation = segmenter.segment(frame.image)
-            _write(labels / f"{name}.png", segmentation.labels)
+            write_picture(labels / f"{name}.png", segmentation.labels)
             shown = overlay(frame.image, segmentation.labels, colours, args.alpha)
-            _write(overlays / f"{name}.jpg", shown[..., ::-1])
+            write_picture(overlays / f"{name}.jpg", shown)
     width, height = segmenter.resolution
     engine = segmenter.backend
     print(
@@ -96,10 +75,3 @@ def run(args: argparse.Namespace) -> int:
         f"{engine.name}, {engine.device}, {engine.precision}: {labels}, {overlays}"
     )
     return 0
-
-
-def _write(path: Path, pixels: "NDArray[np.uint8]") -> None:
-    import cv2
-
-    if not cv2.imwrite(str(path), pixels):
-        raise OSError(f"cannot write {path}: is the disk full, or the folder of another user?")

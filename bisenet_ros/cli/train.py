@@ -208,9 +208,9 @@ def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
 
 def _check_data(args: argparse.Namespace) -> int:
     """Report on the dataset; 1 if a part of it cannot be used."""
-    import cv2
     from tqdm import tqdm
 
+    from bisenet_ros.rendering import write_picture
     from bisenet_ros.training.check import check_dataset, sample_sheet
     from bisenet_ros.training.datasets import find_dataset
     from bisenet_ros.training.samples import Samples
@@ -225,7 +225,6 @@ def _check_data(args: argparse.Namespace) -> int:
         picture = args.output / "samples.png"
         args.output.mkdir(parents=True, exist_ok=True)
         sheet = sample_sheet(Samples(report.usable, settings))
-        if not cv2.imwrite(str(picture), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"cannot write {picture}")
+        write_picture(picture, sheet)
         print(f"wrote {picture}")
     return 1 if report.problems else 0

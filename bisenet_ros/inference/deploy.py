@@ -52,6 +52,7 @@ class Deployed(nn.Module):
 
     def on(self, device: str) -> "Deployed":
         """Itself on ``device``, laid out as convolutions are fastest, to be run and not trained."""
+        # PyTorch's own types lack this form of `to`.
         self.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self.eval()
 

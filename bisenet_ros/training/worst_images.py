@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass, palette
-from bisenet_ros.rendering import contact_sheet, legend, overlay
+from bisenet_ros.rendering import contact_sheet, legend, overlay, write_picture
 from bisenet_ros.training.evaluation import ScoredImage
 
 WRONG = (255, 40, 40)
@@ -66,9 +66,7 @@ class WorstImages:
                 error_map(scored),
             ]
             width = 3 * scored.image.shape[1]
-            sheet = contact_sheet(columns, 3, legend(self.classes, width))
-            if not cv2.imwrite(str(path), sheet[..., ::-1]):
-                raise OSError(f"cannot write {path}")
+            write_picture(path, contact_sheet(columns, 3, legend(self.classes, width)))
             paths.append(path)
         return paths
 

@@ -1,0 +1,60 @@
+"""The arguments that say which model runs on what, and the model and segmenter that they mean."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bisenet_ros.inference.segmenter import Segmenter
+    from bisenet_ros.model_file import Model
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare model, classes, backend, device, precision, threads and resolution."""
+    parser.add_argument(
+        "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
+    )
+    parser.add_argument(
+        "--classes",
+        default="",
+        metavar="FILE",
+        help="class file, camvid or cityscapes: names and colours instead of the model's",
+    )
+    parser.add_argument(
+        "--backend", default="auto", help="what runs the network: tensorrt, openvino or torch"
+    )
+    parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="auto", help="such as fp32, bf16, fp16 or int8")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="of the CPU; default: one a core"
+    )
+    parser.add_argument(
+        "--resolution", metavar="WxH", help="size the network works at; default: the model's"
+    )
+
+
+def open_model(args: argparse.Namespace) -> "Model":
+    """The model that the arguments mean; raises ValueError where it cannot be used."""
+    from bisenet_ros import model_file
+    from bisenet_ros.resources import classes_path, model_path
+
+    return model_file.load(model_path(args.model), classes_path(args.classes))
+
+
+def open_segmenter(
+    args: argparse.Namespace, model: "Model", backend: str | None = None
+) -> "Segmenter":
+    """The segmenter that the arguments mean, with ``backend`` instead of theirs if given.
+
+    Raises:
+        InferenceError: this machine has no such engine, or it cannot run the model.
+    """
+    from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+
+    return Segmenter(
+        model,
+        backend=backend or args.backend,
+        device=args.device,
+        precision=args.precision,
+        resolution=parse_resolution(args.resolution) if args.resolution else None,
+        threads=args.threads,
+    )
