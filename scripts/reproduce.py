@@ -106,7 +106,7 @@ class Run:
         checkpoint = self.folder / "checkpoint.pt"
         resume = None
         if checkpoint.is_file():
-            resume = resume_from(checkpoint, self.settings, start.origin(data))
+            resume = resume_from(checkpoint, self.settings, start.origin(data, processes))
         names = [entry.name for entry in data.classes]
         with ExitStack() as stack:
             report = None

@@ -4,6 +4,7 @@ import argparse
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from itertools import takewhile
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.confusion_plot import plot_confusion
     from bisenet_ros.training.curves import plot_curves
     from bisenet_ros.training.datasets import Dataset, open_dataset
-    from bisenet_ros.training.distributed import joined
+    from bisenet_ros.training.distributed import Processes, joined
     from bisenet_ros.training.evaluation import Scores, evaluate
     from bisenet_ros.training.loop import Progress, train
     from bisenet_ros.training.monitor import Monitor
@@ -104,18 +105,17 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config, args.set)
     init = load(model_path(args.init)) if args.init else None
     num_classes = len(dataset.classes)
-    start = start_from(init, settings, num_classes) if init else new_start(settings, num_classes)
+    start = (
+        start_from(init, settings, dataset.classes) if init else new_start(settings, num_classes)
+    )
     model_file = args.output / "model.safetensors"
     checkpoint_path = args.output / "checkpoint.pt"
-    resume = None
-    if args.resume:
-        resume = resume_from(checkpoint_path, settings, start.origin(dataset))
-    elif checkpoint_path.exists():
+    if checkpoint_path.exists() and not args.resume:
         raise CheckpointError(
             f"{checkpoint_path} is there already: go on with --resume, or train into another folder"
         )
 
-    def export(network: BiSeNetV2) -> None:
+    def export(network: BiSeNetV2, processes: Processes) -> None:
         metadata = Metadata(
             preset=init.metadata.preset if init else settings.preset,
             architecture=network.architecture,
@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
             licence=args.licence,
             # The architecture of --init stays, whatever the settings say.
             recipe=asdict(settings)
+            | {"processes": processes.size}
             | {"head_channels": network.architecture.head_channels}
             | ({"init": dict(start.recipe)} if init else {}),
         )
@@ -135,6 +136,9 @@ def run(args: argparse.Namespace) -> int:
     with joined(args.device) as processes, ExitStack() as stack:
         stop = stack.enter_context(StopRequest(patient=processes.size > 1))
         first = processes.rank == 0
+        resume = None
+        if args.resume:
+            resume = resume_from(checkpoint_path, settings, start.origin(dataset, processes))
         if first:
             done = resume.iteration if resume else 0
             names = [entry.name for entry in dataset.classes]
@@ -142,12 +146,14 @@ def run(args: argparse.Namespace) -> int:
                 Monitor(args.output, settings, names, done, tensorboard=args.tensorboard)
             )
 
-        def score(data: Dataset, indices: range) -> Scores:
+        def score(data: Dataset, indices: range) -> Scores | None:
+            """None if it was stopped."""
             segmenter = Segmenter(load(model_file), backend="torch", device=processes.device)
             with closing(segmenter):
                 bar = tqdm(indices, desc="score", unit="image", leave=False, disable=None)
-                samples = (data[index] for index in bar)
-                return evaluate(samples, lambda x: segmenter.segment(x).labels, num_classes)
+                samples = (data[index] for index in takewhile(lambda _: not stop(), bar))
+                scores = evaluate(samples, lambda x: segmenter.segment(x).labels, num_classes)
+            return None if stop() else scores
 
         def report(progress: Progress, network: BiSeNetV2) -> None:
             monitor.show(progress)
@@ -155,9 +161,12 @@ def run(args: argparse.Namespace) -> int:
             due = not last and progress.iteration % ceil(settings.iterations / VALIDATIONS) == 0
             if due or progress.iteration % settings.checkpoint_every == 0:
                 monitor.flush()
-                export(network)
+                export(network, processes)
             if due and validation is not None:
-                monitor.validated(progress.iteration, score(validation, range(len(validation))))
+                scores = score(validation, range(len(validation)))
+                if scores is not None:
+                    monitor.validated(progress.iteration, scores)
+                    monitor.flush()
 
         try:
             network = train(
@@ -168,16 +177,19 @@ def run(args: argparse.Namespace) -> int:
                 print("\nstopped; the same command with --resume goes on", file=sys.stderr)
             raise
         if first:
-            export(network)
+            export(network, processes)
+            print(f"wrote {model_file}")
             which, data = ("val", validation) if validation else ("train", dataset)
             scored = range(0, len(data), 1 if validation else ceil(len(data) / SCORED))
             scores = score(data, scored)
+            if scores is None:
+                raise KeyboardInterrupt
             if validation is not None and done < settings.iterations:
                 monitor.validated(settings.iterations, scores)
             monitor.flush()
             plot_curves(args.output, args.output / "curves.png")
             plot_confusion(scores.confusion, names, args.output / f"confusion_{which}.png")
-            print(f"wrote {model_file}; {scores.miou:.2%} mIoU on {len(scored)} {which} images")
+            print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")
     return 0
 
 

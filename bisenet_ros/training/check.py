@@ -113,7 +113,7 @@ def sample_sheet(samples: Samples) -> NDArray[np.uint8]:
     for k in range(min(SHEET_COLUMNS * SHEET_ROWS, len(samples))):
         image, labels = samples[k]
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-        picture = overlay(pixels, labels.numpy().astype(np.uint8), colors, 0.5)
+        picture = overlay(pixels, labels.numpy(), colors, 0.5)
         pictures.append(
             np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         )

@@ -69,8 +69,12 @@ def joined(device: str) -> Iterator[Processes]:
     distributed.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
     try:
         yield Processes(device, distributed.get_rank(), distributed.get_world_size())
-    finally:
+    except KeyboardInterrupt:  # all of them stop
         distributed.destroy_process_group()
+        raise
+    # Not after an error of this one alone: it would wait for the others, which wait for it, while
+    # torchrun ends them once this one is gone.
+    distributed.destroy_process_group()
 
 
 def _require(device: str) -> None:

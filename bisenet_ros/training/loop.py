@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from bisenet_ros.classes import UNLABELLED
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
 from bisenet_ros.training.datasets import Dataset, DatasetError
@@ -62,11 +66,11 @@ def train(
     """Train on ``dataset`` and return the network after the last iteration, with its boosters.
 
     With ``settings.ema`` the result is the moving average of the weights, else the last ones.
-    ``report`` is called after each iteration with the result so far, on rank 0. After each
-    iteration all processes ask ``stop``, and if it is true for one of them, all raise
-    KeyboardInterrupt. A checkpoint is written every ``settings.checkpoint_every`` iterations, at
-    the end, and at any exception that comes between two iterations: a resumed run then ends with
-    the weights of an unbroken one (on a GPU, whose sums have no fixed order, with similar ones).
+    A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and at any
+    exception that comes between two iterations: a resumed run then ends with the weights of an
+    unbroken one (on a GPU, whose sums have no fixed order, with similar ones). ``report`` is called
+    after each iteration, and its checkpoint, with the result so far, on rank 0. Then all processes
+    ask ``stop``, and if it is true for one of them, all raise KeyboardInterrupt.
 
     ``resume`` is a checkpoint of the same run (``resume_from``), and goes on with as many
     processes. Without a ``start`` a new network of ``settings.preset`` is trained.
@@ -80,22 +84,23 @@ def train(
     _check_shares(settings, processes)
     keep_freed_memory()
     start = start or new_start(settings, len(dataset.classes))
-    origin = start.origin(dataset)
+    origin = start.origin(dataset, processes)
     learner = Learner(start.network, settings, device)
-    iteration = 0
+    iteration = written = 0
     if resume is not None:
         learner.load(resume)
         iteration = resume.iteration
 
     def checkpoint() -> None:
-        if processes.rank == 0:
+        nonlocal written
+        if processes.rank == 0 and iteration != written:
             write_checkpoint(checkpoint_path, learner.state(iteration, origin))
+            written = iteration
 
     class_weights = None
     if settings.class_weights:
         logger.info("reading all labels for class_weights")
-        labels = (dataset.read_labels(index) for index in range(len(dataset)))
-        class_weights = inverse_log_weights(labels, len(dataset.classes)).to(device)
+        class_weights = inverse_log_weights(_count_labels(dataset)).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
     step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (start.mean, start.std))
@@ -103,7 +108,7 @@ def train(
     def to_device(images: Tensor, labels: Tensor) -> Batch:
         x = (images.to(device, non_blocking=True).float() / 255 - mean) / std
         x = x.contiguous(memory_format=torch.channels_last)
-        return x, labels.to(device, non_blocking=True)
+        return x, labels.to(device, non_blocking=True).long()
 
     samples = DataLoader(
         Samples(dataset, settings),
@@ -142,13 +147,13 @@ def train(
             learner.update_average()
             iteration, exact = iteration + 1, True
             done = time.monotonic()
+            if iteration % settings.checkpoint_every == 0:
+                checkpoint()
             if processes.rank == 0:
                 report(
                     Progress(iteration, loss, rate, done - started, fetched - started),
                     learner.result,
                 )
-            if iteration % settings.checkpoint_every == 0:
-                checkpoint()
             stopped = processes.any(stop())
         if stopped and iteration < settings.iterations:
             raise KeyboardInterrupt
@@ -156,6 +161,17 @@ def train(
         if iteration and exact:
             checkpoint()
     return learner.result
+
+
+def _count_labels(dataset: Dataset) -> NDArray[np.int64]:
+    """Pixels of each class, int64 [C], in all of ``dataset``."""
+
+    def count(index: int) -> NDArray[np.int64]:
+        return np.bincount(dataset.read_labels(index).ravel(), minlength=UNLABELLED + 1)
+
+    with ThreadPoolExecutor() as pool:  # OpenCV reads files without holding Python's lock
+        counts = sum(pool.map(count, range(len(dataset))), np.zeros(UNLABELLED + 1, np.int64))
+    return counts[: len(dataset.classes)]
 
 
 @contextmanager
@@ -192,9 +208,10 @@ def _check_shares(settings: Settings, processes: Processes) -> None:
 def _start_worker(number: int) -> None:
     """Leave ctrl-C and signals to the group to the main process, and the cores to the network.
 
-    The main process stops between two iterations and ends its workers then; one that goes before
-    is an error to PyTorch. One that outlived SIGTERM would keep the interpreter from ending.
+    The main process stops between two iterations and ends its workers then; one that goes before is
+    an error to PyTorch. So the SIGTERM that systemd and Slurm send to all processes passes by, and
+    a second one does not: one that outlived it would keep the interpreter from ending.
     """
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     cv2.setNumThreads(0)

@@ -16,7 +16,7 @@ from bisenet_ros.training.settings import Settings, SettingsError
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """Sample ``k`` of a run: image uint8 [3,h,w] RGB and labels int64 [h,w], of crop size.
+    """Sample ``k`` of a run: image uint8 [3,h,w] RGB and labels uint8 [h,w], of crop size.
 
     A sample depends on its number and the seed alone, so a resumed run sees what an unbroken one
     would have, whatever the number of workers.
@@ -47,7 +47,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         if self.settings.cutmix and rng.random() < self.settings.cutmix:
             other = self._augmented(int(rng.integers(self.epoch_length)), rng)
             cut_mix((image, labels), other, rng)
-        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels).long()
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels)
 
     def _augmented(self, index: int, rng: np.random.Generator) -> Sample:
         sample = self.dataset[index] if index < len(self.dataset) else self._synthetic(rng)

@@ -1,17 +1,19 @@
 """Where a run starts: a new network, or the weights of a model."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from bisenet_ros.classes import SemanticClass, numbered_classes
 from bisenet_ros.metadata import ModelFileError
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, BiSeNetV2
 from bisenet_ros.training.datasets import Dataset
+from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,14 +36,15 @@ class Start:
     std: tuple[float, float, float] = IMAGENET_STD
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
-    def origin(self, dataset: Dataset) -> dict[str, Any]:
-        """What is trained on what, in plain values."""
+    def origin(self, dataset: Dataset, processes: Processes) -> dict[str, Any]:
+        """What is trained on what by how many, in plain values."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
             "normalisation": [*self.mean, *self.std],
             "start": dict(self.recipe),
             "list of classes": [entry.name for entry in dataset.classes],
             "number of images": len(dataset),
+            "number of processes": processes.size,
         }
 
 
@@ -54,11 +57,12 @@ def new_start(settings: Settings, num_classes: int) -> Start:
     return Start(BiSeNetV2(architecture, boosters=True))
 
 
-def start_from(model: Model, settings: Settings, num_classes: int) -> Start:
+def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> Start:
     """A network with the architecture and normalisation of ``model``, and its tensors that fit.
 
     What does not fit other classes is drawn anew, and so are the boosters, which model files do
-    not hold; a warning names the former.
+    not hold; a warning names the former. The last layer fits classes of the same names in the same
+    order; where a checkpoint names none, of the same number.
 
     Raises:
         ModelFileError: the model takes BGR images.
@@ -69,16 +73,21 @@ def start_from(model: Model, settings: Settings, num_classes: int) -> Start:
             "gives RGB: start from another model, or without --init"
         )
     torch.manual_seed(settings.seed)
-    architecture = replace(model.metadata.architecture, num_classes=num_classes)
+    architecture = replace(model.metadata.architecture, num_classes=len(classes))
     network = BiSeNetV2(architecture, boosters=True)
     for head in (network.head, *network.boosters):
         # As weak as the guess of a new head is. As strong as other layers are drawn, it sends
         # gradients through trained branches that undo in 50 steps what they know.
         nn.init.normal_(head[-1].weight, std=NEW_HEAD_STD)
+    before = [entry.name for entry in model.metadata.classes]
+    unnamed = [entry.name for entry in numbered_classes(len(before))]
+    same_classes = before in ([entry.name for entry in classes], unnamed)
+    last_layer = f"head.{len(network.head) - 1}."
     state = network.state_dict()
     left = []
     for name, tensor in model.network.state_dict().items():
-        if name in state and state[name].shape == tensor.shape:
+        fits = same_classes or not name.startswith(last_layer)
+        if fits and name in state and state[name].shape == tensor.shape:
             state[name].copy_(tensor)
         else:
             left.append(name)

@@ -6,17 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
 from bisenet_ros.training.checkpoint import read_checkpoint
+from bisenet_ros.training.evaluation import evaluate
 
 ENDLESS = "10000"
 """Iterations that take minutes: a signal comes first."""
@@ -151,7 +155,7 @@ def test_pictures_and_events_are_written(trained: Path) -> None:
 
 
 def stop(line: list[str], after: int, number: signal.Signals) -> int:
-    """Signal a run and its workers, as a terminal does, after so many iterations.
+    """Signal a run after so many iterations: SIGINT as a terminal does, SIGTERM as systemd does.
 
     Returns the iteration of its checkpoint, once it has ended as it should.
     """
@@ -165,6 +169,11 @@ def stop(line: list[str], after: int, number: signal.Signals) -> int:
             character = process.stderr.read(1)
             assert character, f"the run ended by itself: {shown}"
             shown += character
+        if number == signal.SIGTERM:
+            workers = psutil.Process(process.pid).children(recursive=True)
+            assert workers
+            for worker in workers:
+                worker.send_signal(number)
         os.killpg(process.pid, number)
         _, shown = process.communicate(timeout=60)
     finally:
@@ -193,6 +202,32 @@ def test_a_run_stops_at_a_signal_and_resumes(data: Path, tmp_path: Path) -> None
     assert header[0] == "iteration"
     assert [row[0] for row in rows] == [str(k + 1) for k in range(second)]
     assert rows[first][1] != "9.9"
+
+
+def test_a_signal_ends_the_scoring_too(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scored = []
+
+    def interrupted(samples: Iterator[Any], *more: Any) -> Any:
+        def seen() -> Iterator[Any]:
+            for sample in samples:
+                scored.append(sample)
+                os.kill(os.getpid(), signal.SIGINT)
+                yield sample
+
+        return evaluate(seen(), *more)
+
+    monkeypatch.setattr("bisenet_ros.training.evaluation.evaluate", interrupted)
+    line = command(data, tmp_path, "--val-data", str(data), iterations="20", workers="0")
+    assert main(line[3:]) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert len(scored) == 1
+    assert len((tmp_path / "validation.csv").read_text().splitlines()) == 1
+    assert read_checkpoint(tmp_path / "checkpoint.pt").iteration == 2
 
 
 def refusal(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:

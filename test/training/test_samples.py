@@ -24,7 +24,7 @@ def test_length_types_and_ranges(two_tone: Path) -> None:
     assert len(samples) == 20
     image, labels = samples[3]
     assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 64, 64))
-    assert (labels.dtype, tuple(labels.shape)) == (torch.int64, (64, 64))
+    assert (labels.dtype, tuple(labels.shape)) == (torch.uint8, (64, 64))
     assert set(labels.unique().tolist()) <= {0, 1, 255}
 
 

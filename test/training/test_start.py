@@ -7,6 +7,7 @@ import torch
 from tiny_model import make_model
 
 from bisenet_ros import model_file
+from bisenet_ros.classes import numbered_classes
 from bisenet_ros.metadata import ModelFileError
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.start import start_from
@@ -20,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> model_file.Model:
 
 
 def test_boosters_of_a_trained_network_begin_as_weak_guesses(model: model_file.Model) -> None:
-    network = start_from(model, SETTINGS, len(model.metadata.classes)).network
+    network = start_from(model, SETTINGS, model.metadata.classes).network
     assert torch.equal(network.head[2].weight, model.network.head[2].weight)
     assert len(network.boosters) == 4
     network.train()
@@ -33,4 +34,24 @@ def test_boosters_of_a_trained_network_begin_as_weak_guesses(model: model_file.M
 def test_bgr_models_are_refused(model: model_file.Model) -> None:
     metadata = replace(model.metadata, channel_order="bgr")
     with pytest.raises(ModelFileError, match="model tiny takes images in bgr"):
-        start_from(replace(model, metadata=metadata), SETTINGS, 5)
+        start_from(replace(model, metadata=metadata), SETTINGS, model.metadata.classes)
+
+
+def test_the_last_layer_is_taken_for_the_same_classes_alone(
+    model: model_file.Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = tuple(reversed([entry.name for entry in model.metadata.classes]))
+    reordered = tuple(
+        replace(entry, name=name)
+        for entry, name in zip(model.metadata.classes, others, strict=True)
+    )
+    network = start_from(model, SETTINGS, reordered).network
+    assert "not taken from tiny, trained anew: head.2.weight, head.2.bias" in caplog.text
+    assert network.head[2].weight.std() < 0.02
+    assert torch.equal(network.head[0][0].weight, model.network.head[0][0].weight)
+
+    caplog.clear()
+    unnamed = replace(model.metadata, classes=numbered_classes(len(others)))
+    network = start_from(replace(model, metadata=unnamed), SETTINGS, reordered).network
+    assert torch.equal(network.head[2].weight, model.network.head[2].weight)
+    assert not caplog.text
