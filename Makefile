@@ -13,8 +13,8 @@ SHELL := bash
 .PHONY: demo test build env lint format clean distclean FORCE
 
 PYTHON ?= python3
-# CUDA, Jetson: requirements/README.md
-TORCH ?= torch==2.13.0+cpu
+# CUDA, Jetson: requirements/README.md. What .venv was made with stays until another is asked for.
+TORCH ?= $(if $(wildcard .venv/torch),$(file < .venv/torch),torch==2.13.0+cpu)
 DEMO_OUTPUT ?= demo_output
 
 ENV_STAMP := .venv/stamp-env

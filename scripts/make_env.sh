@@ -76,3 +76,4 @@ else
   on_wheels
 fi
 install_torch
+printf '%s' "$TORCH" > .venv/torch # for the next make

@@ -18,7 +18,13 @@ ROOT = share_directory()
 LAUNCH = re.compile(r"launch(_ros)?\b")
 GUIDES = [
     path
-    for path in (ROOT / "README.md", ROOT / "models" / "README.md", *ROOT.glob("docs/*.md"))
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "models" / "README.md",
+        ROOT / "requirements" / "README.md",
+        *ROOT.glob("docs/*.md"),
+    )
     if path.is_file()
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -173,3 +179,9 @@ PY
         (6, ["tee", "log"]),
     ]
     assert len(BISENET) >= 4
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_a_guide_names_are_there(guide: Path) -> None:
+    for name in re.findall(r"\btest/[\w./]*\w", guide.read_text()):
+        assert (ROOT / name).exists(), f"{guide}: {name}"

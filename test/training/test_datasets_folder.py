@@ -125,6 +125,23 @@ def test_a_palette_gives_its_indices(two_tone: Path) -> None:
         dataset.read_labels(3)
 
 
+def test_a_palette_of_an_image_editor_is_refused(two_tone: Path) -> None:
+    """It gives the classes' colours to indices as they come: 200 210 220, class 1, is index 0."""
+    dataset = open_dataset(two_tone)
+    before = dataset.read_labels(3)
+    path = two_tone / "labels" / "003.png"
+    indexed = Image.fromarray(1 - before, mode="P")
+    indexed.putpalette([200, 210, 220, 10, 20, 30])
+    indexed.save(path)
+    text = r"003.png has a palette in which index 0 is \(200, 210, 220\), in .*classes.txt the"
+    with pytest.raises(DatasetError, match=text + " colour of class 1: .* Save it as RGB"):
+        dataset.read_labels(3)
+    indexed = Image.fromarray(before, mode="P")
+    indexed.putpalette([10, 20, 30, 200, 210, 220])
+    indexed.save(path)
+    np.testing.assert_array_equal(dataset.read_labels(3), before)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_less_than_8_bits_give_the_ids_in_the_file(two_tone: Path, bits: int) -> None:
     dataset = open_dataset(two_tone)

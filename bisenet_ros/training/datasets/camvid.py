@@ -72,7 +72,7 @@ MERGED: dict[int, dict[str, Color]] = {
 The merge is that of MathWorks' ``camvidPixelLabelIDs`` ("following the original SegNet training
 methodology", Badrinarayanan et al. 2017); of SegNet itself there are the merged images, no table.
 """
-COLORS = ColorTable.of(
+COLORS = ColorTable(
     {color: class_id for class_id, merged in MERGED.items() for color in merged.values()},
     "the colours of CamVid are the 32 of its label_colors.txt",
 )

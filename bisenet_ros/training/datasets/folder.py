@@ -1,6 +1,7 @@
 """One's own data: images/, labels/ and classes.txt."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bisenet_ros.classes import SemanticClass, read_classes, read_unlabelled_colors
@@ -15,6 +16,7 @@ from bisenet_ros.training.datasets.label_files import (
     ColorTable,
     IdTable,
     class_colors,
+    palette_of,
     read_label_image,
 )
 
@@ -59,13 +61,41 @@ class _Reader:
 
     def __call__(self, path: Path) -> Labels:
         values = read_label_image(path)
-        if values.ndim == 2:
-            number = len(self.classes)
-            rule = f"labels are 0 to {number - 1} and 255 for no class"
-            return IdTable.of({id_: id_ for id_ in range(number)}, rule).decode(values, path)
-        colors = class_colors(self.classes, read_unlabelled_colors(self.class_file))
+        if values.ndim == 3:
+            return self._colors.decode(values, path)
+        self._require_own_palette(path)
+        return self._ids.decode(values, path)
+
+    @cached_property
+    def _ids(self) -> IdTable:
+        number = len(self.classes)
+        rule = f"labels are 0 to {number - 1} and 255 for no class"
+        return IdTable.of({id_: id_ for id_ in range(number)}, rule)
+
+    @cached_property
+    def _colors(self) -> ColorTable:
         rule = (
             f"colours are those of {self.class_file}, in which a line '255 void 0 0 0' would make "
             "black no class"
         )
-        return ColorTable.of(colors, rule).decode(values, path)
+        return ColorTable(class_colors(self.classes, read_unlabelled_colors(self.class_file)), rule)
+
+    def _require_own_palette(self, path: Path) -> None:
+        """Refuse indices that an image editor has given to the classes' colours as they came.
+
+        One colour alone says nothing: the first index of most palettes is black.
+        """
+        colors = palette_of(path)
+        if len(colors) < 2:
+            return
+        ids = {entry.color: entry.id for entry in self.classes}
+        if not all(color in ids for color in colors.values()):
+            return  # the colours are another palette's, such as PASCAL VOC's
+        wrong = [index for index, color in colors.items() if ids[color] != index]
+        if wrong:
+            index = wrong[0]
+            raise DatasetError(
+                f"{path} has a palette in which index {index} is {colors[index]}, in "
+                f"{self.class_file} the colour of class {ids[colors[index]]}: its indices are no "
+                "class ids. Save it as RGB, without a palette"
+            )

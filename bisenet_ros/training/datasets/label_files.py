@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -84,18 +85,22 @@ class IdTable:
 
 @dataclass(frozen=True)
 class ColorTable:
-    """Class ids from colours: ``codes`` int64 [n], sorted, and ``ids`` uint8 [n] of each."""
+    """Class ids from colours.
 
-    codes: NDArray[np.int64]
-    ids: NDArray[np.uint8]
+    ``ids`` is the class id of each RGB colour, 255 for those that do not count; ``rule`` says in
+    words which there are.
+    """
+
+    ids: Mapping[Color, int]
     rule: str
 
-    @staticmethod
-    def of(ids: Mapping[Color, int], rule: str) -> "ColorTable":
-        """The table of a mapping from RGB to class id, 255 for colours that do not count."""
-        entries = sorted((_code(color), class_id) for color, class_id in ids.items())
-        codes, class_ids = zip(*entries, strict=True)
-        return ColorTable(np.array(codes, np.int64), np.array(class_ids, np.uint8), rule)
+    @cached_property
+    def _table(self) -> NDArray[np.int16]:
+        """The id of every colour there is, by ``_code``; -1 for those that are not ours."""
+        table = np.full(1 << 24, -1, np.int16)
+        for color, class_id in self.ids.items():
+            table[_code(color)] = class_id
+        return table
 
     def decode(self, values: NDArray[np.uint8], path: Path) -> Labels:
         """Class ids of the colours [H,W,3] RGB that ``path`` holds.
@@ -103,15 +108,17 @@ class ColorTable:
         Raises:
             DatasetError: naming the file, the colours that are not in the table, and how often.
         """
-        codes = (values.astype(np.int64) * (1 << 16, 1 << 8, 1)).sum(axis=2)
-        place = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
-        foreign = self.codes[place] != codes
+        four = np.zeros((*values.shape[:2], 4), np.uint8)  # bytes of one number, lowest first
+        four[..., :3] = values[..., ::-1]
+        codes = four.view("<u4")[..., 0]
+        labels = self._table[codes]
+        foreign = labels < 0
         if foreign.any():
             found, counts = np.unique(codes[foreign], return_counts=True)
             order = np.argsort(-counts, kind="stable")[:SHOWN]
-            named = [(str(_color(found[i])), int(counts[i])) for i in order]
+            named = [(str(_color(int(found[i]))), int(counts[i])) for i in order]
             raise _foreign(path, "colour", named, len(found), self.rule)
-        return np.asarray(self.ids[place], np.uint8)
+        return np.asarray(labels, np.uint8)
 
 
 def class_colors(classes: Sequence[SemanticClass], unlabelled: Iterable[Color]) -> dict[Color, int]:
@@ -146,8 +153,8 @@ def _code(color: Color) -> int:
     return red << 16 | green << 8 | blue
 
 
-def _color(code: np.int64) -> Color:
-    return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
+def _color(code: int) -> Color:
+    return code >> 16, code >> 8 & 255, code & 255
 
 
 def _png_header(path: Path) -> tuple[int, int]:
@@ -159,6 +166,26 @@ def _png_header(path: Path) -> tuple[int, int]:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from None
     png = header.startswith(b"\x89PNG\r\n\x1a\n") and len(header) == 26
     return (header[24], header[25]) if png else (8, 0)
+
+
+def palette_of(path: Path) -> dict[int, Color]:
+    """The colours of the indices that a PNG with a palette uses; empty for other files.
+
+    Raises:
+        DatasetError: not readable.
+    """
+    if _png_header(path)[1] != _PALETTE:
+        return {}
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            values = image.getpalette("RGB") or []
+            used = np.unique(np.asarray(image, np.uint8)).tolist()
+    except OSError:
+        raise DatasetError(f"{path} is not a readable label image") from None
+    colors = list(zip(values[::3], values[1::3], values[2::3], strict=True))
+    return {index: colors[index] for index in used if index < len(colors)}
 
 
 def _palette_indices(path: Path) -> NDArray[np.uint8]:

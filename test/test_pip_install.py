@@ -1,0 +1,37 @@
+"""What `pip install` of the source tree brings: code, models, configs and classes."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bisenet_ros.resources import share_directory
+
+ROOT = share_directory()
+
+
+@pytest.mark.skipif(not (ROOT / "setup.py").is_file(), reason="the source tree is not here")
+def test_a_wheel_has_what_the_package_reads(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # setuptools leaves a build folder in it
+    source.mkdir()
+    for name in ("bisenet_ros", "config", "launch", "models", "requirements"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in ("setup.py", "setup.cfg", "package.xml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, "-q", "-w", str(tmp_path), str(source)],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("bisenet_ros-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name.partition(".data/data/")[2] or name for name in archive.namelist()}
+    for folder in ("config", "launch", "models"):
+        for path in (ROOT / folder).rglob("*.*"):
+            assert f"share/bisenet_ros/{path.relative_to(ROOT)}" in held
+    for path in (ROOT / "bisenet_ros").rglob("*.py"):
+        assert str(path.relative_to(ROOT)) in held
