@@ -11,7 +11,13 @@ import os
 from pathlib import Path, PurePosixPath
 
 from launch import Action, LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.actions import (
+    DeclareLaunchArgument,
+    LogInfo,
+    OpaqueFunction,
+    PopLaunchConfigurations,
+    PushLaunchConfigurations,
+)
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -47,6 +53,9 @@ def generate_launch_description() -> LaunchDescription:
     ]
     return LaunchDescription(
         [
+            # Launch files that include this one and declare a params_file or namespace of their own
+            # must not find ours in its place.
+            PushLaunchConfigurations(),
             DeclareLaunchArgument(
                 "image",
                 default_value="image",
@@ -68,6 +77,13 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="true",
                 choices=SWITCH,
                 description="configure and activate the node; goes before params_file",
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time",
+                default_value="",
+                choices=("", *SWITCH),
+                description="true: time comes from /clock, of a simulator or a bag; empty: what "
+                "params_file says",
             ),
             DeclareLaunchArgument(
                 "namespace", default_value="", description="namespace of the node and its topics"
@@ -101,6 +117,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             # Last: where RViz is not installed, launch ends above and would leave the node behind.
             OpaqueFunction(function=_segmentation),
+            PopLaunchConfigurations(),
         ]
     )
 
@@ -114,7 +131,7 @@ def _segmentation(context: LaunchContext) -> list[Action]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    image = value("image")
+    image = value("image").removesuffix("/compressed")
     camera_info = value("camera_info") or str(PurePosixPath(image).with_name("camera_info"))
     params_file = Path(value("params_file")).expanduser()
     if not params_file.is_file():
@@ -124,7 +141,9 @@ def _segmentation(context: LaunchContext) -> list[Action]:
             f"{CONFIG / 'segment.yaml'}"
         )
     # An argument that was not given must not reach the node: it would hide the file's value.
-    given = [name for name in PARAMETERS if value(name)]
+    given = {name: _parameter(name, str) for name in PARAMETERS if value(name)}
+    if value("use_sim_time"):
+        given["use_sim_time"] = _parameter("use_sim_time", bool)
     shared_memory = IfCondition(LaunchConfiguration("shared_memory")).evaluate(context)
     reason = obstacle(os.environ) if shared_memory else ""
     # Not a LifecycleNode: launch would start a node of its own to watch the transitions, which
@@ -141,10 +160,7 @@ def _segmentation(context: LaunchContext) -> list[Action]:
             namespace=value("namespace"),
             parameters=[
                 str(params_file),
-                {
-                    **{name: _parameter(name, str) for name in given},
-                    "autostart": _parameter("autostart", bool),
-                },
+                {**given, "autostart": _parameter("autostart", bool)},
             ],
             remappings=[("image", image), ("camera_info", camera_info)],
             additional_env=profile_environment(os.environ) if shared_memory else {},

@@ -1,6 +1,8 @@
 """How the node is, in the form that monitors of a robot gather (REP-107)."""
 
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
 
 from bisenet_ros.msg import SegmentationStats
 
@@ -20,8 +22,28 @@ _VALUES = (
 )
 
 
-def diagnostics(node: str, stats: SegmentationStats, error: str, warning: str) -> DiagnosticArray:
-    """One status: an error or a warning if there is one, else how many frames a second.
+def state_diagnosis(node: str, now: Time, state: str, failure: str) -> DiagnosticArray:
+    """That of a node which is not active: a warning, or an error where it failed to become it.
+
+    Args:
+        node: its full name.
+        now: the stamp.
+        state: of its lifecycle.
+        failure: why its latest transition failed; empty if it did not.
+    """
+    status = DiagnosticStatus(
+        level=DiagnosticStatus.ERROR if failure else DiagnosticStatus.WARN,
+        name=_name(node),
+        message=failure or f"{state}: no frames",
+        values=[KeyValue(key="state", value=state)],
+    )
+    return DiagnosticArray(header=Header(stamp=now), status=[status])
+
+
+def frames_diagnosis(
+    node: str, stats: SegmentationStats, error: str, warning: str
+) -> DiagnosticArray:
+    """That of an active node: an error or a warning if there is one, else how many frames a second.
 
     Args:
         node: its full name.
@@ -36,12 +58,16 @@ def diagnostics(node: str, stats: SegmentationStats, error: str, warning: str) -
         level, message = DiagnosticStatus.ERROR, error
     status = DiagnosticStatus(
         level=level,
-        name=f"{node.strip('/')}: frames",
+        name=_name(node),
         message=message,
         hardware_id=stats.device,
         values=[KeyValue(key=name, value=_text(getattr(stats, name))) for name in _VALUES],
     )
     return DiagnosticArray(header=stats.header, status=[status])
+
+
+def _name(node: str) -> str:
+    return f"{node.strip('/')}: frames"
 
 
 def _text(value: object) -> str:

@@ -5,10 +5,10 @@ nothing meanwhile, and turns whatever a transition raises into a bare error code
 run on the worker, one after another, and every cause is logged.
 """
 
-import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from traceback import format_exc
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
@@ -38,6 +38,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
         # A group of its own, so that get_state is answered while a transition is under way.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self.worker = worker
+        self.failure = ""
+        """Why the latest transition failed; empty if it did not."""
         service = self._service_change_state
         self._rclpy_change_state: Callable[[Any, Any], Any] = service.callback
         service.callback = self._change_state  # type: ignore[assignment]  # may be a coroutine
@@ -74,23 +76,23 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``configure``; what it had acquired before it failed is released."""
-        return self._attempt("configure", self.configure, undo=self.cleanup)
+        return self._transition("configure", self.configure, undo=self.cleanup)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``activate``; what it had acquired before it failed is released."""
-        return self._attempt("activate", self.activate, undo=self.deactivate)
+        return self._transition("activate", self.activate, undo=self.deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``deactivate``."""
-        return self._attempt("deactivate", self.deactivate)
+        return self._transition("deactivate", self.deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``cleanup``."""
-        return self._attempt("clean up", self.cleanup)
+        return self._transition("clean up", self.cleanup)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything."""
-        return self._attempt("shut down", self.release)
+        return self._transition("shut down", self.release)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything; the node is unconfigured then and can be tried again."""
@@ -130,18 +132,28 @@ class ManagedNode(LifecycleNodeMixin, Node):
         while self._calls:
             self._calls.popleft()()
 
+    def _transition(
+        self, what: str, action: Callable[[], None], undo: Callable[[], None] | None = None
+    ) -> TransitionCallbackReturn:
+        self.failure = ""
+        return self._attempt(what, action, undo)
+
     def _attempt(
         self, what: str, action: Callable[[], None], undo: Callable[[], None] | None = None
     ) -> TransitionCallbackReturn:
         try:
             action()
-        except (ValueError, OSError) as error:
-            self.get_logger().error(f"cannot {what}: {error}")
+        except Exception as error:
+            if not self.context.ok():
+                return ERROR  # the process is ending, and nothing can be made any more
+            usual = isinstance(error, (ValueError, OSError))
+            reason = f"cannot {what}: {error}"
+            self.failure = self.failure or reason
+            self.get_logger().error(reason if usual else f"cannot {what}: {format_exc()}")
+            if not usual:
+                return ERROR
             undone = undo is None or self._attempt(f"undo '{what}'", undo) == SUCCESS
             return FAILURE if undone else ERROR
-        except Exception:
-            self.get_logger().error(f"cannot {what}: {traceback.format_exc()}")
-            return ERROR
         return SUCCESS
 
     async def _change_state(

@@ -52,8 +52,9 @@ def explain_silence(node: Node, subscription: Subscription, qos: QoSProfile) -> 
         if publisher.topic_type != wanted:
             return (
                 f"{publisher.node_name} publishes {topic} as {publisher.topic_type}, and the node "
-                f"listens for {wanted}: remap 'image' to a raw image topic, and set "
-                "input_transport to 'compressed' for the one that ends in /compressed"
+                f"listens for {wanted}: remap 'image' to a raw image topic, or, for the one that "
+                "ends in /compressed, to its name without that, and set input_transport to "
+                "'compressed'"
             )
         compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
         if compatibility == QoSCompatibility.ERROR:

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import format_exception
@@ -19,7 +20,6 @@ from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros import model_file, resources
@@ -29,7 +29,7 @@ from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
 from bisenet_ros.ros.camera_info import scaled
-from bisenet_ros.ros.diagnostics import diagnostics
+from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
 from bisenet_ros.ros.managed_node import ManagedNode
 from bisenet_ros.ros.outputs import ImageOutputs
@@ -41,8 +41,8 @@ from bisenet_ros.ros.worker import Worker
 
 REPORT_PERIOD_S = 1.0
 SILENT_REPORTS = 5
-"""After as many reports without an image, the log says why that may be, and whenever the reason
-changes."""
+"""After as many reports without an image, or a camera_info that someone waits for, the log says why
+that may be, and whenever the reason changes."""
 
 
 @dataclass
@@ -55,7 +55,6 @@ class _Configured:
     class_map: Publisher
     label_info: Publisher | None
     stats: Publisher
-    diagnostics: Publisher
     camera_info: Publisher
 
 
@@ -63,17 +62,16 @@ class _Configured:
 class _Active:
     """What lives from activate to deactivate."""
 
-    subscription: Subscription
     qos: QoSProfile
-    camera_info_subscription: Subscription
-    timer: Timer
-    statistics: Statistics
+    statistics: Statistics = field(default_factory=Statistics)
+    subscriptions: list[Subscription] = field(default_factory=list)
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
     received_before: int = 0
     rejected_before: int = 0
     silent_reports: int = 0
     silence: str = ""
+    reports_without_camera_info: int = 0
     last_error: str = ""
     errors_told: set[str] = field(default_factory=set)
 
@@ -93,6 +91,7 @@ class SegmentationNode(ManagedNode):
         self._configured: _Configured | None = None
         self._active: _Active | None = None
         self._fixed = False
+        self._undo_configure = ExitStack()
         super().__init__("segmentation", Worker[_Frame](self._process, self._frame_failed))
         forward_log(self.get_logger())
         self._decoder = ImageDecoder(self.get_logger())
@@ -102,12 +101,17 @@ class SegmentationNode(ManagedNode):
         self._refused.pop("autostart", None)  # nobody can mend it while the node runs
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._forget_refusals)
+        # In all states, since a monitor must hear of a node that did not start.
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Reports are most wanted while the time of a simulator or a bag stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(REPORT_PERIOD_S, self._request_report, clock=steady)
         if self.get_parameter("autostart").value:
             self.start()
         else:
             self.get_logger().info(
                 "unconfigured: waiting for the transitions configure and activate; with "
-                "'-p autostart:=true' the node makes them itself"
+                "'--ros-args -p autostart:=true' the node makes them itself"
             )
 
     # Transitions, on the worker's thread.
@@ -131,19 +135,27 @@ class SegmentationNode(ManagedNode):
             threads=values.threads,
             cache=Path(values.engine_cache).expanduser() if values.engine_cache else None,
         )
+        self._undo_configure.callback(segmenter.close)
+        publishers = ExitStack()
+        self._undo_configure.callback(self.in_executor, publishers.close)
+
+        def advertise(kind: type, topic: str, qos: QoSProfile | int) -> Publisher:
+            publisher = self.create_publisher(kind, topic, qos)
+            publishers.callback(self.destroy_publisher, publisher)
+            return publisher
+
         qos = qos_profile(values.output_reliability, values.output_durability, values.output_depth)
         label_info = class_messages.label_info_type()
+        outputs = ImageOutputs(self, values.outputs, qos, palette(model.metadata.classes))
+        publishers.callback(outputs.close)
         self._configured = _Configured(
             parameters=values,
             segmenter=segmenter,
-            outputs=ImageOutputs(self, values.outputs, qos, palette(model.metadata.classes)),
-            class_map=self.create_publisher(ClassMap, "~/class_map", LATCHED),
-            label_info=self.create_publisher(label_info, "~/label_info", LATCHED)
-            if label_info
-            else None,
-            stats=self.create_publisher(SegmentationStats, "~/stats", 10),
-            diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", 10),
-            camera_info=self.create_publisher(CameraInfo, "~/camera_info", qos),
+            outputs=outputs,
+            class_map=advertise(ClassMap, "~/class_map", LATCHED),
+            label_info=advertise(label_info, "~/label_info", LATCHED) if label_info else None,
+            stats=advertise(SegmentationStats, "~/stats", 10),
+            camera_info=advertise(CameraInfo, "~/camera_info", qos),
         )
         width, height = segmenter.resolution
         backend = segmenter.backend
@@ -163,20 +175,15 @@ class SegmentationNode(ManagedNode):
             self._configured.label_info.publish(info)
         topic, kind = self.resolve_topic_name("image"), Image
         if values.input_transport == "compressed":
-            topic, kind = f"{topic}/compressed", CompressedImage
+            topic, kind = f"{topic.removesuffix('/compressed')}/compressed", CompressedImage
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
-        self._active = _Active(
-            subscription=self.create_subscription(kind, topic, self._receive, qos),
-            qos=qos,
-            camera_info_subscription=self.create_subscription(
-                CameraInfo, "camera_info", self._receive_camera_info, SENSOR
-            ),
-            # Reports are most wanted while the time of a simulator or a bag stands still.
-            timer=self.create_timer(
-                REPORT_PERIOD_S, self._request_report, clock=Clock(clock_type=ClockType.STEADY_TIME)
-            ),
-            statistics=Statistics(),
-        )
+        # Before the subscriptions, whose first message may be the only one.
+        active = self._active = _Active(qos)
+        for wanted in (
+            (CameraInfo, "camera_info", self._receive_camera_info, SENSOR),
+            (kind, topic, self._receive, qos),
+        ):
+            active.subscriptions.append(self.create_subscription(*wanted))
         self.get_logger().info(f"waiting for images on {topic} ({values.image_reliability})")
 
     def deactivate(self) -> None:
@@ -187,29 +194,14 @@ class SegmentationNode(ManagedNode):
         self.worker.discard_frame()
 
     def _unsubscribe(self, active: "_Active") -> None:
-        self.destroy_timer(active.timer)
-        self.destroy_subscription(active.subscription)
-        self.destroy_subscription(active.camera_info_subscription)
+        for subscription in active.subscriptions:
+            self.destroy_subscription(subscription)
 
     def cleanup(self) -> None:
         """Destroy the publishers and give back the engine's memory."""
-        configured, self._configured = self._configured, None
-        if configured is not None:
-            self.in_executor(lambda: self._unadvertise(configured))
-            configured.segmenter.close()
+        self._configured = None
+        self._undo_configure.close()
         self._fixed = False
-
-    def _unadvertise(self, configured: "_Configured") -> None:
-        configured.outputs.close()
-        for publisher in (
-            configured.class_map,
-            configured.label_info,
-            configured.stats,
-            configured.diagnostics,
-            configured.camera_info,
-        ):
-            if publisher is not None:
-                self.destroy_publisher(publisher)
 
     # Frames: received on the executor's thread, processed on the worker's.
 
@@ -241,12 +233,12 @@ class SegmentationNode(ManagedNode):
             unsure = segmentation.confidence < round(values.confidence_threshold * 255)
             np.putmask(segmentation.labels, unsure, UNLABELLED)
         publishing = time.perf_counter()
-        alpha = self.get_parameter("overlay_alpha").value
-        self._configured.outputs.publish(segmentation, message.header, alpha)
-        if frame.activation.camera_info is not None:
+        if frame.activation.camera_info is not None:  # first: who pairs it with the labels waits
             height, width = segmentation.labels.shape
             info = scaled(frame.activation.camera_info, width, height, message.header)
             self._configured.camera_info.publish(info)
+        alpha = self.get_parameter("overlay_alpha").value
+        self._configured.outputs.publish(segmentation, message.header, alpha)
         done = time.perf_counter()
         stamp = 1e3 * message.header.stamp.sec + 1e-6 * message.header.stamp.nanosec
         frame.activation.statistics.frame_processed(
@@ -280,12 +272,16 @@ class SegmentationNode(ManagedNode):
         else:
             self.get_logger().error(reason, throttle_duration_sec=5.0)
 
-    # Reports, on the worker's thread, so that no transition takes their publisher away.
+    # Reports on frames, on the worker's thread, so that no transition takes their publisher away.
 
     def _request_report(self) -> None:
         active = self._active
+        if active is None:
+            now = self.get_clock().now().to_msg()
+            name, state = self.get_fully_qualified_name(), self._state_machine.current_state[1]
+            self._diagnostics.publish(state_diagnosis(name, now, state, self.failure))
         # Where a frame takes seconds, reports must not queue up behind it.
-        if active is not None and (active.report is None or active.report.done()):
+        elif active.report is None or active.report.done():
             active.report = self.worker.submit(self._report)
 
     def _report(self) -> None:
@@ -304,13 +300,12 @@ class SegmentationNode(ManagedNode):
         self._active.statistics.fill(message, time.perf_counter())
         self._configured.stats.publish(message)
         self._warn_of_silence(self._active, message.received)
+        self._warn_of_no_camera_info(self._active, self._configured)
         lost = message.rejected > self._active.rejected_before
         self._active.rejected_before = message.rejected
         error = self._active.last_error if lost else ""
         name = self.get_fully_qualified_name()
-        self._configured.diagnostics.publish(
-            diagnostics(name, message, error, self._active.silence)
-        )
+        self._diagnostics.publish(frames_diagnosis(name, message, error, self._active.silence))
 
     def _warn_of_silence(self, active: _Active, received: int) -> None:
         heard = received > active.received_before
@@ -319,11 +314,24 @@ class SegmentationNode(ManagedNode):
         if active.silent_reports < SILENT_REPORTS:
             active.silence = ""
             return
-        reason = explain_silence(self, active.subscription, active.qos)
+        reason = explain_silence(self, active.subscriptions[-1], active.qos)
         if reason != active.silence:
             active.silence = reason
             seconds = active.silent_reports * REPORT_PERIOD_S
             self.get_logger().warning(f"no image for {seconds:.0f} s: {reason}")
+
+    def _warn_of_no_camera_info(self, active: _Active, configured: _Configured) -> None:
+        wanted = configured.camera_info.get_subscription_count() and active.received_before
+        if active.camera_info is not None or not wanted:
+            active.reports_without_camera_info = 0
+            return
+        active.reports_without_camera_info += 1
+        if active.reports_without_camera_info == SILENT_REPORTS:
+            self.get_logger().warning(
+                f"{configured.camera_info.topic_name} has a listener and stays silent: nothing "
+                f"comes on {active.subscriptions[0].topic_name}; remap 'camera_info' to the "
+                "camera's"
+            )
 
     # Parameters, on the executor's thread.
 

@@ -9,7 +9,10 @@ import numpy as np
 from bisenet_ros.msg import SegmentationStats
 
 WINDOW = 100
-"""Frames over which times and rates are taken."""
+"""Frames over which times are taken."""
+
+RATE_WINDOW_S = 10.0
+"""Seconds over which the rate is taken, or two frames where they are longer apart."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,12 @@ class Statistics:
             frames = list(self._frames)
         if not frames:
             return
+        at = [time for time, _ in frames]
+        recent = [time for time in at if now - time <= RATE_WINDOW_S]
+        counted = recent if len(recent) > 1 else at[-2:]
         # Until now, and not until the last frame: after it the rate must fall.
-        seconds = now - frames[0][0]
-        message.fps = (len(frames) - 1) / seconds if seconds > 0 else 0.0
+        seconds = now - counted[0]
+        message.fps = (len(counted) - 1) / seconds if seconds > 0 else 0.0
         table = np.array([astuple(times) for _, times in frames])
         stages = ("decode_ms", "resize_ms", "inference_ms", "restore_ms", "publish_ms")
         for name, mean in zip(stages, table.mean(axis=0), strict=False):

@@ -396,6 +396,30 @@ def test_diagnostics_say_how_it_goes(bench: Bench) -> None:
     diagnosis(bench, DiagnosticStatus.OK, good, lambda: camera.publish(frame(2)))
 
 
+def test_a_camera_info_that_does_not_come_is_missed(bench: Bench) -> None:
+    bench.start()
+    bench.listen(CameraInfo, "camera_info")
+    camera = bench.camera()
+    text = "/camera_info has a listener and stays silent: nothing comes on /camera_info; remap"
+
+    def said() -> bool:
+        camera.publish(frame(1))
+        return text in bench.log()
+
+    bench.spin_until(said, "a warning")
+
+
+def test_a_latched_image_that_was_sent_before_is_labelled(bench: Bench) -> None:
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    camera = bench.node.create_publisher(Image, "/image", latched)
+    try:
+        camera.publish(frame(3))
+        bench.start({"image_qos.durability": "transient_local"})
+        assert bench.stats_when(lambda stats: stats.processed == 1).received == 1
+    finally:
+        bench.node.destroy_publisher(camera)
+
+
 def test_a_bad_image_costs_only_itself(bench: Bench) -> None:
     bench.start()
     labels = bench.listen(Image, "label")

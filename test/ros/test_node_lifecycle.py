@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_fixture import (
@@ -34,7 +35,6 @@ OUTPUTS = (
 
 def nothing_is_left(bench: Bench) -> None:
     bench.spin_until(lambda: not any(map(bench.publishers, OUTPUTS)), "all publishers are gone")
-    bench.spin_until(lambda: not bench.node.count_publishers("/diagnostics"), "no diagnostics")
     bench.spin_until(lambda: not bench.node.count_subscribers("/image"), "no subscription")
     bench.spin_until(lambda: not bench.node.count_subscribers("/camera_info"), "nor another")
 
@@ -141,6 +141,29 @@ def test_an_unexpected_error_is_logged_whole_and_survived(bench: Bench) -> None:
     nothing_is_left(bench)
     bench.set({"resolution": ""})
     assert bench.change(CONFIGURE)
+
+
+def test_diagnostics_tell_of_a_node_that_is_not_active(bench: Bench) -> None:
+    told: list[DiagnosticArray] = []
+    listener = bench.node.create_subscription(DiagnosticArray, "/diagnostics", told.append, 10)
+
+    def is_told(level: bytes, text: str) -> None:
+        told.clear()
+        bench.spin_until(lambda: told, "diagnostics")
+        (status,) = told[0].status
+        assert (status.level, status.name) == (level, "segmentation: frames")
+        assert text in status.message
+
+    try:
+        is_told(DiagnosticStatus.WARN, "unconfigured: no frames")
+        bench.set({"model": "/no/such.safetensors"})
+        assert not bench.change(CONFIGURE)
+        is_told(DiagnosticStatus.ERROR, "cannot configure: no model file at /no/such.safetensors")
+        bench.reset()
+        assert bench.change(CONFIGURE)
+        is_told(DiagnosticStatus.WARN, "inactive: no frames")
+    finally:
+        bench.node.destroy_subscription(listener)
 
 
 def test_everything_answers_while_the_model_loads(bench: Bench) -> None:

@@ -41,7 +41,11 @@ def test_counts_and_times() -> None:
     assert message.latency_p50_ms == pytest.approx(30)
     assert message.latency_p95_ms == pytest.approx(48)
     # The camera has died since.
-    assert filled(statistics, now=140.0).fps == pytest.approx(0.1)
+    assert filled(statistics, now=140.0).fps == pytest.approx(1 / 38.5)
+    # It lives again, and what was before does not count.
+    for at in range(11):
+        statistics.frame_processed(700 + at / 10, times(10.0))
+    assert filled(statistics, now=701.0).fps == pytest.approx(10)
 
 
 def test_only_the_latest_frames_count_for_times() -> None:
