@@ -1,6 +1,7 @@
 """The arguments that say which model runs on what, and the model and segmenter that they mean."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare model, classes, backend, device, precision, threads and resolution."""
+    """Declare model, classes, backend, device, precision, threads, resolution and cache."""
     parser.add_argument(
         "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
     )
@@ -29,6 +30,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resolution", metavar="WxH", help="size the network works at; default: the model's"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="folder for compiled engines, as the node's engine_cache; default: the user's",
     )
 
 
@@ -57,4 +64,5 @@ def open_segmenter(
         precision=args.precision,
         resolution=parse_resolution(args.resolution) if args.resolution else None,
         threads=args.threads,
+        cache=args.cache,
     )

@@ -123,5 +123,9 @@ def _load(name: str, model: Model, options: EngineOptions) -> Backend:
         ) from error
     backend: Backend = getattr(module, BACKENDS[name])(model, options)
     width, height = options.resolution
-    backend.run(np.zeros((height, width, 3), np.uint8))
+    try:
+        backend.run(np.zeros((height, width, 3), np.uint8))
+    except BaseException:
+        backend.close()
+        raise
     return backend

@@ -12,6 +12,7 @@ import logging
 import os
 import pwd
 import stat
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ Key = Mapping[str, str]
 """All that an engine depends on, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
 
 _log = logging.getLogger(__name__)
+
+KEPT = 64
+"""Entries that a folder keeps, those that were used last."""
 
 _VERSION = b"bisenet_ros engine 1\n"
 _PARTIAL = "partial"
@@ -111,7 +115,8 @@ class EngineCache:
         What is built is stored once it is loaded. Where ``load`` refuses the stored engine by an
         ``UnusableEngineError``, another is built, and takes its place only when it is there. Of
         several processes that ask at once, one builds and the others wait for it. What else
-        ``build`` and ``load`` raise is raised here, and nothing is stored.
+        ``build`` and ``load`` raise is raised here, and nothing is stored. Beyond ``KEPT`` entries
+        the one that was not used for longest is deleted.
         """
         path = self._path(key)
         try:
@@ -207,6 +212,10 @@ class EngineCache:
                 file.flush()
                 os.fsync(descriptor)
             partial.replace(path)
+            _mark_as_used(path)
+            by_use = sorted(self._paths(), key=lambda entry: entry.lstat().st_mtime_ns)
+            for entry in by_use[:-KEPT]:
+                entry.unlink(missing_ok=True)
         except OSError as error:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -229,10 +238,18 @@ def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | N
         _log.log(level, "engine %s is not used and built again: %s", path, error)
         return None
     try:
-        return load(engine)
+        loaded = load(engine)
+        with suppress(OSError):  # a read-only folder deletes nothing either
+            _mark_as_used(path)
+        return loaded
     except UnusableEngineError as error:
         _log.log(level, "engine %s is not used and built again: %s", path, error)
         return None
+
+
+def _mark_as_used(path: Path) -> None:
+    now = time.time_ns()  # the file system's own clock has steps of milliseconds
+    os.utime(path, ns=(now, now))
 
 
 def _read(path: Path) -> tuple[Key, bytes]:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
@@ -26,7 +26,9 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
 
     What TensorRT and OpenVINO both take: signed, zero points 0, a scale for each output channel
     of the weights and one for each activation, biases in float. Scales have the type of the
-    weights, so that a graph in fp16 stays one. Between convolutions the values are float to the
+    weights, so that a graph in fp16 stays one; there, grouped convolutions (0.4 % of the
+    multiply-adds) stay in fp16, since TensorRT wants groups of a multiple of 4 channels in INT8
+    (NvInfer.h, setNbGroups). Between convolutions the values are float to the
     letter; engines fuse what they can and keep it in INT8.
 
     Args:
@@ -52,11 +54,17 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
         )
     weights = {each.name: each for each in graph.graph.initializer}
     magnitudes: dict[str, float] = {}
-    quantized = {name: node for name, node in convolutions.items() if name not in FLOAT_LAYERS}
+    first = weights[next(iter(convolutions.values())).input[1]]
+    in_fp16 = first.data_type == TensorProto.FLOAT16
+    quantized = {
+        name: node
+        for name, node in convolutions.items()
+        if name not in FLOAT_LAYERS and not (in_fp16 and _groups(node) > 1)
+    }
     for name, node in quantized.items():
         tensor = node.input[0]
         magnitudes[tensor] = max(ranges[name], magnitudes.get(tensor, 0.0))
-    dtype = numpy_helper.to_array(weights[next(iter(quantized.values())).input[1]]).dtype
+    dtype = numpy_helper.to_array(first).dtype
     quantizer = QDQQuantizer(
         graph,
         per_channel=True,
@@ -88,6 +96,10 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
     quantizer.model.topological_sort()
     result: ModelProto = quantizer.model.model
     return result
+
+
+def _groups(convolution: NodeProto) -> int:
+    return next((a.i for a in convolution.attribute if a.name == "group"), 1)
 
 
 def int8_share(graph: ModelProto) -> float:

@@ -63,7 +63,9 @@ class TensorRTBackend:
             onnx,
             engine=f"tensorrt {version}",
             precision=self.precision,
-            device=f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}",
+            # Jetsons of one name differ in their multiprocessors, by model and power mode.
+            device=f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
+            f"{gpu.multi_processor_count} multiprocessors",
             build=_BUILD,
         )
 

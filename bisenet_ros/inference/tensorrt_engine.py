@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 _PROGRESS_PERIOD_S = 5.0
 
+_OUTPUTS = ("labels", "confidence")
+"""As the ONNX file names them; an engine may have them in another order."""
+
 _LEVELS = {
     trt.ILogger.Severity.INTERNAL_ERROR: logging.CRITICAL,
     trt.ILogger.Severity.ERROR: logging.ERROR,
@@ -29,6 +32,8 @@ _LEVELS = {
     # Hundreds of lines a build. Its verbose messages, thousands, are left out.
     trt.ILogger.Severity.INFO: logging.DEBUG,
 }
+
+_ERRORS = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
 
 def build_engine(onnx: bytes) -> bytes:
@@ -49,8 +54,8 @@ def build_engine(onnx: bytes) -> bytes:
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise InferenceError(
-            f"TensorRT {trt.__version__} cannot build the engine; its log says why, most often too "
-            "little GPU memory: end what else uses the GPU, or lower the resolution"
+            f"TensorRT {trt.__version__} cannot build the engine{_LOGGER.told()}; most often it "
+            "lacks GPU memory: end what else uses the GPU, or lower the resolution"
         )
     return bytes(serialized)
 
@@ -61,7 +66,7 @@ def _start(kind: Callable[[trt.ILogger], T]) -> T:
         return kind(_LOGGER)
     except TypeError as error:
         raise InferenceError(
-            "TensorRT cannot start, and its log says why; see that the GPU's driver fits it"
+            f"TensorRT cannot start{_LOGGER.told()}; see that the GPU's driver fits it"
         ) from error
 
 
@@ -78,7 +83,7 @@ class Engine:
         self._runtime = _start(trt.Runtime)
         engine = self._runtime.deserialize_cuda_engine(serialized)
         if engine is None:
-            raise UnusableEngineError("TensorRT does not load the engine; its log says why")
+            raise UnusableEngineError(f"TensorRT does not load the engine{_LOGGER.told()}")
         context = engine.create_execution_context()
         if context is None:
             raise InferenceError(
@@ -88,9 +93,8 @@ class Engine:
         self._context = context
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
-        (self._input,) = (_Buffer(context, name, device) for name in inputs)
-        self._outputs = [_Buffer(context, name, device) for name in names if name not in inputs]
+        self._input = _Buffer(context, "image", device)
+        self._outputs = [_Buffer(context, name, device) for name in _OUTPUTS if name in names]
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """The outputs without their first axis, as copies.
@@ -105,7 +109,7 @@ class Engine:
         with torch.cuda.stream(self._stream):
             self._input.device.copy_(self._input.host, non_blocking=True)
             if not self._context.execute_async_v3(self._stream.cuda_stream):
-                raise InferenceError("TensorRT cannot run the engine; its log says why")
+                raise InferenceError(f"TensorRT cannot run the engine{_LOGGER.told()}")
             for output in self._outputs:
                 output.host.copy_(output.device, non_blocking=True)
         self._stream.synchronize()
@@ -124,13 +128,21 @@ class _Buffer:
 
 
 class Logger(trt.ILogger):
-    """Passes what TensorRT says to Python's log."""
+    """Passes what TensorRT says to Python's log, and keeps the latest error."""
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
+        self._error = ""
+
+    def told(self) -> str:
+        """The latest error, in brackets; it is forgotten then."""
+        error, self._error = self._error, ""
+        return f" ({error})" if error else ""
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         """Called by TensorRT, from any thread."""
+        if severity in _ERRORS:
+            self._error = msg
         if severity in _LEVELS:
             _log.log(_LEVELS[severity], "TensorRT: %s", msg)
 

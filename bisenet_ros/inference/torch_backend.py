@@ -30,9 +30,6 @@ class TorchBackend:
             model.metadata.scores,
             f"torch on {self.device}",
         )
-        self._threads_before = torch.get_num_threads()
-        if options.threads:
-            torch.set_num_threads(options.threads)
         deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
         width, height = options.resolution
         self._cuda = self.device != "cpu"
@@ -43,6 +40,10 @@ class TorchBackend:
                 (1, height, width, 3), dtype=torch.uint8, pin_memory=self._cuda
             )
             self._on_device = self._input.to(self.device)  # the same tensor on the CPU
+        # Last, since nothing gives it back where this fails.
+        self._threads_before = torch.get_num_threads()
+        if options.threads:
+            torch.set_num_threads(options.threads)
 
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -77,7 +78,11 @@ def _device(device: str) -> str:
 def _supported(device: str) -> tuple[str, ...]:
     """Precisions, fastest first."""
     if device != "cpu":
-        return "fp16", "bf16", "fp32"
+        with engine_errors("torch", device):
+            # Before Ampere cuDNN has no convolutions in bf16, and PyTorch's own are slow.
+            ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+        return ("fp16", "bf16", "fp32") if ampere else ("fp16", "fp32", "bf16")
     # Elsewhere PyTorch computes bf16 by way of fp32, slower than fp32 itself.
-    native: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    native = onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return ("bf16", "fp32") if native else ("fp32", "bf16")

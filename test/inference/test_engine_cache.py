@@ -437,6 +437,25 @@ def test_a_builder_that_is_killed_leaves_no_half_entry(cache: EngineCache) -> No
     assert not (cache.folder / "partial").exists()
 
 
+def test_those_used_last_are_kept(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bisenet_ros.inference.engine_cache.KEPT", 3)
+    keys = [{**KEY, "model": str(number)} for number in range(5)]
+
+    def get(key: dict[str, str]) -> None:
+        cache.get(key, lambda: b"engine", bytes)
+
+    def held() -> set[str]:
+        return {entry.key["model"] for entry in cache.entries() if entry.key is not None}
+
+    for key in keys[:3]:
+        get(key)
+    get(keys[0])
+    get(keys[3])
+    assert held() == {"0", "2", "3"}
+    get(keys[4])
+    assert held() == {"0", "3", "4"}
+
+
 def test_a_folder_is_listed_and_cleared(cache: EngineCache) -> None:
     assert cache.entries() == []
     assert cache.clear() == 0

@@ -233,7 +233,8 @@ def shipped() -> Model:
 
 @pytest.fixture
 def backend(shipped: Model, tmp_path: Path) -> Iterator[TensorRTBackend]:
-    options = EngineOptions(shipped.metadata.resolution, confidence=True, cache=tmp_path)
+    size = shipped.metadata.resolution
+    options = EngineOptions(size, precision="fp32", confidence=True, cache=tmp_path)
     backend = TensorRTBackend(shipped, options)
     yield backend
     backend.close()
