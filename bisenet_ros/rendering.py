@@ -147,7 +147,10 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], jpeg_quality: int = 95)
         OSError: it cannot be written.
     """
     shown = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), shown, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]):
+    # OpenCV grumbles at an option that the format does not have.
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg else []
+    if not cv2.imwrite(str(path), shown, options):
         raise OSError(f"{path} cannot be written: is the disk full, or the folder read-only?")
 
 

@@ -144,7 +144,9 @@ def test_contact_sheet_refusals() -> None:
         contact_sheet([grey(1), grey(1).astype(float)])
 
 
-def test_pictures_are_written_as_they_are_seen(tmp_path: Path) -> None:
+def test_pictures_are_written_as_they_are_seen(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     image = np.zeros((16, 24, 3), np.uint8)
     image[:8] = (200, 100, 0)
     write_picture(tmp_path / "colours.png", image)
@@ -156,5 +158,6 @@ def test_pictures_are_written_as_they_are_seen(tmp_path: Path) -> None:
     for quality in (20, 95):
         write_picture(tmp_path / f"{quality}.jpg", image, quality)
     assert (tmp_path / "20.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size
+    assert capfd.readouterr().err == ""
     with pytest.raises(OSError, match=r"no/such\.png cannot be written: is the disk full"):
         write_picture(tmp_path / "no" / "such.png", image)
