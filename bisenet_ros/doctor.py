@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LIBRARIES = "pip install torch -r requirements/runtime.txt, into the Python that runs this"
 
+FRAMES = 10
+
 
 def check_ros() -> Check:
     """Whether ROS 2 and this package's messages can be imported."""
@@ -64,9 +66,6 @@ def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
         f"{metadata.channel_order} normalised by mean {metadata.mean}, std {metadata.std}"
     )
     return Check("model", ok=True, detail=detail), model
-
-
-FRAMES = 10
 
 
 def check_engine(load: "Callable[[], Segmenter]") -> Check:

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.confusion_plot import plot_confusion
     from bisenet_ros.training.curves import plot_curves
     from bisenet_ros.training.datasets import Dataset, open_dataset
-    from bisenet_ros.training.distributed import Processes, joined
+    from bisenet_ros.training.distributed import joined
     from bisenet_ros.training.evaluation import Scores, evaluate
     from bisenet_ros.training.loop import Progress, train
     from bisenet_ros.training.monitor import Monitor
@@ -115,24 +115,6 @@ def run(args: argparse.Namespace) -> int:
             f"{checkpoint_path} is there already: go on with --resume, or train into another folder"
         )
 
-    def export(network: BiSeNetV2, processes: Processes) -> None:
-        metadata = Metadata(
-            preset=init.metadata.preset if init else settings.preset,
-            architecture=network.architecture,
-            classes=dataset.classes,
-            mean=start.mean,
-            std=start.std,
-            resolution=settings.resolution,
-            dataset=args.dataset_name or args.data.resolve().name,
-            licence=args.licence,
-            # The architecture of --init stays, whatever the settings say.
-            recipe=asdict(settings)
-            | {"processes": processes.size}
-            | {"head_channels": network.architecture.head_channels}
-            | ({"init": dict(start.recipe)} if init else {}),
-        )
-        save(model_file, network, metadata)
-
     with joined(args.device) as processes, ExitStack() as stack:
         stop = stack.enter_context(StopRequest(patient=processes.size > 1))
         first = processes.rank == 0
@@ -145,6 +127,24 @@ def run(args: argparse.Namespace) -> int:
             monitor = stack.enter_context(
                 Monitor(args.output, settings, names, done, tensorboard=args.tensorboard)
             )
+
+        def export(network: BiSeNetV2) -> None:
+            metadata = Metadata(
+                preset=init.metadata.preset if init else settings.preset,
+                architecture=network.architecture,
+                classes=dataset.classes,
+                mean=start.mean,
+                std=start.std,
+                resolution=settings.resolution,
+                dataset=args.dataset_name or args.data.resolve().name,
+                licence=args.licence,
+                # The architecture of --init stays, whatever the settings say.
+                recipe=asdict(settings)
+                | {"processes": processes.size}
+                | {"head_channels": network.architecture.head_channels}
+                | ({"init": dict(start.recipe)} if init else {}),
+            )
+            save(model_file, network, metadata)
 
         def score(data: Dataset, indices: range) -> Scores | None:
             """None if it was stopped."""
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
             due = not last and progress.iteration % ceil(settings.iterations / VALIDATIONS) == 0
             if due or progress.iteration % settings.checkpoint_every == 0:
                 monitor.flush()
-                export(network, processes)
+                export(network)
             if due and validation is not None:
                 scores = score(validation, range(len(validation)))
                 if scores is not None:
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
                 print("\nstopped; the same command with --resume goes on", file=sys.stderr)
             raise
         if first:
-            export(network, processes)
+            export(network)
             print(f"wrote {model_file}")
             which, data = ("val", validation) if validation else ("train", dataset)
             scored = range(0, len(data), 1 if validation else ceil(len(data) / SCORED))

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
@@ -28,8 +28,8 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
     of the weights and one for each activation, biases in float. Scales have the type of the
     weights, so that a graph in fp16 stays one; there, grouped convolutions (0.4 % of the
     multiply-adds) stay in fp16, since TensorRT wants groups of a multiple of 4 channels in INT8
-    (NvInfer.h, setNbGroups). Between convolutions the values are float to the
-    letter; engines fuse what they can and keep it in INT8.
+    (NvInfer.h, setNbGroups). Between convolutions the values are float to the letter; engines
+    fuse what they can and keep it in INT8.
 
     Args:
         graph: of ``Deployed`` with ``model``, fp32 or fp16, from ``onnx_export``; it is changed.
@@ -54,17 +54,15 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
         )
     weights = {each.name: each for each in graph.graph.initializer}
     magnitudes: dict[str, float] = {}
-    first = weights[next(iter(convolutions.values())).input[1]]
-    in_fp16 = first.data_type == TensorProto.FLOAT16
+    dtype = numpy_helper.to_array(weights[next(iter(convolutions.values())).input[1]]).dtype
     quantized = {
         name: node
         for name, node in convolutions.items()
-        if name not in FLOAT_LAYERS and not (in_fp16 and _groups(node) > 1)
+        if name not in FLOAT_LAYERS and not (dtype == np.float16 and _groups(node) > 1)
     }
     for name, node in quantized.items():
         tensor = node.input[0]
         magnitudes[tensor] = max(ranges[name], magnitudes.get(tensor, 0.0))
-    dtype = numpy_helper.to_array(first).dtype
     quantizer = QDQQuantizer(
         graph,
         per_channel=True,

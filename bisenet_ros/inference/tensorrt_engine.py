@@ -33,8 +33,6 @@ _LEVELS = {
     trt.ILogger.Severity.INFO: logging.DEBUG,
 }
 
-_ERRORS = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
-
 
 def build_engine(onnx: bytes) -> bytes:
     """A serialized engine for the current CUDA device; takes minutes, with progress in the log.
@@ -141,10 +139,11 @@ class Logger(trt.ILogger):
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         """Called by TensorRT, from any thread."""
-        if severity in _ERRORS:
+        if severity not in _LEVELS:
+            return
+        if _LEVELS[severity] >= logging.ERROR:
             self._error = msg
-        if severity in _LEVELS:
-            _log.log(_LEVELS[severity], "TensorRT: %s", msg)
+        _log.log(_LEVELS[severity], "TensorRT: %s", msg)
 
 
 class ProgressMonitor(trt.IProgressMonitor):

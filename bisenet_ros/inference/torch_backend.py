@@ -83,6 +83,7 @@ def _supported(device: str) -> tuple[str, ...]:
             ampere = torch.cuda.get_device_capability(device) >= (8, 0)
         return ("fp16", "bf16", "fp32") if ampere else ("fp16", "fp32", "bf16")
     # Elsewhere PyTorch computes bf16 by way of fp32, slower than fp32 itself.
+    # PyTorch has no types for it.
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     native = onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return ("bf16", "fp32") if native else ("fp32", "bf16")

@@ -64,7 +64,7 @@ class _Active:
 
     qos: QoSProfile
     statistics: Statistics = field(default_factory=Statistics)
-    subscriptions: list[Subscription] = field(default_factory=list)
+    subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
     received_before: int = 0
@@ -314,7 +314,8 @@ class SegmentationNode(ManagedNode):
         if active.silent_reports < SILENT_REPORTS:
             active.silence = ""
             return
-        reason = explain_silence(self, active.subscriptions[-1], active.qos)
+        _, images = active.subscriptions
+        reason = explain_silence(self, images, active.qos)
         if reason != active.silence:
             active.silence = reason
             seconds = active.silent_reports * REPORT_PERIOD_S
@@ -327,9 +328,10 @@ class SegmentationNode(ManagedNode):
             return
         active.reports_without_camera_info += 1
         if active.reports_without_camera_info == SILENT_REPORTS:
+            camera_info, _ = active.subscriptions
             self.get_logger().warning(
                 f"{configured.camera_info.topic_name} has a listener and stays silent: nothing "
-                f"comes on {active.subscriptions[0].topic_name}; remap 'camera_info' to the "
+                f"comes on {camera_info.topic_name}; remap 'camera_info' to the "
                 "camera's"
             )
 

@@ -1,8 +1,11 @@
 """One's own data: images/, labels/ and classes.txt."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from bisenet_ros.classes import SemanticClass, read_classes, read_unlabelled_colors
 from bisenet_ros.training.datasets.dataset import (
@@ -13,11 +16,11 @@ from bisenet_ros.training.datasets.dataset import (
     pair_up,
 )
 from bisenet_ros.training.datasets.label_files import (
+    Color,
     ColorTable,
     IdTable,
     class_colors,
-    palette_of,
-    read_label_image,
+    read_label_image_and_palette,
 )
 
 FOLDERS = "images/ and labels/, or SPLIT/images/ and SPLIT/labels/"
@@ -60,10 +63,12 @@ class _Reader:
     classes: tuple[SemanticClass, ...]
 
     def __call__(self, path: Path) -> Labels:
-        values = read_label_image(path)
+        values, palette = read_label_image_and_palette(path)
         if values.ndim == 3:
             return self._colors.decode(values, path)
-        self._require_own_palette(path)
+        if palette:
+            used = np.flatnonzero(np.bincount(values.ravel())).tolist()
+            self._require_own_palette({i: palette[i] for i in used if i < len(palette)}, path)
         return self._ids.decode(values, path)
 
     @cached_property
@@ -80,12 +85,11 @@ class _Reader:
         )
         return ColorTable(class_colors(self.classes, read_unlabelled_colors(self.class_file)), rule)
 
-    def _require_own_palette(self, path: Path) -> None:
+    def _require_own_palette(self, colors: Mapping[int, Color], path: Path) -> None:
         """Refuse indices that an image editor has given to the classes' colours as they came.
 
         One colour alone says nothing: the first index of most palettes is black.
         """
-        colors = palette_of(path)
         if len(colors) < 2:
             return
         ids = {entry.color: entry.id for entry in self.classes}

@@ -30,9 +30,14 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DatasetError: not an image of up to 8 bits and one or three channels, or not readable.
     """
+    return read_label_image_and_palette(path)[0]
+
+
+def read_label_image_and_palette(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
+    """As ``read_label_image``, and the colours of the indices; none for other files."""
     bits, color_type = _png_header(path)
     if color_type == _PALETTE:
-        return _palette_indices(path)
+        return _read_indices(path)
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise DatasetError(f"{path} is not a readable label image")
@@ -46,7 +51,7 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
         values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB)
     elif bits < 8:
         values = values // (255 // (2**bits - 1))  # OpenCV stretches them to 0..255
-    return values.astype(np.uint8, copy=False)
+    return values.astype(np.uint8, copy=False), []
 
 
 @dataclass(frozen=True)
@@ -168,31 +173,13 @@ def _png_header(path: Path) -> tuple[int, int]:
     return (header[24], header[25]) if png else (8, 0)
 
 
-def palette_of(path: Path) -> dict[int, Color]:
-    """The colours of the indices that a PNG with a palette uses; empty for other files.
-
-    Raises:
-        DatasetError: not readable.
-    """
-    if _png_header(path)[1] != _PALETTE:
-        return {}
+def _read_indices(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             values = image.getpalette("RGB") or []
-            used = np.unique(np.asarray(image, np.uint8)).tolist()
-    except OSError:
-        raise DatasetError(f"{path} is not a readable label image") from None
-    colors = list(zip(values[::3], values[1::3], values[2::3], strict=True))
-    return {index: colors[index] for index in used if index < len(colors)}
-
-
-def _palette_indices(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image, np.uint8)
+            colors = list(zip(values[::3], values[1::3], values[2::3], strict=True))
+            return np.asarray(image, np.uint8), colors
     except OSError:  # also what Pillow raises for a truncated or unknown file
         raise DatasetError(f"{path} is not a readable label image") from None
