@@ -1,6 +1,5 @@
 """The node under test as a process, and a ROS node of the test's own beside it."""
 
-import math
 import os
 import re
 import select
@@ -25,7 +24,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from bisenet_ros.ros.image_messages import image_message
-from bisenet_ros.ros.node_process import NODE_COMMAND, NodeProcess
+from bisenet_ros.ros.node_process import NODE_COMMAND, Lifecycle, NodeError, NodeProcess
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 CLEANUP = Transition.TRANSITION_CLEANUP
@@ -44,7 +43,7 @@ SERVICES: dict[Any, str] = {
     DescribeParameters: "describe_parameters",
     GetState: "get_state",
 }
-"""Those of the node; DDS tells of their clients in this order."""
+"""Those of the node."""
 
 TIMEOUT_S = 60.0
 """Generous: what takes so long is lost, not slow."""
@@ -88,6 +87,8 @@ class Bench:
             kind: self.node.create_client(kind, f"{process.name}/{name}")
             for kind, name in SERVICES.items()
         }
+        # Its clients come after ours, so who answers them knows those as well.
+        self._lifecycle = Lifecycle(process, self.node, self._executor)
         self._met = False
         self._log_start = 0
 
@@ -117,10 +118,11 @@ class Bench:
 
     def _stacks(self) -> str:
         """The log, at its end what each of the node's threads was doing; the node is dead then."""
-        ended = os.pidfd_open(self.process.pid)
-        os.kill(self.process.pid, signal.SIGABRT)
-        select.select([ended], [], [], TIMEOUT_S)
-        os.close(ended)
+        if self.process.returncode is None:
+            ended = os.pidfd_open(self.process.pid)
+            os.kill(self.process.pid, signal.SIGABRT)
+            select.select([ended], [], [], TIMEOUT_S)
+            os.close(ended)
         return self.log()
 
     def log(self) -> str:
@@ -144,25 +146,15 @@ class Bench:
         return answer.result()
 
     def _meet(self) -> None:
-        """Ask for the state until the node, which drops answers to clients unknown to it, answers.
-
-        It knows the other clients as well then.
-        """
+        """Wait until the node, which drops answers to clients unknown to it, knows ours."""
         if self._met:
             return
         for kind, client in self._clients.items():
             self.spin_until(client.service_is_ready, f"service {SERVICES[kind]}")
-        answers: list[Future] = []
-        asked = -math.inf
-
-        def answered() -> bool:
-            nonlocal asked
-            if time.monotonic() - asked > 2:
-                asked = time.monotonic()
-                answers.append(self._clients[GetState].call_async(GetState.Request()))
-            return any(answer.done() for answer in answers)
-
-        self.spin_until(answered, "the node knows us")
+        try:
+            self._lifecycle.state(TIMEOUT_S)
+        except NodeError as error:
+            raise AssertionError(f"{error}\n{self._stacks()}") from error
         self._met = True
 
     def request_change(self, transition: int) -> Future:
