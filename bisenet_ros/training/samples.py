@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
 from bisenet_ros.training import datasets
-from bisenet_ros.training.augmentation import Sample, augment, cut_mix
+from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.settings import Settings, SettingsError
 
@@ -22,7 +22,8 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     would have, whatever the number of workers.
 
     Raises:
-        SettingsError: ``synthetic_images`` for a dataset of other classes than the street's.
+        SettingsError: ``synthetic_images`` for a dataset of other classes than the street's, or
+            ``paste`` of a class that the dataset has not.
     """
 
     def __init__(self, dataset: datasets.Dataset, settings: Settings) -> None:
@@ -32,6 +33,12 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
                 f"setting 'synthetic_images' is {settings.synthetic_images}; it must be 0 unless "
                 f"the classes are those of the synthetic street ({', '.join(CLASS_NAMES)})"
             )
+        for name in settings.paste:
+            if name not in names:
+                raise SettingsError(
+                    f"setting 'paste' has '{name}'; the classes are {', '.join(names)}"
+                )
+        self.pasted = [names.index(name) for name in settings.paste]
         self.dataset = dataset
         self.settings = settings
         self.epoch_length = len(dataset) + settings.synthetic_images
@@ -45,9 +52,13 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.settings.seed, 1, k))
         image, labels = self._augmented(index, rng)
         if self.settings.cutmix and rng.random() < self.settings.cutmix:
-            other = self._augmented(int(rng.integers(self.epoch_length)), rng)
-            cut_mix((image, labels), other, rng)
+            cut_mix((image, labels), self._another(rng), rng)
+        if self.pasted:
+            paste((image, labels), self._another(rng), self.pasted, rng)
         return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels)
+
+    def _another(self, rng: np.random.Generator) -> Sample:
+        return self._augmented(int(rng.integers(self.epoch_length)), rng)
 
     def _augmented(self, index: int, rng: np.random.Generator) -> Sample:
         sample = self.dataset[index] if index < len(self.dataset) else self._synthetic(rng)

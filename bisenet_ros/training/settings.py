@@ -32,6 +32,8 @@ class Settings:
       100; the paper has none.
     - ``cutmix``: share of the samples over which a rectangle of another is put (arXiv 1905.04899);
       the paper has none.
+    - ``paste``: names of classes whose pixels are put over samples from others, each half of the
+      time (after arXiv 2012.07177); the paper has none.
     - ``synthetic_images``: frames of the synthetic street added to each epoch.
     - ``class_weights``: weight classes by 1 / ln(1.1 + share of pixels); the paper does not.
     - ``ohem``: online hard example mining: only pixels whose true class has less than this
@@ -59,6 +61,7 @@ class Settings:
     tint: float = 0.0
     jpeg: float = 0.0
     cutmix: float = 0.0
+    paste: tuple[str, ...] = ()
     synthetic_images: int = 0
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.05
@@ -170,7 +173,8 @@ def _like(default: Any, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError("a list")
         try:
-            return tuple(_like(default[0], item) for item in value)
+            # The one list that is empty by default is of names.
+            return tuple(_like(default[0] if default else "", item) for item in value)
         except ValueError as error:
             raise ValueError(f"a list, each item {error}") from None
     if type(default) is float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bisenet_ros.training.augmentation import Sample, augment, cut_mix
+from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
 from bisenet_ros.training.settings import Settings
 
 PADDING = 127
@@ -133,6 +133,20 @@ def test_tint_changes_each_colour_by_itself_and_never_the_labels() -> None:
     assert 0.79 < np.min(factors) < 0.83
     assert 1.17 < np.max(factors) < 1.21
     assert abs(np.corrcoef(np.transpose(factors)) - np.eye(3)).max() < 0.4
+
+
+def test_paste_takes_whole_classes_with_their_colours() -> None:
+    seen = set()
+    for seed in range(20):
+        sample = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 7, np.uint8)
+        other = np.full((8, 8, 3), 200, np.uint8), np.arange(64, dtype=np.uint8).reshape(8, 8) // 16
+        paste(sample, other, [1, 3], np.random.default_rng(seed))
+        pasted = sample[1] != 7
+        seen.add(frozenset(sample[1][pasted].tolist()))
+        np.testing.assert_array_equal(sample[1][pasted], other[1][pasted])
+        np.testing.assert_array_equal(sample[0], 200 * np.dstack([pasted] * 3))
+        assert pasted.sum() == 16 * len(set(sample[1][pasted].tolist()))
+    assert seen == {frozenset(), frozenset({1}), frozenset({3}), frozenset({1, 3})}
 
 
 def test_cut_mix_puts_one_rectangle_in_its_own_place() -> None:

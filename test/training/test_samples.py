@@ -50,6 +50,23 @@ def test_cutmix_mixes_its_share_of_the_samples(two_tone: Path) -> None:
     assert 130 < changed < 190
 
 
+def test_paste_brings_the_named_classes_and_no_others(two_tone: Path) -> None:
+    # One image in five is the other itself; in the rest class 1 is pasted half of the times.
+    settings = replace(SETTINGS, scales=(1.0,), flip=False, iterations=200)
+    dataset = open_dataset(two_tone)
+    name = dataset.classes[1].name
+    alone = Samples(dataset, settings)
+    mixed = Samples(dataset, replace(settings, paste=(name,)))
+    changed = 0
+    for k in range(400):
+        (_, before), (_, after) = alone[k], mixed[k]
+        changed += not torch.equal(before, after)
+        assert set(after[before != after].tolist()) <= {1}
+    assert 100 < changed < 220
+    with pytest.raises(SettingsError, match=r"'paste' has 'tree'; the classes are "):
+        Samples(dataset, replace(settings, paste=("tree",)))
+
+
 def test_workers_change_nothing(street_like: Path) -> None:
     samples = Samples(open_dataset(street_like), replace(SETTINGS, synthetic_images=1))
     batches = [list(DataLoader(samples, 2, num_workers=workers)) for workers in (0, 2)]

@@ -31,6 +31,8 @@ from bisenet_ros.training.settings import Settings, SettingsError, make_settings
         ("tint", 1.0, r"in \[0, 1\)"),
         ("jpeg", -0.5, r"in \[0, 1\]"),
         ("cutmix", 1.5, r"in \[0, 1\]"),
+        ("paste", "pole", "a list"),
+        ("paste", ["pole", 1], "a list, each item a word"),
         ("synthetic_images", -1, "must not be negative"),
         ("learning_rate", 0, "positive"),
         ("learning_rate", float("nan"), "positive"),
