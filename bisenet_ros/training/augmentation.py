@@ -54,7 +54,7 @@ def cut_mix(sample: Sample, other: Sample, rng: np.random.Generator) -> None:
 
 
 def paste(sample: Sample, other: Sample, ids: Sequence[int], rng: np.random.Generator) -> None:
-    """Put the pixels of ``other`` that have one of ``ids`` over ``sample``, each id half of the time.
+    """Put what ``other`` has of ``ids`` over ``sample``, each id half of the time.
 
     After Copy-Paste (arXiv 2012.07177), with classes for its instances: rare things come before
     more backgrounds than they were seen at.

@@ -51,7 +51,7 @@ def test_cutmix_mixes_its_share_of_the_samples(two_tone: Path) -> None:
 
 
 def test_paste_brings_the_named_classes_and_no_others(two_tone: Path) -> None:
-    # One image in five is the other itself; in the rest class 1 is pasted half of the times.
+    # One image in five is the other itself; in the rest class 1 is pasted half of the time.
     settings = replace(SETTINGS, scales=(1.0,), flip=False, iterations=200)
     dataset = open_dataset(two_tone)
     name = dataset.classes[1].name
