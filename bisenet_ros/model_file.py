@@ -6,7 +6,7 @@ Loading checks all of it, and that the weights are those of the architecture tha
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from bisenet_ros.metadata import Metadata, ModelFileError, from_json, name_some,
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
 
-__all__ = ["Metadata", "Model", "ModelFileError", "load", "save"]
+__all__ = ["Metadata", "Model", "ModelFileError", "annotate", "load", "save"]
 
 _KEY = "bisenet_ros"
 
@@ -91,6 +91,26 @@ def load(path: Path, classes: Path | None = None) -> Model:
     except ValueError as error:  # of classes, architecture and readers too
         raise ModelFileError(f"model {path}: {error}") from error
     return Model(path.stem, network, metadata)
+
+
+def annotate(path: Path, model: Model, change: Callable[[Metadata], Metadata]) -> None:
+    """Replace the metadata in the file ``path`` of ``model`` by what ``change`` makes of them.
+
+    They are read again, so that what others wrote since ``model`` was loaded stays.
+
+    Raises:
+        ModelFileError: the file cannot be used, or has other weights than ``model`` by now.
+        OSError: the file cannot be written.
+    """
+    now = load(path)
+    measured, found = model.network.state_dict(), now.network.state_dict()
+    same = now.metadata.architecture == model.metadata.architecture
+    if not same or not all(torch.equal(found[name], measured[name]) for name in found):
+        raise ModelFileError(
+            f"model {path} was replaced by another meanwhile, and what was measured is not stored "
+            "in it; run this again"
+        )
+    save(path, now.network, change(now.metadata))
 
 
 def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:

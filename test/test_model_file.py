@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bisenet_ros.classes import SemanticClass
-from bisenet_ros.model_file import Metadata, ModelFileError, load, save
+from bisenet_ros.model_file import Metadata, ModelFileError, annotate, load, save
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 
 CLASSES = (
@@ -272,6 +272,33 @@ def test_tensors_of_another_variant(good: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(ModelFileError, match=r"'semantic\.S\S+' has shape"):
         load(path)
+
+
+def test_annotate_adds_to_what_others_wrote_meanwhile(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(good.read_bytes())
+    model = load(path)
+    save(path, model.network, replace(model.metadata, scores={"by another": 0.25}))
+    annotate(path, model, lambda now: replace(now, scores={**now.scores, "ours": 0.75}))
+    assert load(path).metadata.scores == {"by another": 0.25, "ours": 0.75}
+
+
+@pytest.mark.parametrize("head_channels", [8, 16])
+def test_annotate_leaves_a_file_that_was_replaced(
+    good: Path, tmp_path: Path, head_channels: int
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(good.read_bytes())
+    model = load(path)
+    architecture = replace(METADATA.architecture, head_channels=head_channels)
+    other = network_of(architecture)
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    save(path, other, replace(METADATA, architecture=architecture))
+    before = path.read_bytes()
+    with pytest.raises(ModelFileError, match=r"m\.safetensors was replaced by another meanwhile"):
+        annotate(path, model, lambda now: replace(now, scores={"ours": 0.75}))
+    assert path.read_bytes() == before
 
 
 def test_save_makes_folders_and_replaces_the_file_before(good: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bisenet_ros.metadata import Metadata
+
 
 def calibrate_file(path: Path, data: Path) -> None:
     """Calibrate the model file ``path`` on images of ``data``, and store the result in it.
@@ -39,10 +41,13 @@ def calibrate_file(path: Path, data: Path) -> None:
     paths = evenly_spread(data, IMAGES)
     with tqdm(paths, "calibrate", unit="image", disable=None) as bar:
         ranges = calibrate(model, _read(bar))
-    # Scores of INT8 were those of the calibration before.
-    scores = {k: v for k, v in model.metadata.scores.items() if not k.endswith(" int8")}
-    metadata = replace(model.metadata, calibration=ranges, scores=scores)
-    model_file.save(path, model.network, metadata)
+
+    def calibrated(metadata: "Metadata") -> "Metadata":
+        # Scores of INT8 were those of the calibration before.
+        scores = {k: v for k, v in metadata.scores.items() if not k.endswith(" int8")}
+        return replace(metadata, calibration=ranges, scores=scores)
+
+    model_file.annotate(path, model, calibrated)
     print(f"{path} is calibrated for int8 on {len(paths)} images of {data}")
 
 

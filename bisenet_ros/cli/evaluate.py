@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bisenet_ros.model_file import Model
     from bisenet_ros.training.evaluation import Scores
 
     Image = NDArray[np.uint8]
@@ -153,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"the {len(files)} worst images are in {args.worst}")
     if args.record is not None:
         by_class = {f"iou {name}": value for name, value in iou.items() if value is not None}
-        _record(path, args.record, precision, measured | by_class)
+        _record(path, model, args.record, precision, measured | by_class)
     return 0
 
 
@@ -174,15 +175,16 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
     check_output_files([args.json], plots=[args.confusion])
 
 
-def _record(path: Path, name: str, precision: str, measured: Mapping[str, float]) -> None:
+def _record(
+    path: Path, model: "Model", name: str, precision: str, measured: Mapping[str, float]
+) -> None:
     """Add the scores to those in the file, as "<data set> <measure> <precision>"."""
     from bisenet_ros import model_file
 
-    # As it is in the file, without the names of --classes.
-    model = model_file.load(path)
     recorded = {f"{name} {what} {precision}": round(value, 4) for what, value in measured.items()}
-    metadata = replace(model.metadata, scores={**model.metadata.scores, **recorded})
-    model_file.save(path, model.network, metadata)
+    model_file.annotate(
+        path, model, lambda metadata: replace(metadata, scores={**metadata.scores, **recorded})
+    )
 
 
 def _scales(text: str) -> tuple[float, ...]:
