@@ -55,8 +55,7 @@ build/files: FORCE
 
 $(BUILD_STAMP): $(ENV_STAMP) build/files package.xml CMakeLists.txt scripts/executable.in $(wildcard msg/*.msg)
 	@source env.sh
-	colcon build --symlink-install \
-	  --cmake-args -DPython3_EXECUTABLE="$$VIRTUAL_ENV/bin/python3"
+	colcon build --symlink-install
 	touch $@
 
 # colcon test returns 0 when tests fail, and leaves the results of tests that are no more.

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.image_files import IMAGE_SUFFIXES, read_image, read_label_image
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
-from bisenet_ros.training.datasets.label_files import read_label_image
 
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
 SYNTHETIC = "synthetic"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 
 STREETS = 10
@@ -130,10 +129,7 @@ def _street(length: int) -> Source:
 def _images(name: str, paths: list[Path]) -> Source:
     def frames() -> Iterator[Frame]:
         for path in paths:
-            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if bgr is None:
-                raise SourceError(f"{path} is not an image that OpenCV can read: mend or remove it")
-            yield Frame(_rgb(bgr), name=path.stem)
+            yield Frame(read_image(path), name=path.stem)
 
     return Source(name, len(paths), frames)
 

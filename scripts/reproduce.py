@@ -12,13 +12,12 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bisenet_ros.complexity import count_parts
-from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.metadata import Metadata
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS
@@ -26,9 +25,9 @@ from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
 from bisenet_ros.training.datasets import Dataset, open_dataset
 from bisenet_ros.training.distributed import Processes, joined
-from bisenet_ros.training.evaluation import evaluate
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.monitor import LOG, Monitor
+from bisenet_ros.training.scoring import score
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
 from bisenet_ros.training.stop import StopRequest
 
@@ -127,7 +126,7 @@ class Run:
         if processes.rank:
             return
         metadata = Metadata(
-            preset=self.settings.preset,
+            preset=start.preset,
             architecture=network.architecture,
             classes=data.classes,
             mean=start.mean,
@@ -135,9 +134,7 @@ class Run:
             resolution=self.settings.resolution,
         )
         model = Model(self.variant, network.eval(), metadata)
-        with closing(Segmenter(model, backend="torch", device=processes.device)) as segmenter:
-            samples = (val[index] for index in range(len(val)))
-            scores = evaluate(samples, lambda x: segmenter.segment(x).labels, len(names))
+        scores = score(model, val, range(len(val)), processes.device, stop)
         document = {
             "variant": self.variant,
             "miou": scores.miou,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from bisenet_ros.image_files import ImageFileError
 from bisenet_ros.ros.bag import BagError
 from bisenet_ros.sources import Frame, SourceError, open_source
 from bisenet_ros.synthetic import CLASS_NAMES
@@ -285,7 +286,7 @@ def test_what_is_no_source(tmp_path: Path) -> None:
         open_source(str(text))
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG")
-    with pytest.raises(SourceError, match=r"broken\.png is not an image"):
+    with pytest.raises(ImageFileError, match=r"broken\.png is not an image"):
         list(open_source(str(broken)).frames())
     with pytest.raises(SourceError, match="camera 97 cannot be opened"):
         open_source("97")

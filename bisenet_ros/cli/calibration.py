@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisenet_ros.sources import IMAGE_SUFFIXES, open_source
-from bisenet_ros.training.datasets import DatasetError, find_dataset
+from bisenet_ros.image_files import IMAGE_SUFFIXES, read_image
+from bisenet_ros.training.datasets import find_dataset, recognise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ def calibrate_file(path: Path, data: Path) -> None:
 
     Raises:
         ModelFileError: the model file cannot be used.
-        InferenceError, SourceError, ValueError: naming what is wrong with the images.
+        InferenceError, ImageFileError, ValueError: naming what is wrong with the images.
     """
     from tqdm import tqdm
 
@@ -59,11 +59,15 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
     """
     if not data.is_dir():
         raise ValueError(f"there is no folder {data}; give the folder of the training images")
-    try:
-        # Of a dataset not its labels, nor images that score the model.
+    layout = recognise(data, "train")
+    if layout not in (None, "folder"):
         files = sorted(image for image, _ in find_dataset(data, split="train").pairs)
-    except DatasetError:  # a folder of images, or the half of a dataset
-        root = data / "images" if (data / "images").is_dir() else data
+    else:
+        # Of a dataset not its labels, which are not needed, nor images that score the model.
+        parts = (data / "images", data / "train" / "images")
+        root = next((part for part in parts if part.is_dir()), None) if layout else data
+        if root is None:
+            raise ValueError(f"{data} has labels and no images/: the images are what is measured")
         files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise ValueError(f"{data} holds no images ({', '.join(IMAGE_SUFFIXES)})")
@@ -73,5 +77,4 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
 
 def _read(paths: Iterable[Path]) -> "Iterator[NDArray[np.uint8]]":
     for path in paths:
-        for frame in open_source(str(path)).frames():
-            yield frame.image
+        yield read_image(path)

@@ -2,20 +2,11 @@
 
 import argparse
 import sys
-from contextlib import ExitStack, closing
-from dataclasses import asdict
-from itertools import takewhile
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bisenet_ros.training.datasets import Dataset
-
-
-VALIDATIONS = 10
-SCORED = 500
-"""Training images, at most, that the result is scored on where there are no others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val-data",
         type=Path,
         metavar="DIR",
-        help=f"score the result on this dataset {VALIDATIONS} times during the run, the last time "
-        "at its end; may be --data itself, see --val-split",
+        help="score the result on this dataset ten times during the run, the last time at its "
+        "end; may be --data itself, see --val-split",
     )
     parser.add_argument(
         "--val-split", default="val", help="of --val-data, where it has splits; default: val"
@@ -82,20 +73,11 @@ def run(args: argparse.Namespace) -> int:
     if args.check_data:
         return _check_data(args)
 
-    from tqdm import tqdm
-
-    from bisenet_ros.inference.segmenter import Segmenter
-    from bisenet_ros.model_file import Metadata, load, save
-    from bisenet_ros.network import BiSeNetV2
+    from bisenet_ros.model_file import load
     from bisenet_ros.resources import model_path
-    from bisenet_ros.training.checkpoint import CheckpointError, resume_from
-    from bisenet_ros.training.confusion_plot import plot_confusion
-    from bisenet_ros.training.curves import plot_curves
-    from bisenet_ros.training.datasets import Dataset, open_dataset
+    from bisenet_ros.training.datasets import open_dataset
     from bisenet_ros.training.distributed import joined
-    from bisenet_ros.training.evaluation import Scores, evaluate
-    from bisenet_ros.training.loop import Progress, train
-    from bisenet_ros.training.monitor import Monitor
+    from bisenet_ros.training.run import Run
     from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.start import new_start, start_from
     from bisenet_ros.training.stop import StopRequest
@@ -103,93 +85,26 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(args.data, args.layout, args.split)
     validation = _open_validation(args, dataset) if args.val_data else None
     settings = read_settings(args.config, args.set)
-    init = load(model_path(args.init)) if args.init else None
-    num_classes = len(dataset.classes)
-    start = (
-        start_from(init, settings, dataset.classes) if init else new_start(settings, num_classes)
+    if args.init:
+        start = start_from(load(model_path(args.init)), settings, dataset.classes)
+    else:
+        start = new_start(settings, len(dataset.classes))
+    training = Run(
+        folder=args.output,
+        dataset=dataset,
+        settings=settings,
+        start=start,
+        dataset_name=args.dataset_name or args.data.resolve().name,
+        licence=args.licence,
+        validation=validation,
     )
-    model_file = args.output / "model.safetensors"
-    checkpoint_path = args.output / "checkpoint.pt"
-    if checkpoint_path.exists() and not args.resume:
-        raise CheckpointError(
-            f"{checkpoint_path} is there already: go on with --resume, or train into another folder"
-        )
-
-    with joined(args.device) as processes, ExitStack() as stack:
-        stop = stack.enter_context(StopRequest(patient=processes.size > 1))
-        first = processes.rank == 0
-        resume = None
-        if args.resume:
-            resume = resume_from(checkpoint_path, settings, start.origin(dataset, processes))
-        if first:
-            done = resume.iteration if resume else 0
-            names = [entry.name for entry in dataset.classes]
-            monitor = stack.enter_context(
-                Monitor(args.output, settings, names, done, tensorboard=args.tensorboard)
-            )
-
-        def export(network: BiSeNetV2) -> None:
-            metadata = Metadata(
-                preset=init.metadata.preset if init else settings.preset,
-                architecture=network.architecture,
-                classes=dataset.classes,
-                mean=start.mean,
-                std=start.std,
-                resolution=settings.resolution,
-                dataset=args.dataset_name or args.data.resolve().name,
-                licence=args.licence,
-                # The architecture of --init stays, whatever the settings say.
-                recipe=asdict(settings)
-                | {"processes": processes.size}
-                | {"head_channels": network.architecture.head_channels}
-                | ({"init": dict(start.recipe)} if init else {}),
-            )
-            save(model_file, network, metadata)
-
-        def score(data: Dataset, indices: range) -> Scores | None:
-            """None if it was stopped."""
-            segmenter = Segmenter(load(model_file), backend="torch", device=processes.device)
-            with closing(segmenter):
-                bar = tqdm(indices, desc="score", unit="image", leave=False, disable=None)
-                samples = (data[index] for index in takewhile(lambda _: not stop(), bar))
-                scores = evaluate(samples, lambda x: segmenter.segment(x).labels, num_classes)
-            return None if stop() else scores
-
-        def report(progress: Progress, network: BiSeNetV2) -> None:
-            monitor.show(progress)
-            last = progress.iteration == settings.iterations  # exported and scored below
-            due = not last and progress.iteration % ceil(settings.iterations / VALIDATIONS) == 0
-            if due or progress.iteration % settings.checkpoint_every == 0:
-                monitor.flush()
-                export(network)
-            if due and validation is not None:
-                scores = score(validation, range(len(validation)))
-                if scores is not None:
-                    monitor.validated(progress.iteration, scores)
-                    monitor.flush()
-
+    with joined(args.device) as processes, StopRequest(patient=processes.size > 1) as stop:
         try:
-            network = train(
-                dataset, settings, checkpoint_path, report, resume, start, processes, stop
-            )
+            training.finish(processes, stop, resume=args.resume, tensorboard=args.tensorboard)
         except KeyboardInterrupt:
-            if first:
+            if processes.rank == 0:
                 print("\nstopped; the same command with --resume goes on", file=sys.stderr)
             raise
-        if first:
-            export(network)
-            print(f"wrote {model_file}")
-            which, data = ("val", validation) if validation else ("train", dataset)
-            scored = range(0, len(data), 1 if validation else ceil(len(data) / SCORED))
-            scores = score(data, scored)
-            if scores is None:
-                raise KeyboardInterrupt
-            if validation is not None and done < settings.iterations:
-                monitor.validated(settings.iterations, scores)
-            monitor.flush()
-            plot_curves(args.output, args.output / "curves.png")
-            plot_confusion(scores.confusion, names, args.output / f"confusion_{which}.png")
-            print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")
     return 0
 
 

@@ -91,7 +91,7 @@ class Variant:
         base = replace(
             PRESETS[settings.preset], head_channels=settings.head_channels, num_classes=num_classes
         )
-        return Start(self.network(base))
+        return Start(self.network(base), settings.preset)
 
 
 def _detail_only(network: BiSeNetV2) -> None:

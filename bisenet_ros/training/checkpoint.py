@@ -10,6 +10,8 @@ import torch
 
 from bisenet_ros.training.settings import Settings, SettingsError, make_settings
 
+logger = logging.getLogger(__name__)
+
 WITHOUT_EFFECT = ("workers", "checkpoint_every")
 """Settings that change nothing of the result: a run may go on with others."""
 
@@ -90,7 +92,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             checkpoint = _read(previous_path(path))
         except CheckpointError:
             raise error from None
-        logging.warning(
+        logger.warning(
             "%s; going on from %s, iteration %d",
             str(error).partition(";")[0],
             previous_path(path).name,

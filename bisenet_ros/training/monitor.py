@@ -62,9 +62,14 @@ class Monitor:
                 ) from None
 
             self._events = SummaryWriter(str(output), purge_step=first + 1)
-        # With a delay it waits for the first iteration: an error before that stands alone.
+        # Into files, too, where others are off: who looks after a run of hours reads its log. With
+        # a delay it waits for the first iteration: an error before that stands alone.
         self._bar = tqdm(
-            total=settings.iterations, initial=first, unit="it", desc="train", delay=1e-3
+            total=settings.iterations,
+            initial=first,
+            unit="it",
+            desc="train",
+            delay=1e-3,
         )
         self._seconds = self._waited = 0.0
 
@@ -97,21 +102,23 @@ class Monitor:
             waited=f"{waited:.0%}",
         )
         self._log.add(
-            [
-                progress.iteration,
-                f"{progress.loss:.4f}",
-                f"{progress.learning_rate:.3g}",
-                speed,
-                f"{waited:.3f}",
-            ]
+            progress.iteration,
+            f"{progress.loss:.4f}",
+            f"{progress.learning_rate:.3g}",
+            speed,
+            f"{waited:.3f}",
         )
         self._tell(progress.iteration, loss=progress.loss, learning_rate=progress.learning_rate)
 
     def validated(self, iteration: int, scores: Scores) -> None:
         """Add the scores on the validation images after ``iteration``."""
         values = [scores.miou, *scores.iou]
-        self._validation.add([iteration, *("" if isnan(v) else f"{v:.4f}" for v in values)])
+        self._validation.add(iteration, *("" if isnan(v) else f"{v:.4f}" for v in values))
         self._tell(iteration, validation_miou=scores.miou)
+
+    def has_validated(self, iteration: int) -> bool:
+        """Whether the scores after ``iteration`` are there."""
+        return self._validation.last == iteration
 
     def flush(self) -> None:
         """Write the rows so far to the disk."""
@@ -129,14 +136,16 @@ class _Table:
 
     def __init__(self, path: Path, columns: Sequence[str], first: int) -> None:
         kept = _rows_until(path, first, len(columns))
+        self.last = int(kept[-1][0]) if kept else 0
         self._file = path.open("w", newline="")
         self._writer = csv.writer(self._file)
         self._writer.writerow(columns)
         self._writer.writerows(kept)
         self._file.flush()
 
-    def add(self, row: Sequence[object]) -> None:
-        self._writer.writerow(row)
+    def add(self, iteration: int, *row: object) -> None:
+        self._writer.writerow([iteration, *row])
+        self.last = iteration
 
     def flush(self) -> None:
         self._file.flush()

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from bisenet_ros.training.settings import Settings
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+logger = logging.getLogger(__name__)
+
 NEW_HEAD_STD = 0.01
 """Of the weights of a new head's last layer, on a trained network."""
 
@@ -27,21 +29,23 @@ NEW_HEAD_STD = 0.01
 class Start:
     """A network to train, with its boosters, and its normalisation.
 
+    - ``preset``: that its architecture is made from.
     - ``mean``, ``std``: of the RGB channels, for images in 0..1.
-    - ``recipe``: of the model whose weights these are; empty for new ones.
+    - ``recipe``: of the model whose weights these are; None for new ones.
     """
 
     network: BiSeNetV2
+    preset: str
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] | None = None
 
     def origin(self, dataset: Dataset, processes: Processes) -> dict[str, Any]:
         """What is trained on what by how many, in plain values."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
             "normalisation": [*self.mean, *self.std],
-            "start": dict(self.recipe),
+            "start": dict(self.recipe or {}),
             "list of classes": [entry.name for entry in dataset.classes],
             "number of images": len(dataset),
             "number of processes": processes.size,
@@ -54,7 +58,7 @@ def new_start(settings: Settings, num_classes: int) -> Start:
     architecture = replace(
         PRESETS[settings.preset], head_channels=settings.head_channels, num_classes=num_classes
     )
-    return Start(BiSeNetV2(architecture, boosters=True))
+    return Start(BiSeNetV2(architecture, boosters=True), settings.preset)
 
 
 def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> Start:
@@ -92,6 +96,6 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
         else:
             left.append(name)
     if left:
-        logging.warning("not taken from %s, trained anew: %s", model.name, ", ".join(left))
+        logger.warning("not taken from %s, trained anew: %s", model.name, ", ".join(left))
     metadata = model.metadata
-    return Start(network, metadata.mean, metadata.std, metadata.recipe)
+    return Start(network, metadata.preset, metadata.mean, metadata.std, metadata.recipe)

@@ -85,3 +85,25 @@ def test_wrong_input_is_named(path: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.png is not an image"):
         calibrate_file(path, tmp_path / "broken")
     assert model_file.load(path).metadata.calibration == {}
+
+
+@pytest.mark.parametrize(
+    ("folders", "taken"),
+    [
+        (("train/images", "train/labels", "val/images", "val/labels"), "train/images"),
+        (("train/images", "val/images", "val/labels"), "train/images"),
+        (("images", "labels"), "images"),
+    ],
+)
+def test_of_a_dataset_neither_labels_nor_val_are_taken(
+    tmp_path: Path, folders: tuple[str, ...], taken: str
+) -> None:
+    for folder in folders:
+        write_images(tmp_path / folder, 2)
+    assert {path.parent for path in evenly_spread(tmp_path, 100)} == {tmp_path / taken}
+
+
+def test_labels_alone_are_no_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "labels", 1)
+    with pytest.raises(ValueError, match=r"has labels and no images/"):
+        evenly_spread(tmp_path, 1)

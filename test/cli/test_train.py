@@ -21,6 +21,7 @@ from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
 from bisenet_ros.training.checkpoint import read_checkpoint
 from bisenet_ros.training.evaluation import evaluate
+from bisenet_ros.training.step import Step
 
 ENDLESS = "10000"
 """Iterations that take minutes: a signal comes first."""
@@ -221,13 +222,45 @@ def test_a_signal_ends_the_scoring_too(
 
         return evaluate(seen(), *more)
 
-    monkeypatch.setattr("bisenet_ros.training.evaluation.evaluate", interrupted)
+    monkeypatch.setattr("bisenet_ros.training.scoring.evaluate", interrupted)
     line = command(data, tmp_path, "--val-data", str(data), iterations="20", workers="0")
     assert main(line[3:]) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err
     assert len(scored) == 1
     assert len((tmp_path / "validation.csv").read_text().splitlines()) == 1
     assert read_checkpoint(tmp_path / "checkpoint.pt").iteration == 2
+
+
+@pytest.mark.parametrize(("after", "validated"), [(2, ["1"]), (3, ["1", "2"])])
+def test_a_signal_just_before_the_scoring_is_no_error(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    after: int,
+    validated: list[str],
+) -> None:
+    step, steps = Step.__call__, []
+
+    def interrupted(self: Step, parts: Any) -> float:
+        steps.append(parts)
+        if len(steps) == after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, parts)
+
+    def rows() -> list[str]:
+        with (tmp_path / "validation.csv").open(newline="") as file:
+            return [row[0] for row in csv.reader(file)][1:]
+
+    monkeypatch.setattr(Step, "__call__", interrupted)
+    line = command(data, tmp_path, "--val-data", str(data), workers="0")
+    assert main(line[3:]) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert rows() == validated
+    assert main([*line[3:], "--resume"]) == 0
+    assert rows()[-1] == "3"
+    assert main([*line[3:], "--resume"]) == 0  # nothing is left to do
+    assert rows().count("3") == 1
 
 
 def refusal(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -233,7 +233,7 @@ def test_bad_label_images_are_named(two_tone: Path, labels: NDArray, text: str) 
 def test_broken_files_are_named(two_tone: Path) -> None:
     (two_tone / "images" / "000.png").write_bytes(b"no image")
     (two_tone / "labels" / "001.png").write_bytes(b"no image")
-    with pytest.raises(DatasetError, match=r"000.png is not a readable image"):
+    with pytest.raises(DatasetError, match=r"000.png is not an image that OpenCV can read"):
         open_dataset(two_tone)[0]
     with pytest.raises(DatasetError, match=r"001.png is not a readable label image"):
         open_dataset(two_tone)[1]

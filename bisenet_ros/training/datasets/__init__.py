@@ -7,7 +7,15 @@ from pathlib import Path
 from bisenet_ros.training.datasets import camvid, cityscapes, cocostuff, folder
 from bisenet_ros.training.datasets.dataset import Dataset, DatasetError
 
-__all__ = ["AUTO", "LAYOUTS", "Dataset", "DatasetError", "find_dataset", "open_dataset"]
+__all__ = [
+    "AUTO",
+    "LAYOUTS",
+    "Dataset",
+    "DatasetError",
+    "find_dataset",
+    "open_dataset",
+    "recognise",
+]
 
 AUTO = "auto"
 
@@ -62,7 +70,11 @@ def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
     if layout not in (AUTO, *LAYOUTS):
         raise DatasetError(f"unknown layout '{layout}'; there are {AUTO}, {', '.join(LAYOUTS)}")
     parts = split.split("+")
-    chosen = LAYOUTS[_recognise(root, parts[0]) if layout == AUTO else layout]
+    name = recognise(root, parts[0]) if layout == AUTO else layout
+    if name is None:
+        looked = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
+        raise DatasetError(f"{root} has the folders of no layout for split '{parts[0]}' ({looked})")
+    chosen = LAYOUTS[name]
     first, *others = [chosen.find(root, part) for part in parts]
     if any(other.classes != first.classes for other in others):
         raise DatasetError(f"the parts of split '{split}' of {root} have different classes")
@@ -76,9 +88,6 @@ def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
     return replace(first, pairs=pairs, problems=problems)
 
 
-def _recognise(root: Path, split: str) -> str:
-    for name, layout in LAYOUTS.items():
-        if layout.recognise(root, split):
-            return name
-    looked = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
-    raise DatasetError(f"{root} has the folders of no layout for split '{split}' ({looked})")
+def recognise(root: Path, split: str) -> str | None:
+    """The first layout whose folders are there for ``split``, if any: a key of ``LAYOUTS``."""
+    return next((n for n, layout in LAYOUTS.items() if layout.recognise(root, split)), None)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.image_files import Color, read_label_image
 from bisenet_ros.resources import share_directory
 from bisenet_ros.training.datasets.dataset import (
     Dataset,
@@ -15,10 +16,8 @@ from bisenet_ros.training.datasets.dataset import (
     select,
 )
 from bisenet_ros.training.datasets.label_files import (
-    Color,
     ColorTable,
     IdTable,
-    read_label_image,
 )
 
 IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.image_files import read_label_image
 from bisenet_ros.resources import share_directory
 from bisenet_ros.training.datasets.dataset import (
     Dataset,
@@ -15,7 +16,7 @@ from bisenet_ros.training.datasets.dataset import (
     read_list,
     select,
 )
-from bisenet_ros.training.datasets.label_files import IdTable, read_label_image
+from bisenet_ros.training.datasets.label_files import IdTable
 
 FOLDERS = (
     "images/, annotations/ (.mat, or .png of ids 0 to 181) and imageLists/SPLIT.txt, or "

@@ -1,20 +1,20 @@
 """Pairs of images and label files, whatever folders they lie in."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
+from bisenet_ros.image_files import IMAGE_SUFFIXES, ImageFileError, read_image
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
-"""Reads a label file: class ids uint8 [H,W], 255 where no class counts. Raises DatasetError."""
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
+"""Reads a label file: class ids uint8 [H,W], 255 where no class counts. Raises DatasetError
+or ImageFileError."""
 
 
 class DatasetError(ValueError):
@@ -41,8 +41,9 @@ class Dataset:
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
         image_path, label_path = self.pairs[index]
-        image = read_image(image_path)
-        labels = self.decode(label_path)
+        labels = self.read_labels(index)
+        with _errors_of_files():
+            image = read_image(image_path)
         if image.shape[:2] != labels.shape:
             raise DatasetError(
                 f"{image_path} is {image.shape[1]}x{image.shape[0]} and its labels {label_path} "
@@ -52,7 +53,8 @@ class Dataset:
 
     def read_labels(self, index: int) -> Labels:
         """Labels of item ``index`` alone, uint8 [H,W]."""
-        return self.decode(self.pairs[index][1])
+        with _errors_of_files():
+            return self.decode(self.pairs[index][1])
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,9 @@ def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...]
     return tuple((images.by_key[key], labels.by_key[key]) for key in common), tuple(problems)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image file as uint8 [H,W,3] RGB.
-
-    Raises:
-        DatasetError: the file is not an image that OpenCV reads.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path} is not a readable image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+@contextmanager
+def _errors_of_files() -> Iterator[None]:
+    try:
+        yield
+    except ImageFileError as error:
+        raise DatasetError(str(error)) from error

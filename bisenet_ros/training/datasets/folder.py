@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bisenet_ros.classes import SemanticClass, read_classes, read_unlabelled_colors
+from bisenet_ros.image_files import Color, read_label_image_and_palette
 from bisenet_ros.training.datasets.dataset import (
     Dataset,
     DatasetError,
@@ -16,11 +17,9 @@ from bisenet_ros.training.datasets.dataset import (
     pair_up,
 )
 from bisenet_ros.training.datasets.label_files import (
-    Color,
     ColorTable,
     IdTable,
     class_colors,
-    read_label_image_and_palette,
 )
 
 FOLDERS = "images/ and labels/, or SPLIT/images/ and SPLIT/labels/"

@@ -1,0 +1,143 @@
+"""A training run in its folder: model file, checkpoint, logs, scores and pictures."""
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+
+from bisenet_ros.metadata import Metadata
+from bisenet_ros.model_file import load, save
+from bisenet_ros.network import BiSeNetV2
+from bisenet_ros.training.checkpoint import CheckpointError, resume_from
+from bisenet_ros.training.confusion_plot import plot_confusion
+from bisenet_ros.training.curves import plot_curves
+from bisenet_ros.training.datasets import Dataset
+from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.loop import Progress, train
+from bisenet_ros.training.monitor import Monitor
+from bisenet_ros.training.scoring import score
+from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.start import Start
+
+VALIDATIONS = 10
+"""As often a run scores the validation images, the last time at its end."""
+SCORED = 500
+"""Training images, at most, that the result is scored on where there are no others."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained on what, and where it is kept.
+
+    - ``folder``: gets model.safetensors, checkpoint.pt, log.csv, curves.png and the like.
+    - ``dataset_name``, ``licence``: stored in the model file.
+    - ``validation``: images with the classes of ``dataset``, to score; they change nothing.
+    """
+
+    folder: Path
+    dataset: Dataset
+    settings: Settings
+    start: Start
+    dataset_name: str
+    licence: str = ""
+    validation: Dataset | None = None
+
+    @property
+    def model_file(self) -> Path:
+        """Where the result is, written at each checkpoint and at the end."""
+        return self.folder / "model.safetensors"
+
+    def finish(
+        self,
+        processes: Processes,
+        stop: Callable[[], bool],
+        *,
+        resume: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
+        """Train what is left of it, from the checkpoint with ``resume``, then score and draw.
+
+        Raises:
+            CheckpointError: there is one without ``resume``, or none of this run with it.
+            KeyboardInterrupt: ``stop`` became true for one of the processes; it can be resumed.
+            TrainingError, DatasetError: see ``train``.
+        """
+        checkpoint = self.folder / "checkpoint.pt"
+        if checkpoint.exists() and not resume:
+            raise CheckpointError(
+                f"{checkpoint} is there already: go on with --resume, or train into another folder"
+            )
+        origin = self.start.origin(self.dataset, processes)
+        before = resume_from(checkpoint, self.settings, origin) if resume else None
+        with ExitStack() as stack:
+            if processes.rank == 0:
+                done = before.iteration if before else 0
+                names = [entry.name for entry in self.dataset.classes]
+                monitor = stack.enter_context(
+                    Monitor(self.folder, self.settings, names, done, tensorboard=tensorboard)
+                )
+
+            def report(progress: Progress, network: BiSeNetV2) -> None:
+                """On rank 0 alone."""
+                monitor.show(progress)
+                now = progress.iteration
+                images = self.validation if self._due(now) else None
+                if images is None and now % self.settings.checkpoint_every:
+                    return
+                monitor.flush()
+                self._export(network, processes)
+                if images is not None:
+                    # All processes stop together, when they are asked after this iteration.
+                    with suppress(KeyboardInterrupt):
+                        model, every = load(self.model_file), range(len(images))
+                        scores = score(model, images, every, processes.device, stop)
+                        monitor.validated(now, scores)
+                        monitor.flush()
+
+            network = train(
+                self.dataset, self.settings, checkpoint, report, before, self.start, processes, stop
+            )
+            if processes.rank == 0:
+                self._export(network, processes)
+                print(f"wrote {self.model_file}")
+                self._conclude(monitor, processes.device, stop)
+
+    def _due(self, iteration: int) -> bool:
+        """Whether the validation images are scored now; those after the last are scored later."""
+        total = self.settings.iterations
+        return iteration < total and (iteration * VALIDATIONS) % total < VALIDATIONS
+
+    def _export(self, network: BiSeNetV2, processes: Processes) -> None:
+        # The architecture of --init stays, whatever the settings say.
+        recipe = asdict(self.settings) | {
+            "processes": processes.size,
+            "head_channels": network.architecture.head_channels,
+        }
+        if self.start.recipe is not None:
+            recipe["init"] = dict(self.start.recipe)
+        metadata = Metadata(
+            preset=self.start.preset,
+            architecture=network.architecture,
+            classes=self.dataset.classes,
+            mean=self.start.mean,
+            std=self.start.std,
+            resolution=self.settings.resolution,
+            dataset=self.dataset_name,
+            licence=self.licence,
+            recipe=recipe,
+        )
+        save(self.model_file, network, metadata)
+
+    def _conclude(self, monitor: Monitor, device: str, stop: Callable[[], bool]) -> None:
+        """Score the result and draw how it came about."""
+        which, data = ("val", self.validation) if self.validation else ("train", self.dataset)
+        scored = range(0, len(data), 1 if self.validation else ceil(len(data) / SCORED))
+        scores = score(load(self.model_file), data, scored, device, stop)
+        if self.validation and not monitor.has_validated(self.settings.iterations):
+            monitor.validated(self.settings.iterations, scores)
+        monitor.flush()
+        plot_curves(self.folder, self.folder / "curves.png")
+        names = [entry.name for entry in data.classes]
+        plot_confusion(scores.confusion, names, self.folder / f"confusion_{which}.png")
+        print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")

@@ -1,0 +1,35 @@
+"""Scoring a model on a dataset, with a progress bar, until it is done or stopped."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from tqdm import tqdm
+
+from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model_file import Model
+from bisenet_ros.training.datasets import Dataset
+from bisenet_ros.training.evaluation import Image, Labels, Scores, evaluate
+
+
+def score(
+    model: Model, dataset: Dataset, indices: range, device: str, stop: Callable[[], bool]
+) -> Scores:
+    """Score ``model`` by PyTorch on the samples ``indices`` of ``dataset``.
+
+    Raises:
+        KeyboardInterrupt: ``stop`` became true.
+        DatasetError: a file cannot be used.
+        ValueError: no pixel has a class.
+    """
+    with (
+        closing(Segmenter(model, backend="torch", device=device)) as segmenter,
+        tqdm(indices, desc="score", unit="image", leave=False, disable=None) as bar,
+    ):
+
+        def samples() -> Iterator[tuple[Image, Labels]]:
+            for index in bar:
+                if stop():
+                    raise KeyboardInterrupt
+                yield dataset[index]
+
+        return evaluate(samples(), lambda x: segmenter.segment(x).labels, len(dataset.classes))
