@@ -1,6 +1,7 @@
 """Checks of what the node needs, each with what to do where it fails."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.model_file import Model
 
-LIBRARIES = "pip install torch -r requirements/runtime.txt, into the Python that runs this"
+LIBRARIES = f"{sys.executable} -m pip install torch -r requirements/runtime.txt"
 
 FRAMES = 10
 

@@ -59,7 +59,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "image",
                 default_value="image",
-                description="topic of the camera's images; a relative one lies in the namespace",
+                description="topic of the camera's images; a relative one lies in the namespace; "
+                "one that ends in /compressed sets input_transport, too",
             ),
             DeclareLaunchArgument(
                 "camera_info",
@@ -89,6 +90,18 @@ def generate_launch_description() -> LaunchDescription:
                 "namespace", default_value="", description="namespace of the node and its topics"
             ),
             DeclareLaunchArgument(
+                "node_name", default_value="segmentation", description="of the segmentation node"
+            ),
+            DeclareLaunchArgument(
+                "log_level", default_value="info", description="debug, info, warn, error or fatal"
+            ),
+            DeclareLaunchArgument(
+                "respawn",
+                default_value="false",
+                choices=SWITCH,
+                description="true: start the node again when it ends by itself",
+            ),
+            DeclareLaunchArgument(
                 "shared_memory",
                 default_value="false",
                 choices=SWITCH,
@@ -110,7 +123,7 @@ def generate_launch_description() -> LaunchDescription:
                 arguments=["--display-config", str(CONFIG / "segment.rviz")],
                 # The file names the topics of a node in the root namespace.
                 remappings=[
-                    (f"/segmentation/{output}", f"segmentation/{output}")
+                    (f"/segmentation/{output}", [LaunchConfiguration("node_name"), f"/{output}"])
                     for output in ("overlay", "color", "label")
                 ],
                 output="screen",
@@ -127,11 +140,16 @@ def _parameter(name: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
+def _is_true(name: str, context: LaunchContext) -> bool:
+    return IfCondition(LaunchConfiguration(name)).evaluate(context)
+
+
 def _segmentation(context: LaunchContext) -> list[Action]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
     image = value("image").removesuffix("/compressed")
+    jpegs = image != value("image")
     camera_info = value("camera_info") or str(PurePosixPath(image).with_name("camera_info"))
     params_file = Path(value("params_file")).expanduser()
     if not params_file.is_file():
@@ -142,9 +160,11 @@ def _segmentation(context: LaunchContext) -> list[Action]:
         )
     # An argument that was not given must not reach the node: it would hide the file's value.
     given = {name: _parameter(name, str) for name in PARAMETERS if value(name)}
+    if jpegs and "input_transport" not in given:
+        given["input_transport"] = "compressed"
     if value("use_sim_time"):
         given["use_sim_time"] = _parameter("use_sim_time", bool)
-    shared_memory = IfCondition(LaunchConfiguration("shared_memory")).evaluate(context)
+    shared_memory = _is_true("shared_memory", context)
     reason = obstacle(os.environ) if shared_memory else ""
     # Not a LifecycleNode: launch would start a node of its own to watch the transitions, which
     # this node makes by itself.
@@ -154,7 +174,7 @@ def _segmentation(context: LaunchContext) -> list[Action]:
         Node(
             package="bisenet_ros",
             executable="segmentation_node",
-            name="segmentation",
+            name=value("node_name"),
             # Given even if empty: only then launch_ros knows the node's full name, under which it
             # passes the parameters below, so that no key in the file is closer to the node.
             namespace=value("namespace"),
@@ -164,6 +184,9 @@ def _segmentation(context: LaunchContext) -> list[Action]:
             ],
             remappings=[("image", image), ("camera_info", camera_info)],
             additional_env=profile_environment(os.environ) if shared_memory else {},
+            arguments=["--ros-args", "--log-level", value("log_level")],
+            respawn=_is_true("respawn", context),
+            respawn_delay=2.0,
             output="screen",
         ),
     ]

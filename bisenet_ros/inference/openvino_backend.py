@@ -55,8 +55,11 @@ class OpenVINOBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
         }
-        if options.threads:
+        if options.threads and device == "CPU":
             config["INFERENCE_NUM_THREADS"] = options.threads
+            # OpenVINO pins threads to cores, from the first one on in each process: two nodes that
+            # share the CPU would both run on the same ones.
+            config["ENABLE_CPU_PINNING"] = False
         key = engine_key(
             model,
             options,

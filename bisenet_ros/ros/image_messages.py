@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import re
+import sys
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -128,7 +129,8 @@ class ImageDecoder:
     def _warn(self, error: Exception) -> None:
         self._logger.warning(
             f"cv_bridge does not work with NumPy {np.__version__} here ({_first_line(error)}); "
-            "OpenCV converts instead, with the same result. For cv_bridge: pip install 'numpy<2'"
+            "OpenCV converts instead, with the same result. For cv_bridge: "
+            f"{sys.executable} -m pip install 'numpy<2'"
         )
 
 

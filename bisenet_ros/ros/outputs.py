@@ -35,7 +35,8 @@ class ImageOutputs:
         for name in (name for name in OUTPUTS if name in names):
             self._raw[name] = node.create_publisher(Image, f"~/{name}", qos)
             if OUTPUTS[name] == "rgb8":
-                topic = f"~/{name}/compressed"
+                # Of the resolved name: JPEGs follow an output that is remapped.
+                topic = f"{node.resolve_topic_name(f'~/{name}')}/compressed"
                 self._compressed[name] = node.create_publisher(CompressedImage, topic, qos)
 
     def publish(self, segmentation: Segmentation, header: Header, alpha: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -54,7 +55,7 @@ class Parameters:
     )
     classes: str = _parameter(
         "",
-        "Class file, or camvid or cityscapes: names and colours instead of the model's; "
+        "Class file, or camvid, cityscapes or cocostuff: names and colours instead of the model's; "
         "empty: the model's.",
     )
     backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
@@ -103,7 +104,7 @@ class Parameters:
     )
     image_depth: int = _parameter(
         1,
-        "Frames that the middleware keeps for the node.",
+        "Images that the middleware keeps for the node, which works on the newest alone.",
         name="image_qos.depth",
         low=1,
         high=100,
@@ -154,11 +155,23 @@ def declare(node: Node) -> dict[str, str]:
     return refused
 
 
+def unknown(node: Node) -> list[str]:
+    """Parameters that were given and that ``node`` does not have, with what may have been meant."""
+    # rclpy has no public name for what was given.
+    names = [
+        name
+        for name in node._parameter_overrides
+        if not node.has_parameter(name) and not name.startswith("qos_overrides.")
+    ]
+    meant = {name: get_close_matches(name, _FIELDS, n=1) for name in names}
+    return [f"'{n}'" + (f" (meant '{m[0]}'?)" if m else "") for n, m in meant.items()]
+
+
 def read(node: Node) -> Parameters:
     """All parameters of ``node`` as they are now.
 
     Raises:
-        ParameterError: the first value that cannot be used.
+        ParameterError, InferenceError: the first value that cannot be used.
     """
     values: dict[str, Any] = {}
     for name, entry in _FIELDS.items():
@@ -173,7 +186,7 @@ def check(parameter: Parameter) -> None:
     """Check what the parameter's type and range do not say; other nodes' parameters pass.
 
     Raises:
-        ParameterError: naming the parameter, its value and the valid ones.
+        ParameterError, InferenceError: naming the value and the valid ones.
     """
     entry = _FIELDS.get(parameter.name)
     if entry is None:

@@ -47,6 +47,13 @@ def explain_silence(node: Node, subscription: Subscription, qos: QoSProfile) -> 
     wanted = f"{message.__module__.split('.')[0]}/msg/{message.__name__}"
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
+        raw = topic.removesuffix("/compressed")
+        sibling, transport = (raw, "raw") if raw != topic else (f"{raw}/compressed", "compressed")
+        if node.get_publishers_info_by_topic(sibling):
+            return (
+                f"nobody publishes {topic}, but somebody {sibling}: set input_transport to "
+                f"'{transport}'"
+            )
         return f"nobody publishes {topic}: remap 'image' to the camera's topic"
     for publisher in publishers:
         if publisher.topic_type != wanted:

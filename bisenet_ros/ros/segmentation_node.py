@@ -98,6 +98,11 @@ class SegmentationNode(ManagedNode):
         self._refused = parameters.declare(self)
         for reason in self._refused.values():
             self.get_logger().error(reason)
+        if given := parameters.unknown(self):
+            self.get_logger().warning(
+                f"given parameters without effect, since the node has none of that name: "
+                f"{', '.join(given)}"
+            )
         self._refused.pop("autostart", None)  # nobody can mend it while the node runs
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._forget_refusals)
