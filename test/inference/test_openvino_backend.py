@@ -2,6 +2,8 @@
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +46,21 @@ def options(cache: Path, precision: str = "fp32", *, confidence: bool = False) -
 def torch_labels(model: Model, image: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         return Deployed(model)(torch.from_numpy(image[None]))[0][0].numpy()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be shared out")
+def test_threads_of_two_processes_do_not_meet_on_one_core(model: Model, tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    backend = OpenVINOBackend(model, options(tmp_path))  # one thread
+    image = blocks(0)
+    seen = set()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: [backend.run(image) for _ in range(200)])
+        while not running.done():
+            for task in Path("/proc/self/task").iterdir():
+                with suppress(ProcessLookupError):
+                    seen.add(frozenset(os.sched_getaffinity(int(task.name))))
+    assert seen == {frozenset(cores)}
 
 
 def test_labels_and_confidence_are_those_of_torch(model: Model, tmp_path: Path) -> None:

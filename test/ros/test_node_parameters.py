@@ -4,8 +4,13 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+import rclpy
 from node_fixture import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, DEFAULTS, Bench
 from rcl_interfaces.msg import ParameterType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from bisenet_ros.ros import parameters
 
 TYPES = {
     str: ParameterType.PARAMETER_STRING,
@@ -33,6 +38,22 @@ def test_descriptors(bench: Bench) -> None:
         (whole,) = described[name].integer_range
         assert (whole.from_value, whole.to_value, whole.step) == (1, 100, 1)
     assert "raw, compressed" in described["input_transport"].additional_constraints
+
+
+def test_what_is_no_parameter_is_named() -> None:
+    given = {"input_transprot": "compressed", "robot_radius": 0.3, "device": "cpu"}
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node(
+        "alone",
+        context=context,
+        parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+    )
+    parameters.declare(node)
+    found = parameters.unknown(node)
+    node.destroy_node()
+    context.try_shutdown()
+    assert found == ["'input_transprot' (meant 'input_transport'?)", "'robot_radius'"]
 
 
 @pytest.mark.parametrize(

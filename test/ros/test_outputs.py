@@ -25,9 +25,9 @@ RELIABLE = qos_profile("reliable", "volatile", 2)
 
 
 @contextmanager
-def make_node(name: str) -> Iterator[Node]:
+def make_node(name: str, *ros_arguments: str) -> Iterator[Node]:
     context = rclpy.Context()
-    rclpy.init(context=context)
+    rclpy.init(args=["--ros-args", *ros_arguments], context=context)
     node = rclpy.create_node(name, context=context)
     yield node
     node.destroy_node()
@@ -96,6 +96,28 @@ def test_a_jpeg_is_made_for_who_listens_to_it(node: Node) -> None:
     picture = decode_compressed(heard[0])
     assert picture.shape == (32, 48, 3)
     assert np.abs(picture.astype(int) - PALETTE[40]).max() <= 3
+
+
+def test_jpegs_follow_a_remapped_output() -> None:
+    with make_node("alone", "-r", "~/overlay:=/viz/overlay") as node:
+        ImageOutputs(node, ["overlay", "color"], RELIABLE, PALETTE)
+        topics = {publisher.topic_name for publisher in node.publishers}
+    assert {"/viz/overlay", "/viz/overlay/compressed"} <= topics
+    assert {"/alone/color", "/alone/color/compressed"} <= topics
+
+
+def test_silence_on_one_transport_names_the_other(node: Node, camera: Node) -> None:
+    raw = node.create_subscription(Image, "/front", print, RELIABLE)
+    jpegs = node.create_subscription(CompressedImage, "/rear/compressed", print, RELIABLE)
+    camera.create_publisher(CompressedImage, "/front/compressed", RELIABLE)
+    camera.create_publisher(Image, "/rear", RELIABLE)
+    for topic in ("/front/compressed", "/rear"):
+        spin_until(node, lambda topic=topic: node.get_publishers_info_by_topic(topic))
+    assert explain_silence(node, raw, RELIABLE) == (
+        "nobody publishes /front, but somebody /front/compressed: set input_transport to "
+        "'compressed'"
+    )
+    assert explain_silence(node, jpegs, RELIABLE).endswith("/rear: set input_transport to 'raw'")
 
 
 def test_close_destroys_the_publishers(node: Node) -> None:
