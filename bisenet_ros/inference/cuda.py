@@ -1,4 +1,6 @@
-"""CUDA devices by their names."""
+"""CUDA devices: by their names, and giving back their memory."""
+
+from contextlib import suppress
 
 import torch
 
@@ -35,3 +37,10 @@ def cuda_device(number: int) -> torch.device:
             "CUDA devices; use another device, or install a PyTorch built for CUDA"
         )
     return torch.device("cuda", number)
+
+
+def release_memory() -> None:
+    """Give back what PyTorch keeps of the GPU's memory."""
+    # After a fault of the GPU every call raises, which would hide the error that told of it.
+    with suppress(RuntimeError):
+        torch.cuda.empty_cache()

@@ -16,7 +16,14 @@ _UNSCORED = ("bf16", "fp32")
 def choose_precision(
     asked: str, supported: Sequence[str], scores: Mapping[str, float], engine: str
 ) -> str:
-    """The precision to use: ``asked``, or for "auto" the fastest one that is accurate enough.
+    """The first of ``choose_precisions``."""
+    return choose_precisions(asked, supported, scores, engine)[0]
+
+
+def choose_precisions(
+    asked: str, supported: Sequence[str], scores: Mapping[str, float], engine: str
+) -> list[str]:
+    """What to try: ``asked``, or for "auto" all that are accurate enough, fastest first.
 
     Accurate enough is what ``scores`` have within ``MAX_DROP`` of fp32 on every data set on which
     both are known, or bf16 and fp32 where they have nothing.
@@ -31,12 +38,12 @@ def choose_precision(
         InferenceError: the precision asked for is not supported.
     """
     if asked == "auto":
-        return next(each for each in supported if _accurate(each, scores))
+        return [each for each in supported if _accurate(each, scores)]
     if asked not in supported:
         raise InferenceError(
             f"precision '{asked}' is not for {engine}; use auto, {', '.join(supported)}"
         )
-    return asked
+    return [asked]
 
 
 def _accurate(precision: str, scores: Mapping[str, float]) -> bool:

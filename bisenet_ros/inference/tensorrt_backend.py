@@ -1,6 +1,8 @@
 """NVIDIA TensorRT, 10.3 up to 11.x: engines made for one GPU, checked against PyTorch, cached."""
 
 import logging
+import sys
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +11,11 @@ from numpy.typing import NDArray
 
 from bisenet_ros.inference.agreement import check_agreement
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.cuda import cuda_device, cuda_number
+from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key
 from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
-from bisenet_ros.inference.precision import choose_precision
+from bisenet_ros.inference.precision import choose_precisions
 from bisenet_ros.model_file import Model
 
 if TYPE_CHECKING:
@@ -44,49 +46,32 @@ class TensorRTBackend:
         self.device = str(device)
         with engine_errors("tensorrt", self.device):
             gpu = torch.cuda.get_device_properties(device)
-        from bisenet_ros.inference import tensorrt_engine
-
-        self.precision = choose_precision(
+        # Jetsons of one name differ in their multiprocessors, by model and power mode.
+        name = (
+            f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
+            f"{gpu.multi_processor_count} multiprocessors"
+        )
+        precisions = choose_precisions(
             options.precision, ONNX_PRECISIONS, model.metadata.scores, "tensorrt"
         )
-        onnx = build_onnx(
-            model,
-            resolution=options.resolution,
-            precision=self.precision,
-            confidence=options.confidence,
-            half=True,
-        ).SerializeToString()
-        cache = EngineCache(cache_folder(options.cache))
-        key = engine_key(
-            model,
-            options,
-            onnx,
-            engine=f"tensorrt {version}",
-            precision=self.precision,
-            # Jetsons of one name differ in their multiprocessors, by model and power mode.
-            device=f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
-            f"{gpu.multi_processor_count} multiprocessors",
-            build=_BUILD,
-        )
-
-        def load(serialized: bytes) -> "Engine":
-            return tensorrt_engine.Engine(serialized, device)
-
-        def build() -> bytes:
-            _log.info("building a TensorRT engine, which takes minutes: %s", key)
-            serialized = tensorrt_engine.build_engine(onnx)
-            engine = load(serialized)
-            check_agreement(
-                lambda image: engine.run(image)[0],
-                model,
-                options.resolution,
-                self.precision,
-                "the TensorRT engine",
-            )
-            return serialized
-
-        with engine_errors("tensorrt", self.device), torch.cuda.device(device):
-            self._engine = cache.get(key, build, load)
+        for precision, slower in zip_longest(precisions, precisions[1:]):
+            try:
+                with engine_errors("tensorrt", self.device), torch.cuda.device(device):
+                    self._engine = _open(model, options, precision, device, version, name)
+            except InferenceError as error:
+                if slower is None:
+                    raise
+                _log.warning(
+                    "TensorRT does not serve %s, and %s is tried instead ('precision: %s' spares "
+                    "the attempt at the next start): %s",
+                    precision,
+                    slower,
+                    slower,
+                    error,
+                )
+            else:
+                self.precision = precision
+                break
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
@@ -96,7 +81,54 @@ class TensorRTBackend:
     def close(self) -> None:
         """See ``Backend.close``."""
         del self._engine
-        torch.cuda.empty_cache()
+        release_memory()
+
+
+def _open(
+    model: Model,
+    options: EngineOptions,
+    precision: str,
+    device: torch.device,
+    version: str,
+    name: str,
+) -> "Engine":
+    """The engine of one precision, for the device of that name, from the cache or new."""
+    from bisenet_ros.inference import tensorrt_engine
+
+    onnx = build_onnx(
+        model,
+        resolution=options.resolution,
+        precision=precision,
+        confidence=options.confidence,
+        half=True,
+    ).SerializeToString()
+    key = engine_key(
+        model,
+        options,
+        onnx,
+        engine=f"tensorrt {version}",
+        precision=precision,
+        device=name,
+        build=_BUILD,
+    )
+
+    def load(serialized: bytes) -> "Engine":
+        return tensorrt_engine.Engine(serialized, device)
+
+    def build() -> bytes:
+        _log.info("building a TensorRT engine, which takes minutes: %s", key)
+        serialized = tensorrt_engine.build_engine(onnx)
+        engine = load(serialized)
+        check_agreement(
+            lambda image: engine.run(image)[0],
+            model,
+            options.resolution,
+            precision,
+            "the TensorRT engine",
+        )
+        return serialized
+
+    return EngineCache(cache_folder(options.cache)).get(key, build, load)
 
 
 def _version() -> str:
@@ -104,8 +136,9 @@ def _version() -> str:
         import tensorrt as trt
     except (ImportError, OSError) as error:  # OSError: its libraries are missing
         raise InferenceError(
-            f"TensorRT cannot be imported ({error}): 'pip install tensorrt-cu12' or tensorrt-cu13, "
-            "after the CUDA of your PyTorch; on a Jetson 'sudo apt install python3-libnvinfer'"
+            f"TensorRT cannot be imported ({error}): '{sys.executable} -m pip install "
+            "tensorrt-cu13', or -cu12, after the CUDA of your PyTorch; on a Jetson 'sudo apt "
+            "install python3-libnvinfer'"
         ) from error
     lowest, beyond = _VERSIONS
     if not lowest <= tuple(map(int, trt.__version__.split(".")[:2])) < beyond:

@@ -5,8 +5,11 @@ the ONNX file says what is computed in which precision.
 """
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -39,6 +42,7 @@ def build_engine(onnx: bytes) -> bytes:
 
     Raises:
         InferenceError: TensorRT does not take the file, or has too little memory.
+        KeyboardInterrupt: ctrl-C in the main thread; it ends the build at its next step.
     """
     builder = _start(trt.Builder)
     # TensorRT 11 has no other networks and ignores the flag.
@@ -48,14 +52,39 @@ def build_engine(onnx: bytes) -> bytes:
         reasons = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise InferenceError(f"TensorRT {trt.__version__} cannot read the network: {reasons}")
     config = builder.create_builder_config()
-    config.progress_monitor = ProgressMonitor()
-    serialized = builder.build_serialized_network(network, config)
+    with _noted_interrupt() as interrupted:
+        config.progress_monitor = ProgressMonitor(interrupted)
+        serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise InferenceError(
             f"TensorRT {trt.__version__} cannot build the engine{_LOGGER.told()}; most often it "
             "lacks GPU memory: end what else uses the GPU, or lower the resolution"
         )
     return bytes(serialized)
+
+
+@contextmanager
+def _noted_interrupt() -> Iterator[Callable[[], bool]]:
+    """Tells of a ctrl-C, and raises KeyboardInterrupt only at the end.
+
+    TensorRT swallows what is raised while it calls back. Signals reach the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    noted = False
+
+    def note(*_: object) -> None:
+        nonlocal noted
+        noted = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if noted:
+        raise KeyboardInterrupt
 
 
 def _start(kind: Callable[[trt.ILogger], T]) -> T:
@@ -90,6 +119,8 @@ class Engine:
             )
         self._context = context
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # Waiting for the stream itself would keep a core of the CPU busy.
+        self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self._input = _Buffer(context, "image", device)
         self._outputs = [_Buffer(context, name, device) for name in _OUTPUTS if name in names]
@@ -110,7 +141,8 @@ class Engine:
                 raise InferenceError(f"TensorRT cannot run the engine{_LOGGER.told()}")
             for output in self._outputs:
                 output.host.copy_(output.device, non_blocking=True)
-        self._stream.synchronize()
+        self._done.record(self._stream)
+        self._done.synchronize()
         return tuple(output.host[0].numpy().copy() for output in self._outputs)
 
 
@@ -147,10 +179,11 @@ class Logger(trt.ILogger):
 
 
 class ProgressMonitor(trt.IProgressMonitor):
-    """Tells Python's log now and then how far a build is."""
+    """Tells Python's log now and then how far a build is, and ends it once ``interrupted``."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupted: Callable[[], bool]) -> None:
         trt.IProgressMonitor.__init__(self)
+        self._interrupted = interrupted
         self._steps: dict[str, int] = {}
         self._told = time.monotonic()
 
@@ -165,7 +198,7 @@ class ProgressMonitor(trt.IProgressMonitor):
             self._told = now
             steps = self._steps.get(phase_name, step + 1)
             _log.info("TensorRT builds: %s, step %d of %d", phase_name, step + 1, steps)
-        return True
+        return not self._interrupted()
 
     def phase_finish(self, phase_name: str) -> None:
         """The phase is over, early perhaps."""

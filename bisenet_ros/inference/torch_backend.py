@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.cuda import cuda_device, cuda_number
+from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import engine_errors
 from bisenet_ros.inference.precision import choose_precision
@@ -64,7 +64,7 @@ class TorchBackend:
         del self._deployed, self._on_device, self._input
         torch.set_num_threads(self._threads_before)
         if self._cuda:
-            torch.cuda.empty_cache()
+            release_memory()
 
 
 def _device(device: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.inference.precision import choose_precision
+from bisenet_ros.inference.precision import choose_precision, choose_precisions
 
 CPU = ("int8", "bf16", "fp32")
 GPU = ("int8", "fp16", "fp32")
@@ -36,6 +36,12 @@ def test_fastest_within_half_a_point_of_fp32() -> None:
     bad_bf16 = FP32 | {"camvid/val miou int8": 0.6, "camvid/val miou bf16": 0.6}
     assert chosen(CPU, bad_bf16) == "fp32"
     assert chosen(GPU, FP32 | {"camvid/val miou fp16": 0.63}) == "fp16"
+
+
+def test_all_that_are_accurate_are_in_order() -> None:
+    scores = FP32 | {"camvid/val miou int8": 0.63, "camvid/val miou fp16": 0.6}
+    assert choose_precisions("auto", GPU, scores, "an engine") == ["int8", "fp32"]
+    assert choose_precisions("fp16", GPU, scores, "an engine") == ["fp16"]
 
 
 def test_every_data_set_must_agree() -> None:

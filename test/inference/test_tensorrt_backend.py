@@ -167,7 +167,7 @@ def test_a_missing_tensorrt_is_named_with_the_remedy(
     model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if not installed
-    with pytest.raises(InferenceError, match=r"cannot be imported .*pip install tensorrt-cu12"):
+    with pytest.raises(InferenceError, match=r"cannot be imported .*pip install tensorrt-cu13"):
         load_backend("tensorrt", model, options)
 
 
@@ -175,7 +175,7 @@ def test_missing_libraries_are_named_with_the_remedy(
     model: Model, options: EngineOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("raise OSError('libnvinfer.so.10: cannot open')", tmp_path, monkeypatch)
-    with pytest.raises(InferenceError, match=r"libnvinfer\.so\.10.*pip install tensorrt-cu12"):
+    with pytest.raises(InferenceError, match=r"libnvinfer\.so\.10.*pip install tensorrt-cu13"):
         TensorRTBackend(model, options)
 
 

@@ -17,7 +17,7 @@ SECONDS = 0.3
 def matrix_peak(
     device: str, precision: str, threads: int, sizes: Sequence[int] = ()
 ) -> float | None:
-    """GMAC/s of the fastest square matrix product, or None where we know of none to ask for.
+    """GMAC/s of the fastest square matrix product, or None where there is none to ask for.
 
     On the CPU fp32 and int8 are the faster of torch's and ONNX Runtime's, since which of them has
     kernels for the instructions at hand differs from machine to machine; all else is torch's. fp32
@@ -46,6 +46,8 @@ def matrix_peak(
             seconds = min(_fastest(product, device) for product in products)
             peak = max(peak, size**3 / seconds / 1e9)
         return peak
+    except RuntimeError:  # too little memory, or no such product on this GPU
+        return None
     finally:
         torch.set_num_threads(before[0])
         torch.set_float32_matmul_precision(before[1])
