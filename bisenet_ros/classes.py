@@ -88,8 +88,9 @@ def read_classes(path: Path) -> tuple[SemanticClass, ...]:
     Raises:
         ClassesError: the file is missing or malformed; names the file and the entry.
     """
+    entries = _read(path)
     try:
-        return check_classes([entry for entry in _read(path) if entry.id != UNLABELLED])
+        return check_classes([entry for entry in entries if entry.id != UNLABELLED])
     except ClassesError as error:
         raise ClassesError(f"class file {path}: {error}") from None
 
@@ -105,7 +106,7 @@ def read_unlabelled_colors(path: Path) -> tuple[tuple[int, int, int], ...]:
 
 def _read(path: Path) -> list[SemanticClass]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows puts a mark before the first line
     except (OSError, UnicodeDecodeError) as error:
         raise ClassesError(f"cannot read class file {path}: {error}") from error
     try:

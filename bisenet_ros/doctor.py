@@ -1,6 +1,7 @@
 """Checks of what the node needs, each with what to do where it fails."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -33,7 +34,9 @@ def check_ros() -> Check:
             remedy="source ROS 2's setup.bash, and after it the workspace's install/setup.bash",
         )
     middleware = rclpy.utilities.get_rmw_implementation_identifier()
-    return Check("ros", ok=True, detail=f"{os.environ.get('ROS_DISTRO', 'ROS 2')}, {middleware}")
+    launch = "" if shutil.which("ros2") else ", from wheels: there is no ros2 command here"
+    detail = f"{os.environ.get('ROS_DISTRO', 'ROS 2')}, {middleware}{launch}"
+    return Check("ros", ok=True, detail=detail)
 
 
 def check_transport() -> Check:

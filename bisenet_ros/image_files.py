@@ -3,7 +3,9 @@
 Photographs are turned as their EXIF data says, as viewers and labelling tools show them.
 """
 
+import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ Color = tuple[int, int, int]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+
 _PALETTE = 3
 """The colour type whose indices OpenCV would turn into colours."""
 
@@ -21,15 +25,22 @@ class ImageFileError(ValueError):
     """A file that cannot be used as an image; the text names it."""
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether its name says so. macOS puts a ._a.png, which is none, beside a.png in archives."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """A photograph as uint8 [H,W,3] RGB.
 
     Raises:
-        ImageFileError: the file is not an image that OpenCV reads.
+        ImageFileError: the file is not an image that OpenCV reads, or cut off.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = _read(path, cv2.IMREAD_COLOR)
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV can read: mend or remove it")
+    if path.suffix.lower() in JPEG_SUFFIXES and _is_cut_off(path):
+        raise ImageFileError(f"{path} is cut off: fetch it again or remove it")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
@@ -40,7 +51,8 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
     one of less than 8 bits, as masks are saved, the ids from 0 that are in it.
 
     Raises:
-        ImageFileError: not an image of up to 8 bits and one or three channels, or not readable.
+        ImageFileError: not an image of up to 8 bits and one or three channels, a JPEG, or not
+            readable.
     """
     return read_label_image_and_palette(path)[0]
 
@@ -50,7 +62,9 @@ def read_label_image_and_palette(path: Path) -> tuple[NDArray[np.uint8], list[Co
     bits, color_type = _png_header(path)
     if color_type == _PALETTE:
         return _read_indices(path)
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if path.suffix.lower() in JPEG_SUFFIXES:
+        raise ImageFileError(f"{path} is a JPEG, which blurs labels: save them as PNG")
+    values = _read(path, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ImageFileError(f"{path} is not a readable label image")
     if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
@@ -64,6 +78,30 @@ def read_label_image_and_palette(path: Path) -> tuple[NDArray[np.uint8], list[Co
     elif bits < 8:
         values = values // (255 // (2**bits - 1))  # OpenCV stretches them to 0..255
     return values.astype(np.uint8, copy=False), []
+
+
+def _read(path: Path, flags: int) -> NDArray[Any] | None:
+    """What OpenCV makes of the file, None if nothing."""
+    try:
+        return cv2.imread(str(path), flags)
+    except cv2.error:  # a header that claims more pixels than OpenCV takes
+        return None
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a JPEG ends before its picture does, which OpenCV fills with grey."""
+    from PIL import Image
+
+    with path.open("rb") as file:
+        file.seek(-2, os.SEEK_END)
+        if file.read() == b"\xff\xd9":
+            return False
+    try:  # cameras write other things behind the picture, too
+        with Image.open(path) as image:
+            image.load()
+    except OSError:
+        return True
+    return False
 
 
 def _png_header(path: Path) -> tuple[int, int]:

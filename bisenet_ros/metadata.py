@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, TypeVar, get_args
 
-from bisenet_ros.classes import UNLABELLED, SemanticClass, check_classes
+from bisenet_ros.classes import SemanticClass, check_classes
 from bisenet_ros.network import PRESETS, Architecture
 
 T = TypeVar("T")
@@ -32,7 +32,6 @@ class Metadata:
     - ``classes``: one for each logit, in their order.
     - ``mean``, ``std``: of the channels in ``channel_order``, for images in 0..1.
     - ``resolution``: (width, height) in pixels that the network was trained for.
-    - ``ignore_id``: the label value of pixels that training left out.
     - ``scores``: measured fractions, such as ``{"camvid/val miou": 0.65}``.
     - ``recipe``: the settings that trained the weights.
     - ``calibration``: for INT8, the magnitude up to which the input of each convolution, by the
@@ -46,7 +45,6 @@ class Metadata:
     std: tuple[float, float, float]
     resolution: tuple[int, int]
     channel_order: ChannelOrder = "rgb"
-    ignore_id: int = UNLABELLED
     dataset: str = ""
     licence: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -100,7 +98,6 @@ def from_json(document: Any) -> Metadata:
         std=parse("std", _positive_triple),
         resolution=parse("resolution", _resolution),
         channel_order=parse("channel_order", _channel_order),
-        ignore_id=parse("ignore_id", _ignore_id),
         dataset=parse("dataset", _text),
         licence=parse("licence", _text),
         scores=parse("scores", _scores),
@@ -184,8 +181,3 @@ def _channel_order(value: Any) -> ChannelOrder:
     _require(value in get_args(ChannelOrder), f"must be one of {', '.join(get_args(ChannelOrder))}")
     order: ChannelOrder = value
     return order
-
-
-def _ignore_id(value: Any) -> int:
-    _require(isinstance(value, int) and 0 <= value <= 255, "must be a label value in 0..255")
-    return int(value)

@@ -19,6 +19,7 @@ from bisenet_ros.classes import read_classes
 from bisenet_ros.metadata import Metadata, ModelFileError, from_json, name_some, to_json
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
+from bisenet_ros.resources import SHIPPED_MODEL
 
 __all__ = ["Metadata", "Model", "ModelFileError", "annotate", "load", "save"]
 
@@ -62,8 +63,10 @@ def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
         safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt", _KEY: document})
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, safetensors.SafetensorError):
+            raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
         raise
 
 
@@ -78,9 +81,13 @@ def load(path: Path, classes: Path | None = None) -> Model:
     Raises:
         ModelFileError: one sentence with the file, what is wrong with it and what to do.
     """
+    if path.is_dir():
+        raise ModelFileError(
+            f"{path} is a folder; of a training run give {path / 'model.safetensors'}"
+        )
     if not path.is_file():
         raise ModelFileError(
-            f"no model file at {path}: check the path, or leave it out to use the shipped model"
+            f"no model file at {path}: check the path; {SHIPPED_MODEL} is the shipped model"
         )
     try:
         read = _read if path.suffix == ".safetensors" else read_checkpoint

@@ -41,6 +41,6 @@ def classes_path(name: str) -> Path | None:
 
 def _path_or_shipped(name: str, folder: str, suffix: str) -> Path:
     given = Path(name).expanduser()
-    if given.suffix or len(given.parts) > 1:
+    if given.suffix or len(given.parts) > 1 or given.exists():
         return given
     return share_directory() / folder / f"{given}{suffix}"

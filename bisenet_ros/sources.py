@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED
-from bisenet_ros.image_files import IMAGE_SUFFIXES, read_image, read_label_image
+from bisenet_ros.image_files import IMAGE_SUFFIXES, is_image_file, read_image, read_label_image
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
 Image = NDArray[np.uint8]
@@ -254,7 +254,7 @@ def _limited(source: Source, limit: int) -> Source:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    files = (path for path in folder.iterdir() if is_image_file(path) and path.is_file())
     return sorted(files, key=lambda p: p.name)
 
 

@@ -34,7 +34,6 @@ METADATA = Metadata(
     std=(0.4, 0.5, 0.6),
     resolution=(96, 64),
     channel_order="bgr",
-    ignore_id=250,
     dataset="a test",
     licence="none",
     scores={"val miou": 0.5},
@@ -127,9 +126,11 @@ def test_class_file_with_another_number_of_classes_is_refused(good: Path, tmp_pa
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(ModelFileError, match=f"no model file at {path}: check the path"):
-            load(path)
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(ModelFileError, match=f"no model file at {path}: check the path"):
+        load(path)
+    with pytest.raises(ModelFileError, match=r"is a folder; .* give .*/model\.safetensors$"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.999])
@@ -219,8 +220,6 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("resolution", [96, 0]), "'resolution'.*positive"),
     (field("resolution", [96.0, 64]), "'resolution'"),
     (field("channel_order", "grb"), "'channel_order' is 'grb'.*must be one of rgb, bgr"),
-    (field("ignore_id", 256), r"'ignore_id' is 256.*0\.\.255"),
-    (field("ignore_id", "255"), "'ignore_id' is '255'"),
     (field("dataset", 3), "'dataset' is 3.*must be text"),
     (field("licence", None), "'licence' is None.*must be text"),
     (field("scores", [0.5]), "'scores'.*must be a mapping"),

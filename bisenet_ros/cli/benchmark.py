@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.cli.output_files import check_output_files, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="of the CPU; default: one a core"
     )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="of engines; default: the user's cache folder"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--seconds", type=float, default=20.0, help="of each resolution; default: %(default)g"
@@ -93,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print a table for each resolution, and write JSON and picture.
 
     Returns 3 where other processes take so much of the CPU that ratios would mislead. If they do
-    so beforehand, nothing is measured; if meanwhile, the figures have no ratios.
+    so beforehand, nothing is measured; if meanwhile, that resolution has no ratios.
     """
     from bisenet_ros.inference.benchmark.cpu_load import BUSY, watch
 
@@ -113,13 +115,13 @@ def run(args: argparse.Namespace) -> int:
             benchmark.measure(engines, resolution, allowed)
     document = benchmark.document()
     if args.json is not None:
-        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, document)
     if args.plot is not None:
         from bisenet_ros.inference.benchmark.plot import plot
 
         plot(args.plot, benchmark.results, benchmark.model.name)
     if benchmark.others > allowed:
-        _tell_busy(f"used up to {benchmark.others:.0%} of the CPU meanwhile: there are no ratios")
+        _tell_busy(f"used up to {benchmark.others:.0%} of the CPU: what they met has no ratios")
         return EXIT_BUSY
     return 0
 
@@ -144,7 +146,7 @@ class _Benchmark:
         self.length = Length(args.seconds, args.rounds)
         self.with_memory = not args.no_memory
         # Engines of a model that nobody uses have no place in the user's cache.
-        self.cache = folder if args.random_weights else None
+        self.cache = args.cache or (folder if args.random_weights else None)
 
         self.results: list[Result] = []
         self.skipped: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisenet_ros.image_files import IMAGE_SUFFIXES, read_image
+from bisenet_ros.image_files import IMAGE_SUFFIXES, is_image_file, read_image
 from bisenet_ros.training.datasets import find_dataset, recognise
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
         root = next((part for part in parts if part.is_dir()), None) if layout else data
         if root is None:
             raise ValueError(f"{data} has labels and no images/: the images are what is measured")
-        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(path for path in root.rglob("*") if is_image_file(path))
     if not files:
         raise ValueError(f"{data} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     taken = min(count, len(files))

@@ -1,7 +1,6 @@
 """``bisenet demo``: the real node at work on images, a video, a bag, a camera or a drawn street."""
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -9,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bisenet_ros.cli.output_files import check_output_files, write_json
 
 if TYPE_CHECKING:
     from bisenet_ros.demo_report import Recorder
@@ -21,7 +22,11 @@ LABEL_TIMEOUT_S = 10.0
 LOST_IN_A_ROW = 3
 """So many frames without a label, each waited for, mean that none will come."""
 
-NODE_PARAMETERS = ("model", "classes", "backend", "device", "precision", "resolution", "threads")
+NODE_PARAMETERS = {
+    name: name
+    for name in ("model", "classes", "backend", "device", "precision", "resolution", "threads")
+} | {"cache": "engine_cache"}
+"""Of the node, by the name of the argument."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node.add_argument("--precision", help="fp32, bf16, fp16 or int8")
     node.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: one a core")
     node.add_argument("--resolution", metavar="WxH", help="size the network works at")
+    node.add_argument("--cache", metavar="DIR", help="folder for compiled engines: engine_cache")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.ros.fastdds import profile_environment
     from bisenet_ros.sources import open_source
 
+    check_output_files([args.json])
     source = open_source(args.input, topic=args.topic, labels=args.labels, limit=args.frames)
     os.environ.update(profile_environment(os.environ))  # for this process, too: before rclpy
 
@@ -82,7 +89,11 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     args.output.mkdir(parents=True, exist_ok=True)
     namespace = f"/bisenet_demo_{os.getpid()}"  # two demos at once do not meet
-    parameters = {name: value for name in NODE_PARAMETERS if (value := getattr(args, name))}
+    parameters = {
+        parameter: value
+        for name, parameter in NODE_PARAMETERS.items()
+        if (value := getattr(args, name))
+    }
     # What is measured is the node, not the frames that a best-effort transport may lose before it.
     parameters["image_qos.reliability"] = "reliable"
     node = NodeProcess(args.output / "node.log", namespace=namespace, parameters=parameters)
@@ -152,7 +163,7 @@ def _report(recorder: "Recorder", json_file: Path | None) -> None:
     if sheet is not None:
         print(f"pictures     {sheet}, {recorder.pictures}/")
     if json_file is not None:
-        json_file.write_text(json.dumps(recorder.measurements(), indent=2) + "\n")
+        write_json(json_file, recorder.measurements())
 
 
 def _rate(text: str) -> float:

@@ -1,14 +1,13 @@
 """``bisenet doctor``: whether everything that the node needs is there, and what to do else."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
-from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.cli.output_files import check_output_files, write_json
 
 if TYPE_CHECKING:
     from bisenet_ros.check import Check
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{'':<17}{check.remedy}", flush=True)
     if args.json is not None:
         document = {"checks": [asdict(check) for check in checks]}
-        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, document)
     return 0 if all(check.ok for check in checks) else 1
 
 

@@ -1,14 +1,13 @@
 """``bisenet evaluate``: how well a model labels a folder of labelled images."""
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
-from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.cli.output_files import check_output_files, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,13 +139,16 @@ def run(args: argparse.Namespace) -> int:
             "fw_iou": scores.frequency_weighted_iou,
             "iou": iou,
             "confusion": scores.confusion.tolist(),
+            "model": str(path),
+            "data": args.data,
+            "resolution": list(segmenter.resolution),
             "images": data.count,
             "backend": backend,
             "precision": precision,
             "scales": list(args.scales),
             "flip": args.flip,
         }
-        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, document)
     if args.confusion is not None:
         plot_confusion(scores.confusion, data.classes, args.confusion)
     if worst is not None:
@@ -172,6 +174,8 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
             )
     if args.worst_count < 1:
         raise ValueError(f"--worst-count is {args.worst_count}; it must be at least 1")
+    if args.worst is not None and args.worst.exists() and not args.worst.is_dir():
+        raise ValueError(f"--worst {args.worst} is a file; give a folder")
     check_output_files([args.json], plots=[args.confusion])
 
 

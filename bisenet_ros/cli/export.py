@@ -9,6 +9,17 @@ if TYPE_CHECKING:
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
+_NETWORK = ("model", "precision", "resolution", "confidence")
+USES = {
+    "onnx": (*_NETWORK, "output"),
+    "openvino": (*_NETWORK, "output"),
+    "tensorrt": (*_NETWORK, "device", "cache"),
+    "calibrate": ("model",),
+    "list_cache": ("cache",),
+    "clear_cache": ("cache",),
+}
+"""The options that each action heeds: who gives another one expects what does not happen."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
@@ -27,18 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("--list-cache", action="store_true", help="say what engines are stored")
     action.add_argument("--clear-cache", action="store_true", help="delete all stored engines")
     parser.add_argument(
-        "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
+        "--model", metavar="FILE", help="model file or name; default: the shipped one"
     )
     parser.add_argument(
         "--precision",
-        default="auto",
         help="fp32, fp16 or int8; default: the fastest one that the model's scores allow",
     )
     parser.add_argument(
         "--resolution", metavar="WxH", help="size the network works at; default: the model's"
     )
     parser.add_argument(
-        "--confidence", action="store_true", help="with the confidence as a second output"
+        "--confidence",
+        action="store_const",
+        const=True,
+        help="with the confidence as a second output",
     )
     parser.add_argument(
         "--output",
@@ -46,9 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="default: MODEL_WxH_PRECISION with the format's suffix, here",
     )
-    parser.add_argument(
-        "--device", default="auto", help="GPU that a TensorRT engine is for: cuda or cuda:N"
-    )
+    parser.add_argument("--device", help="GPU that a TensorRT engine is for: cuda or cuda:N")
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="of engines; default: the user's cache folder"
     )
@@ -59,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.cli import cached_engines
     from bisenet_ros.resources import model_path
 
-    path = model_path(args.model)
+    _refuse_unused(args)
+    path = model_path(args.model or "")
     if args.list_cache:
         cached_engines.list_engines(args.cache)
     elif args.clear_cache:
@@ -83,24 +95,36 @@ def run(args: argparse.Namespace) -> int:
             _write(args, model, resolution)
         else:
             options = EngineOptions(
-                resolution, args.device, args.precision, args.confidence, cache=args.cache
+                resolution,
+                args.device or "auto",
+                args.precision or "auto",
+                bool(args.confidence),
+                cache=args.cache,
             )
             cached_engines.prebuild(args.format, model, options)
     return 0
+
+
+def _refuse_unused(args: argparse.Namespace) -> None:
+    action = args.format or next(each for each in USES if getattr(args, each, None))
+    shown = f"--format {action}" if args.format else f"--{action.replace('_', '-')}"
+    for name in sorted({option for options in USES.values() for option in options}):
+        if name not in USES[action] and getattr(args, name) is not None:
+            raise ValueError(f"--{name} is of no use with {shown}; leave it out")
 
 
 def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]) -> None:
     """Write the file and compare its labels with PyTorch's.
 
     Raises:
-        InferenceError: they differ by more than the precision explains; the file is deleted.
+        InferenceError: they differ by more than the precision explains; nothing is written.
     """
     from bisenet_ros.inference import exported
     from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS
     from bisenet_ros.inference.precision import choose_precision
 
     precision = choose_precision(
-        args.precision, ONNX_PRECISIONS, model.metadata.scores, f"{args.format} files"
+        args.precision or "auto", ONNX_PRECISIONS, model.metadata.scores, f"{args.format} files"
     )
     width, height = resolution
     name = f"{model.name}_{width}x{height}_{precision}{SUFFIXES[args.format]}"
@@ -109,7 +133,7 @@ def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]
         raise ValueError(f"--output {path} must end in {SUFFIXES[args.format]}")
     write = exported.write_onnx if args.format == "onnx" else exported.write_openvino
     equal = write(
-        model, path, resolution=resolution, precision=precision, confidence=args.confidence
+        model, path, resolution=resolution, precision=precision, confidence=bool(args.confidence)
     )
     print(
         f"wrote {path}: {args.format} in {precision} at {width}x{height}; {equal:.3%} of the "

@@ -1,11 +1,12 @@
 """``bisenet info``: what a network costs, and what a model file is."""
 
 import argparse
-import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bisenet_ros.cli.output_files import write_json
 
 if TYPE_CHECKING:
     from bisenet_ros.complexity import Cost
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             },
             "metadata": None if metadata is None else to_json(metadata),
         }
-        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, document)
     return 0
 
 
@@ -127,9 +128,9 @@ def _description(metadata: "Metadata") -> str:
         "resolution": f"{width}x{height}",
         "normalisation": f"mean {metadata.mean}, std {metadata.std}, "
         f"{metadata.channel_order.upper()} in 0..1",
-        "ignored label": str(metadata.ignore_id),
         "dataset": metadata.dataset or "not stated",
         "licence": metadata.licence or "not stated",
+        "calibration": "for int8" if metadata.calibration else "none, so no int8",
         "scores": _pairs(metadata.scores) or "not stated",
     }
     table = [*rows.items(), *_recipes(metadata.recipe)]

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -49,9 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bisenet: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # head and the like have read enough
+        # Python would say so again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (OSError, ValueError) as error:
         # Errors of this project that a user can mend are all ValueErrors with a full sentence.
         print(f"bisenet {options.subcommand}: {error}", file=sys.stderr)
+        return 1
+    except ImportError as error:
+        print(
+            f"bisenet {options.subcommand}: {error}; 'bisenet doctor' says how to get what is "
+            "missing",
+            file=sys.stderr,
+        )
         return 1
     return status
 

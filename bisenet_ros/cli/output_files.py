@@ -1,19 +1,28 @@
-"""Files that a subcommand writes at its end, checked at its beginning."""
+"""Files that a subcommand writes at its end, and checks at its beginning."""
 
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 def check_output_files(files: Iterable[Path | None], plots: Iterable[Path | None] = ()) -> None:
     """Refuse what could not be written after minutes of work; None is a file not asked for.
 
     Raises:
-        ValueError: a folder that is not there, or a plot's suffix that matplotlib does not know.
+        ValueError: a folder that is missing or not writable, or a plot's suffix that matplotlib
+            does not know.
     """
     pictures = [plot for plot in plots if plot is not None]
     for file in (*(file for file in files if file is not None), *pictures):
-        if not file.absolute().parent.is_dir():
+        parent = file.absolute().parent
+        if not parent.is_dir():
             raise ValueError(f"cannot write {file}: there is no folder {file.parent}")
+        if file.is_dir():
+            raise ValueError(f"cannot write {file}: it is a folder")
+        if not os.access(file if file.exists() else parent, os.W_OK):
+            raise ValueError(f"cannot write {file}: you have no permission to")
     for picture in pictures:
         from matplotlib.backend_bases import FigureCanvasBase
 
@@ -22,3 +31,8 @@ def check_output_files(files: Iterable[Path | None], plots: Iterable[Path | None
             raise ValueError(
                 f"cannot draw {picture}: its suffix must be one of {', '.join(formats)}"
             )
+
+
+def write_json(file: Path, document: Mapping[str, Any]) -> None:
+    """Write what ``--json`` asks for."""
+    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

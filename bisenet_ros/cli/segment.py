@@ -43,10 +43,15 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 <= args.alpha <= 1:
         raise ValueError(f"--alpha is {args.alpha}; it must be from 0 to 1")
+    labels, overlays = args.output / "labels", args.output / "overlay"
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"--output {args.output} is a file; give a folder")
+    if labels.is_dir() and any(labels.iterdir()):
+        # Not deleted: they may be the labels of a dataset.
+        raise ValueError(f"{labels} has files already: remove them, or give another --output")
     source = open_source(args.input, topic=args.topic, limit=args.frames)
     model = open_model(args)
     segmenter = open_segmenter(args, model)
-    labels, overlays = args.output / "labels", args.output / "overlay"
     labels.mkdir(parents=True, exist_ok=True)
     overlays.mkdir(exist_ok=True)
     classes = model.metadata.classes

@@ -71,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and write the model file at each checkpoint and at the end."""
     if args.check_data:
+        for option in ("val_data", "init", "resume"):
+            if getattr(args, option):
+                raise ValueError(
+                    f"--check-data looks at --data alone; leave out --{option.replace('_', '-')}, "
+                    "and check other data by a call of its own, with --split where it has splits"
+                )
         return _check_data(args)
 
     from bisenet_ros.model_file import load

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.model_file import Model
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,10 @@ def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
     Raises:
         InferenceError: no such backend, or it cannot serve the options on this machine.
     """
+    if options.precision not in ("auto", *PRECISIONS):
+        raise InferenceError(
+            f"precision '{options.precision}' is unknown; there are auto, {', '.join(PRECISIONS)}"
+        )
     if name != "auto":
         return _load(name, model, options)
     if options.device == "auto":

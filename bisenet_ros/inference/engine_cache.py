@@ -33,7 +33,7 @@ T = TypeVar("T")
 Key = Mapping[str, str]
 """All that an engine depends on, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 KEPT = 64
 """Entries that a folder keeps, those that were used last."""
@@ -123,7 +123,7 @@ class EngineCache:
             _make_folder(self.folder)
             _check_folder(self.folder)
         except OSError as error:
-            _log.warning("engine cache %s is not used: %s", self.folder, error)
+            logger.warning("engine cache %s is not used: %s", self.folder, error)
             return load(build())
         found = _find(path, key, load, logging.WARNING)
         if found is not None:
@@ -133,7 +133,7 @@ class EngineCache:
                 stack.enter_context(self._lock())
             # Some file systems have no locks: older filelock says so by a NotImplementedError.
             except (OSError, NotImplementedError) as error:
-                _log.warning("the engine will not be stored in %s: %s", self.folder, error)
+                logger.warning("the engine will not be stored in %s: %s", self.folder, error)
                 return load(build())
             # Another process may have stored it while this one waited.
             found = _find(path, key, load, logging.DEBUG)
@@ -197,7 +197,7 @@ class EngineCache:
         try:
             return lock.acquire(timeout=0)
         except filelock.Timeout:
-            _log.info("waiting for the process that builds an engine in %s", self.folder)
+            logger.info("waiting for the process that builds an engine in %s", self.folder)
             return lock.acquire()
 
     def _store(self, path: Path, key: Key, engine: bytes) -> None:
@@ -219,7 +219,7 @@ class EngineCache:
         except OSError as error:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-            _log.warning("the engine is not stored in %s: %s", self.folder, error)
+            logger.warning("the engine is not stored in %s: %s", self.folder, error)
 
 
 def _header(key: Key) -> bytes:
@@ -235,7 +235,7 @@ def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | N
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        _log.log(level, "engine %s is not used and built again: %s", path, error)
+        logger.log(level, "engine %s is not used and built again: %s", path, error)
         return None
     try:
         loaded = load(engine)
@@ -243,7 +243,7 @@ def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | N
             _mark_as_used(path)
         return loaded
     except UnusableEngineError as error:
-        _log.log(level, "engine %s is not used and built again: %s", path, error)
+        logger.log(level, "engine %s is not used and built again: %s", path, error)
         return None
 
 

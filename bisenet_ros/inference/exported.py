@@ -1,39 +1,41 @@
 """Files for other programs, each run once and compared with PyTorch before it counts."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.agreement import check_agreement
-from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.inference.onnx_export import build_onnx, export_onnx
+from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.model_file import Model
 
 
 def write_onnx(
     model: Model, path: Path, *, resolution: tuple[int, int], precision: str, confidence: bool
 ) -> float:
-    """Write an ONNX file and run it in ONNX Runtime; see ``export_onnx``.
+    """Write an ONNX file and run it in ONNX Runtime; see ``build_onnx``.
 
     Returns:
         The part 0..1 of the labels of a drawn street that PyTorch gives in fp32 as well.
 
     Raises:
-        InferenceError: see ``build_onnx``; or see ``check_agreement``, and the file is deleted.
+        InferenceError: see ``build_onnx`` and ``check_agreement``; a file that was there stays.
         OSError: the file cannot be written.
     """
-    export_onnx(model, path, resolution=resolution, precision=precision, confidence=confidence)
+    graph = build_onnx(model, resolution=resolution, precision=precision, confidence=confidence)
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(["labels"], {"image": image[None]})[0][0], np.uint8)
 
-    return _check(run, model, resolution, precision, path)
+    with _staged(path, (".onnx",)) as written:
+        written.write_bytes(graph.SerializeToString())
+        return check_agreement(run, model, resolution, precision, str(path))
 
 
 def write_openvino(
@@ -55,33 +57,23 @@ def write_openvino(
         precision="fp32" if precision == "fp16" else precision,
         confidence=confidence,
     )
+
+    def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        engine = core.compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return np.asarray(engine(image[None])["labels"][0], np.uint8)
+
+    with _staged(path, (".bin", ".xml")) as written:
+        ir = core.read_model(graph.SerializeToString())
+        openvino.save_model(ir, written, compress_to_fp16=precision == "fp16")
+        return check_agreement(run, model, resolution, precision, str(path))
+
+
+@contextmanager
+def _staged(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """A path beside ``path`` to write to; what is there takes its place unless something raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / path.name
-        ir = core.read_model(graph.SerializeToString())
-        openvino.save_model(ir, written, compress_to_fp16=precision == "fp16")
-        for suffix in (".bin", ".xml"):
+        yield written
+        for suffix in suffixes:
             written.with_suffix(suffix).replace(path.with_suffix(suffix))
-
-    def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        engine = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return np.asarray(engine(image[None])["labels"][0], np.uint8)
-
-    return _check(run, model, resolution, precision, path, path.with_suffix(".bin"))
-
-
-def _check(
-    run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
-    model: Model,
-    resolution: tuple[int, int],
-    precision: str,
-    path: Path,
-    *more: Path,
-) -> float:
-    """See ``check_agreement``; the files are deleted where it raises."""
-    try:
-        return check_agreement(run, model, resolution, precision, str(path))
-    except InferenceError:
-        for each in (path, *more):
-            each.unlink()
-        raise

@@ -18,9 +18,9 @@ from bisenet_ros.resizing import resize_image, resize_labels
 class MultiScale:
     """The mean of the class probabilities at several sizes of the network's input.
 
-    It runs the network of ``segmenter`` itself, since an engine gives labels and a mean needs
-    probabilities. They are averaged at the segmenter's resolution, so that scale 1 alone labels as
-    the segmenter does.
+    It runs a copy of ``segmenter``'s network in PyTorch, since an engine gives labels and a mean
+    needs probabilities. They are averaged at the segmenter's resolution, so that scale 1 alone
+    labels as the segmenter does.
 
     Args:
         segmenter: of the torch backend; model, resolution, device and precision are its own.

@@ -1,10 +1,7 @@
 """``Deployed`` as an ONNX file, for engines that read one."""
 
 import io
-import os
-import tempfile
 import warnings
-from pathlib import Path
 
 import onnx
 import torch
@@ -19,33 +16,6 @@ OPSET = 20
 
 ONNX_PRECISIONS = ("int8", "fp16", "fp32")
 """Of files, fastest first; bf16 is what an engine makes of fp32 when it is loaded."""
-
-
-def export_onnx(
-    model: Model,
-    path: Path,
-    *,
-    resolution: tuple[int, int],
-    precision: str,
-    confidence: bool = False,
-) -> None:
-    """Write ``build_onnx``'s graph to ``path``, atomically.
-
-    Raises:
-        InferenceError: see ``build_onnx``.
-        OSError: the file cannot be written.
-    """
-    graph = build_onnx(model, resolution=resolution, precision=precision, confidence=confidence)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(graph.SerializeToString())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def build_onnx(

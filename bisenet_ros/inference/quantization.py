@@ -3,10 +3,7 @@
 No data is needed here, and the result depends on nothing but the weights and the calibration.
 """
 
-import math
-
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
@@ -98,30 +95,6 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
 
 def _groups(convolution: NodeProto) -> int:
     return next((a.i for a in convolution.attribute if a.name == "group"), 1)
-
-
-def int8_share(graph: ModelProto) -> float:
-    """The share of the multiply-adds, 0..1, that INT8 computes: both factors come from DQ nodes."""
-    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True, data_prop=True).graph
-    shapes = {
-        info.name: [dimension.dim_value for dimension in info.type.tensor_type.shape.dim]
-        for info in (*inferred.value_info, *inferred.input, *inferred.output)
-    }
-    shapes |= {each.name: list(each.dims) for each in inferred.initializer}
-    dequantized = {
-        output
-        for node in inferred.node
-        if node.op_type == "DequantizeLinear"
-        for output in node.output
-    }
-    total = int8 = 0
-    for node in inferred.node:
-        if node.op_type == "Conv":
-            weights = shapes[node.input[1]]
-            macs = math.prod(shapes[node.output[0]]) * math.prod(weights[1:])
-            total += macs
-            int8 += macs * (dequantized.issuperset(node.input[:2]))
-    return int8 / total
 
 
 def _layer(convolution: NodeProto) -> str:

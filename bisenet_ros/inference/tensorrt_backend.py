@@ -21,7 +21,7 @@ from bisenet_ros.model_file import Model
 if TYPE_CHECKING:
     from bisenet_ros.inference.tensorrt_engine import Engine
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _VERSIONS = (10, 3), (12, 0)
 """The first that reads the exported files, and the first whose changes are unknown."""
@@ -61,7 +61,7 @@ class TensorRTBackend:
             except InferenceError as error:
                 if slower is None:
                     raise
-                _log.warning(
+                logger.warning(
                     "TensorRT does not serve %s, and %s is tried instead ('precision: %s' spares "
                     "the attempt at the next start): %s",
                     precision,
@@ -116,7 +116,7 @@ def _open(
         return tensorrt_engine.Engine(serialized, device)
 
     def build() -> bytes:
-        _log.info("building a TensorRT engine, which takes minutes: %s", key)
+        logger.info("building a TensorRT engine, which takes minutes: %s", key)
         serialized = tensorrt_engine.build_engine(onnx)
         engine = load(serialized)
         check_agreement(

@@ -21,7 +21,7 @@ from bisenet_ros.inference.errors import InferenceError, UnusableEngineError
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _PROGRESS_PERIOD_S = 5.0
 
@@ -175,7 +175,7 @@ class Logger(trt.ILogger):
             return
         if _LEVELS[severity] >= logging.ERROR:
             self._error = msg
-        _log.log(_LEVELS[severity], "TensorRT: %s", msg)
+        logger.log(_LEVELS[severity], "TensorRT: %s", msg)
 
 
 class ProgressMonitor(trt.IProgressMonitor):
@@ -197,7 +197,7 @@ class ProgressMonitor(trt.IProgressMonitor):
         if now - self._told >= _PROGRESS_PERIOD_S:
             self._told = now
             steps = self._steps.get(phase_name, step + 1)
-            _log.info("TensorRT builds: %s, step %d of %d", phase_name, step + 1, steps)
+            logger.info("TensorRT builds: %s, step %d of %d", phase_name, step + 1, steps)
         return not self._interrupted()
 
     def phase_finish(self, phase_name: str) -> None:

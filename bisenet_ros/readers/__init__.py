@@ -31,6 +31,11 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
             return coincheung.convert(checkpoint)
         if mmseg.RECOGNISED_BY in mmseg.state_dict(checkpoint):
             return mmseg.convert(checkpoint)
+        if {"settings", "origin", "iteration"} <= checkpoint.keys():
+            raise ModelFileError(
+                "the checkpoint of a run of 'bisenet train', which goes on with --resume; give "
+                "the model.safetensors beside it"
+            )
     raise ModelFileError(
         "a checkpoint of a project that is not known here; pass a bisenet_ros .safetensors, or a "
         f".pth of CoinCheung/BiSeNet's bisenetv2 (which has '{coincheung.RECOGNISED_BY}') or of "

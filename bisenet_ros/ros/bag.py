@@ -101,7 +101,8 @@ class ImageBag:
         except Exception as error:  # rosbags raises what its parsers run into
             raise BagError(
                 f"{self.path} cannot be read as a bag ({_reason(error)}): it must be a folder "
-                "with metadata.yaml, or one .mcap or .db3 file"
+                "with metadata.yaml, or one .mcap or .db3 file, closed by its recorder; 'ros2 bag "
+                "reindex' or 'mcap recover' mends one that was not"
             ) from error
         return reader
 

@@ -57,7 +57,7 @@ def obstacle(environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm"))
     try:
         disk = os.statvfs(shared_memory)
     except OSError as error:
-        return f"there is no shared memory ({error}): images go by UDP"
+        return f"there is no {shared_memory} ({error.strerror}): images go by UDP"
     free = disk.f_bavail * disk.f_frsize
     if free < NEEDED_BYTES:
         return (

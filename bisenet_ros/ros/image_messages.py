@@ -166,8 +166,8 @@ def _view(message: Image, layout: _Layout) -> NDArray[Any]:
         )
     if width % layout.blocks[0] or height % layout.blocks[1]:
         raise ImageError(
-            f"{name}: {encoding} needs a size in multiples of {layout.blocks[0]}x"
-            f"{layout.blocks[1]} pixels, crop it or let the driver publish rgb8"
+            f"{name}, whose size must be in multiples of {layout.blocks[0]}x{layout.blocks[1]} "
+            "pixels: crop it or let the driver publish rgb8"
         )
     if step < row:
         raise ImageError(

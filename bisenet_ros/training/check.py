@@ -89,7 +89,7 @@ def check_dataset(dataset: Dataset, done: Callable[[], Any] = lambda: None) -> D
                 images_with += counts[:number] > 0
             done()
     seen = np.flatnonzero(pixels[:-1])
-    if len(seen) < 2:
+    if usable and len(seen) < 2:
         what = "no class" if not len(seen) else f"'{dataset.classes[seen[0]].name}' or no class"
         problems.append(f"all pixels of {dataset.root} are of {what}, so there is nothing to learn")
     kept = replace(dataset, pairs=tuple(usable), problems=())

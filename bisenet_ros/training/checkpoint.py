@@ -63,10 +63,18 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write atomically, and keep the one before as ``previous_path(path)``.
 
     A run that is killed meanwhile leaves at least one of the two whole.
+
+    Raises:
+        OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
-    torch.save({**vars(checkpoint), "settings": asdict(checkpoint.settings)}, temporary)
+    try:
+        torch.save({**vars(checkpoint), "settings": asdict(checkpoint.settings)}, temporary)
+    except RuntimeError as error:  # how PyTorch tells of a full disk
+        temporary.unlink(missing_ok=True)
+        reason = str(error).splitlines()[0]
+        raise OSError(f"cannot write {path}: {reason}; is the disk full?") from error
     if path.exists():
         path.replace(previous_path(path))
     temporary.replace(path)

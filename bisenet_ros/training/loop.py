@@ -100,7 +100,13 @@ def train(
     class_weights = None
     if settings.class_weights:
         logger.info("reading all labels for class_weights")
-        class_weights = inverse_log_weights(_count_labels(dataset)).to(device)
+        counts = _count_labels(dataset)
+        if not counts.any():
+            raise TrainingError(
+                f"no pixel of {dataset.root} has a class, so there is nothing to learn: 'bisenet "
+                "train --check-data' shows what its labels hold"
+            )
+        class_weights = inverse_log_weights(counts).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
     step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (start.mean, start.std))

@@ -82,7 +82,7 @@ class Monitor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.close()
+        self.end_bar()
         self._log.close()
         self._validation.close()
         if self._events is not None:
@@ -119,6 +119,10 @@ class Monitor:
     def has_validated(self, iteration: int) -> bool:
         """Whether the scores after ``iteration`` are there."""
         return self._validation.last == iteration
+
+    def end_bar(self) -> None:
+        """Leave the bar as it is, since other lines follow."""
+        self._bar.close()
 
     def flush(self) -> None:
         """Write the rows so far to the disk."""

@@ -99,8 +99,11 @@ class Run:
                 self.dataset, self.settings, checkpoint, report, before, self.start, processes, stop
             )
             if processes.rank == 0:
-                self._export(network, processes)
-                print(f"wrote {self.model_file}")
+                monitor.end_bar()
+                # Of a run that was finished before, the file may have been calibrated since.
+                if done < self.settings.iterations or not self.model_file.is_file():
+                    self._export(network, processes)
+                    print(f"wrote {self.model_file}")
                 self._conclude(monitor, processes.device, stop)
 
     def _due(self, iteration: int) -> bool:
@@ -112,6 +115,7 @@ class Run:
         # The architecture of --init stays, whatever the settings say.
         recipe = asdict(self.settings) | {
             "processes": processes.size,
+            "preset": self.start.preset,
             "head_channels": network.architecture.head_channels,
         }
         if self.start.recipe is not None:

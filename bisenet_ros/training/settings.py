@@ -97,6 +97,9 @@ class Settings:
             divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
             require(name, divisible, "must be [width, height], both divisible by 8")
         require("resolution", min(self.resolution) >= 32, "must be at least 32x32")
+        fits = all(c <= r for c, r in zip(self.crop, self.resolution, strict=True))
+        rule = f"must be at most resolution, {self.resolution}: the rest of a sample would be grey"
+        require("crop", fits, rule)
         for name in ("head_channels", "iterations", "checkpoint_every", "accumulate"):
             require(name, getattr(self, name) >= 1, "must be at least 1")
         require("batch_size", self.batch_size >= 2, "batch norm needs at least 2")

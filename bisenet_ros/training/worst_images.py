@@ -44,6 +44,8 @@ class WorstImages:
     def write(self, folder: Path, name: Callable[[int], str]) -> list[Path]:
         """Write a PNG each, worst first: prediction, truth and errors side by side, and a legend.
 
+        What an earlier run wrote there goes.
+
         Args:
             folder: made where it is missing.
             name: of the image of a number, without a suffix; part of the file's name, after its
@@ -56,6 +58,8 @@ class WorstImages:
             OSError: a file cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("[0-9][0-9][0-9]_[01].[0-9][0-9][0-9]_*.png"):
+            old.unlink()
         colours = palette(self.classes)
         paths = []
         for rank, (negative, _, scored) in enumerate(sorted(self._kept, reverse=True), start=1):

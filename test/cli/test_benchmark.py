@@ -147,7 +147,7 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
     assert document["others_cpu_share"] > 0.05
     captured = capsys.readouterr()
     assert captured.out.splitlines()[2].split()[6] == "-"
-    assert "of the CPU meanwhile: there are no ratios; end them" in captured.err
+    assert "of the CPU: what they met has no ratios; end them" in captured.err
 
 
 @pytest.mark.parametrize(

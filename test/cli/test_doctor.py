@@ -104,7 +104,8 @@ def test_missing_libraries(
     monkeypatch.delattr(bisenet_ros, "model_file")
     found = checks(tmp_path, 1, "--model", str(tiny_model))
     assert "safetensors" in found["model"]["detail"]
-    assert found["model"]["remedy"].startswith("pip install torch -r requirements/runtime.txt")
+    remedy = f"{sys.executable} -m pip install torch -r requirements/runtime.txt"
+    assert found["model"]["remedy"] == remedy
 
 
 def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model: Path) -> None:

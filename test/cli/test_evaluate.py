@@ -62,7 +62,10 @@ def test_perfect_labels_score_one(
     assert evaluate(data, tiny_model, "--json", str(tmp_path / "scores.json")) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     measures = {"miou", "pixel_accuracy", "fw_iou", "iou", "confusion"}
-    assert scores.keys() == {*measures, "images", "backend", "precision", "scales", "flip"}
+    context = {"model", "data", "resolution", "images", "backend", "precision", "scales", "flip"}
+    assert scores.keys() == measures | context
+    assert (scores["model"], scores["data"]) == (str(tiny_model), str(data))
+    assert scores["resolution"] == [128, 64]
     assert scores["miou"] == scores["pixel_accuracy"] == scores["fw_iou"] == 1
     assert (scores["scales"], scores["flip"]) == ([1], False)
     confusion = np.array(scores["confusion"])

@@ -129,3 +129,23 @@ def test_the_shipped_model_is_not_calibrated_by_default(
     assert main(["export", "--calibrate", "images"]) == 1
     assert "--calibrate changes the model file: name it by --model FILE" in capsys.readouterr().err
     assert shipped.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            ["--calibrate", ".", "--model", "m", "--resolution", "64x64"],
+            "resolution .* --calibrate",
+        ),
+        (["--format", "onnx", "--cache", "c"], "cache .* --format onnx"),
+        (["--format", "tensorrt", "--output", "a.engine"], "output .* --format tensorrt"),
+        (["--list-cache", "--confidence"], "confidence .* --list-cache"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    line: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", *line]) == 1
+    pattern = message.replace(" .* ", " is of no use with ")
+    assert f"--{pattern}; leave it out" in capsys.readouterr().err

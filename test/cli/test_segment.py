@@ -64,3 +64,15 @@ def test_frames_without_names_are_numbered(tiny_model: Path, tmp_path: Path) -> 
 def test_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["segment", *arguments]) == 1
     assert f"bisenet segment: {message}" in capsys.readouterr().err
+
+
+def test_labels_that_are_there_are_not_mixed_with_new_ones(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["segment", "--input", "synthetic", "--frames", "1", "--model", str(tiny_model)]
+    line += ["--output", str(tmp_path / "out")]
+    assert main(line) == 0
+    before = sorted((tmp_path / "out").rglob("*"))
+    assert main(line) == 1
+    assert "labels has files already: remove them, or give another" in capsys.readouterr().err
+    assert sorted((tmp_path / "out").rglob("*")) == before

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from bisenet_ros import model_file
 from bisenet_ros.inference import exported
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.inference.onnx_export import build_onnx, export_onnx
+from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.model_file import Model
 
 torch.set_num_threads(1)
@@ -169,27 +170,29 @@ def test_other_precisions_are_refused(model: Model) -> None:
 
 
 def test_a_file_is_written_whole_or_not_at_all(model: Model, tmp_path: Path) -> None:
+    write = partial(
+        exported.write_onnx, model, resolution=(64, 32), precision="fp32", confidence=False
+    )
     path = tmp_path / "new" / "model.onnx"
-    export_onnx(model, path, resolution=(64, 32), precision="fp32")
+    write(path)
     onnx.checker.check_model(str(path), full_check=True)
     assert [each.name for each in path.parent.iterdir()] == ["model.onnx"]
     assert path.stat().st_mode & 0o777 == 0o644
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
-        export_onnx(model, tmp_path / "folder", resolution=(64, 32), precision="fp32")
+        write(tmp_path / "folder")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "new"]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
-def test_a_file_with_other_labels_is_deleted(
+def test_a_file_with_other_labels_does_not_replace_a_good_one(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     other = replace(model, metadata=replace(model.metadata, channel_order="bgr"))
     monkeypatch.setattr(exported, "build_onnx", lambda _, **how: build_onnx(other, **how))
-    monkeypatch.setattr(
-        exported, "export_onnx", lambda _, path, **how: export_onnx(other, path, **how)
-    )
+    (tmp_path / name).write_text("good")
     write = exported.write_onnx if name == "model.onnx" else exported.write_openvino
     with pytest.raises(InferenceError, match=rf"in fp32 .* PyTorch's.*{name} is thrown away"):
         write(model, tmp_path / name, resolution=(64, 32), precision="fp32", confidence=False)
-    assert list(tmp_path.iterdir()) == []
+    assert (tmp_path / name).read_text() == "good"
+    assert [each.name for each in tmp_path.iterdir()] == [name]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
@@ -23,7 +25,7 @@ from bisenet_ros.inference.calibration import _Histogram, calibrate
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.onnx_export import build_onnx
-from bisenet_ros.inference.quantization import FLOAT_LAYERS, int8_share
+from bisenet_ros.inference.quantization import FLOAT_LAYERS
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, BiSeNetV2
 from bisenet_ros.resources import model_path
@@ -39,6 +41,30 @@ def blocks(seed: int) -> NDArray[np.uint8]:
     """uint8 [72,136,3]."""
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 17, 3), np.uint8)
     return coarse.repeat(8, 0).repeat(8, 1)
+
+
+def int8_share(graph: ModelProto) -> float:
+    """The share of the multiply-adds, 0..1, that INT8 computes: both factors come from DQ nodes."""
+    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True, data_prop=True).graph
+    shapes = {
+        info.name: [dimension.dim_value for dimension in info.type.tensor_type.shape.dim]
+        for info in (*inferred.value_info, *inferred.input, *inferred.output)
+    }
+    shapes |= {each.name: list(each.dims) for each in inferred.initializer}
+    dequantized = {
+        output
+        for node in inferred.node
+        if node.op_type == "DequantizeLinear"
+        for output in node.output
+    }
+    total = int8 = 0
+    for node in inferred.node:
+        if node.op_type == "Conv":
+            weights = shapes[node.input[1]]
+            macs = math.prod(shapes[node.output[0]]) * math.prod(weights[1:])
+            total += macs
+            int8 += macs * (dequantized.issuperset(node.input[:2]))
+    return int8 / total
 
 
 @pytest.fixture(scope="module")

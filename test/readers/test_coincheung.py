@@ -19,7 +19,6 @@ from reading import (
     write,
 )
 
-from bisenet_ros.classes import UNLABELLED
 from bisenet_ros.model_file import Model, ModelFileError, load, save
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
@@ -75,7 +74,6 @@ def test_metadata(cityscapes: Model) -> None:
     assert metadata.std == (0.2112, 0.2148, 0.2115)
     assert metadata.channel_order == "rgb"
     assert metadata.resolution == (1024, 512)
-    assert metadata.ignore_id == UNLABELLED
     assert metadata.architecture.upsampling == "nearest"
     assert metadata.architecture.expand_in == "depthwise"
     assert "unknown" in metadata.licence

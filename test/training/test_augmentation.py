@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bisenet_ros.resizing import resize_image
 from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
 from bisenet_ros.training.settings import Settings
 
@@ -67,26 +68,27 @@ def test_a_larger_image_is_cut_anywhere() -> None:
 
 
 def test_a_smaller_image_is_placed_anywhere_and_the_rest_is_unlabelled() -> None:
-    settings = plain(resolution=(56, 40))
+    settings = plain(scales=(0.875,))
+    smaller = resize_image(positions(48, 64)[0], (56, 42))
     tops, lefts = set(), set()
     for seed in range(200):
-        image, labels = augment(positions(40, 56), settings, np.random.default_rng(seed))
+        image, labels = augment(positions(48, 64), settings, np.random.default_rng(seed))
         inside = labels != 255
         rows, columns = np.nonzero(inside)
         top, left = int(rows.min()), int(columns.min())
-        assert inside.sum() == 40 * 56
-        np.testing.assert_array_equal(image[top : top + 40, left : left + 56], positions(40, 56)[0])
+        assert inside.sum() == 42 * 56
+        np.testing.assert_array_equal(image[top : top + 42, left : left + 56], smaller)
         assert (image[~inside] == PADDING).all()
         tops.add(top)
         lefts.add(left)
-    assert tops == set(range(48 - 40 + 1))
+    assert tops == set(range(48 - 42 + 1))
     assert lefts == set(range(64 - 56 + 1))
 
 
 def test_every_scale_is_drawn_and_the_size_is_the_crop_s() -> None:
     labels = np.zeros((40, 40), np.uint8)
     image = np.zeros((40, 40, 3), np.uint8)
-    settings = plain(scales=(0.5, 0.75, 1.0), resolution=(40, 40))
+    settings = plain(scales=(0.5, 0.75, 1.0))
     covered = set()
     for seed in range(40):
         out_image, out_labels = augment((image, labels), settings, np.random.default_rng(seed))
@@ -94,11 +96,11 @@ def test_every_scale_is_drawn_and_the_size_is_the_crop_s() -> None:
         assert out_labels.shape == (48, 64)
         assert out_image.dtype == out_labels.dtype == np.uint8
         covered.add(int((out_labels == 0).sum()))
-    assert covered == {20 * 20, 30 * 30, 40 * 40}
+    assert covered == {32 * 24, 48 * 36, 64 * 48}
 
 
 def test_scales_are_of_the_resolution_whatever_the_size_of_the_file() -> None:
-    settings = plain(scales=(1.5,), resolution=(40, 32), crop=(72, 56))
+    settings = plain(scales=(0.75,), resolution=(80, 64), crop=(72, 56))
     for size in ((96, 80), (32, 40), (200, 100)):
         image, labels = augment(positions(*size), settings, np.random.default_rng(0))
         rows, columns = np.nonzero(labels != 255)

@@ -199,7 +199,7 @@ def test_a_bad_file_stops_the_run_with_its_name(
     folder = open_dataset(two_tone)
     (two_tone / "images" / "003.png").write_bytes(b"no image")
     settings = replace(SETTINGS, class_weights=False, workers=workers)
-    with pytest.raises(DatasetError, match=r"003\.png is not a readable image") as raised:
+    with pytest.raises(DatasetError, match=r"003\.png is not an image") as raised:
         train(folder, settings, tmp_path / "c.pt", silent)
     assert "\n" not in str(raised.value)  # and not the traceback of the worker
 

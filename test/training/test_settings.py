@@ -22,6 +22,7 @@ from bisenet_ros.training.settings import Settings, SettingsError, make_settings
         ("resolution", [64.0, 64], "a list, each item a whole number"),
         ("crop", [0, 64], "divisible by 8"),
         ("crop", "64x64", "a list"),
+        ("crop", [960, 728], r"at most resolution, \(960, 720\)"),
         ("scales", [], "positive factors"),
         ("scales", [1.0, -1.0], "positive factors"),
         ("scales", [1.0, "x"], "each item a number"),

@@ -1,6 +1,7 @@
 """Engines of one model, measured side by side at one resolution."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -94,10 +95,11 @@ def measure(
     wanted = dict.fromkeys((reference, *engines))
     segmenters: dict[Engine, Segmenter] = {}
     skipped: dict[Engine, str] = {}
-    try:
+    # The last one is closed first: each puts back the number of threads that it found.
+    with ExitStack() as stack:
         for engine in wanted:
             try:
-                segmenters[engine] = _load(model, engine, options)
+                segmenters[engine] = stack.enter_context(closing(_load(model, engine, options)))
                 segmenters[engine].segment(image)
             except InferenceError as error:
                 if engine == reference:
@@ -105,8 +107,7 @@ def measure(
                         f"the reference {reference} does not work: {error}"
                     ) from error
                 skipped[engine] = str(error)
-                if engine in segmenters:
-                    segmenters.pop(engine).close()
+                segmenters.pop(engine, None)
         load = CpuLoad()
         times = take_turns([partial(_times, each, image) for each in segmenters.values()], length)
         others = load.others()
@@ -114,24 +115,13 @@ def measure(
             _result(engine, segmenter, each, gmacs)
             for (engine, segmenter), each in zip(segmenters.items(), times, strict=True)
         ]
-    finally:
-        for segmenter in segmenters.values():
-            segmenter.close()
     base = results[0].p50_ms
     return Measurement([replace(r, ratio=base / r.p50_ms) for r in results], skipped, others)
 
 
 def _load(model: Model, engine: Engine, options: EngineOptions) -> Segmenter:
-    return Segmenter(
-        model,
-        backend=engine.backend,
-        device=options.device,
-        precision=engine.precision,
-        resolution=options.resolution,
-        confidence=options.confidence,
-        threads=options.threads,
-        cache=options.cache,
-    )
+    wanted = replace(options, precision=engine.precision)
+    return Segmenter(model, backend=engine.backend, **vars(wanted))
 
 
 def _times(segmenter: Segmenter, image: NDArray[np.uint8]) -> StageTimes:

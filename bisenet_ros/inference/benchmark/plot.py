@@ -33,5 +33,4 @@ def plot(path: Path, results: Sequence[Result], title: str) -> None:
     axes.set(title=title, xlabel="network resolution", ylabel="median time of a frame, ms")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

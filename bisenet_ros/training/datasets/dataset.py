@@ -83,7 +83,10 @@ def list_files(
     files: dict[str, Path] = {}
     problems = []
     for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        if path.suffix.lower() not in suffixes or not path.stem.endswith(ending):
+        # macOS puts a ._a.png, which is none, beside a.png in archives.
+        if path.name[0] == "." or path.suffix.lower() not in suffixes:
+            continue
+        if not path.stem.endswith(ending):
             continue
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
         twin = files.setdefault(key, path)

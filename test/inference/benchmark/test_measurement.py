@@ -23,7 +23,7 @@ def measured(tiny_model: Path) -> Iterator[Measurement]:
     threads = torch.get_num_threads()
     engines = [BF16, INT8, FP32]
     yield measure(load(tiny_model), engines, FP32, OPTIONS, IMAGE, 0.5, Length(0.0, rounds=3))
-    torch.set_num_threads(threads)
+    assert torch.get_num_threads() == threads
 
 
 def test_the_reference_comes_first_and_once(measured: Measurement) -> None:
