@@ -54,4 +54,4 @@ def test_without_shared_memory_the_default_stays(tmp_path: Path) -> None:
     assert profile_environment({}, shared_memory=Path("/proc")) == {}
     line = obstacle({}, shared_memory=Path("/proc"))
     assert line.startswith("/proc has 0 MiB free and 128 are needed: ")
-    assert "no shared memory" in obstacle({}, shared_memory=tmp_path / "none")
+    assert "there is no " in obstacle({}, shared_memory=tmp_path / "none")
