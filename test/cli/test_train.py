@@ -259,8 +259,13 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     assert rows() == validated
     assert main([*line[3:], "--resume"]) == 0
     assert rows()[-1] == "3"
-    assert main([*line[3:], "--resume"]) == 0  # nothing is left to do
+    # Nothing is left to do, and what was added to the model file stays.
+    model = tmp_path / "model.safetensors"
+    added = model_file.load(model)
+    model_file.annotate(model, added, lambda now: replace(now, scores={"val miou bf16": 0.5}))
+    assert main([*line[3:], "--resume"]) == 0
     assert rows().count("3") == 1
+    assert model_file.load(model).metadata.scores == {"val miou bf16": 0.5}
 
 
 def refusal(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
