@@ -1,6 +1,7 @@
 """``bisenet info``: what a network costs, and what a model file is."""
 
 import argparse
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from bisenet_ros.network import Architecture
 
 DEFAULT_PRESET = "bisenetv2"
+_SCORE = re.compile(r"(.+?) (miou|pixel accuracy|fw iou|iou .+) (\S+)")
+"""Data set, measure and precision, as ``bisenet evaluate --record`` names a score."""
 DEFAULT_RESOLUTION = (1024, 512)
 
 
@@ -131,9 +134,8 @@ def _description(metadata: "Metadata") -> str:
         "dataset": metadata.dataset or "not stated",
         "licence": metadata.licence or "not stated",
         "calibration": "for int8" if metadata.calibration else "none, so no int8",
-        "scores": _pairs(metadata.scores) or "not stated",
     }
-    table = [*rows.items(), *_recipes(metadata.recipe)]
+    table = [*rows.items(), *_scores(metadata.scores), *_recipes(metadata.recipe)]
     lines = [
         textwrap.fill(f"{name:<16}{value}", 100, subsequent_indent=16 * " ")
         for name, value in table
@@ -141,6 +143,21 @@ def _description(metadata: "Metadata") -> str:
     lines.append("classes")
     lines += [f"  {c.id:>3}  #{bytes(c.color).hex()}  {c.name}" for c in metadata.classes]
     return "\n".join(lines)
+
+
+def _scores(scores: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """A row for each data set and precision, whose names are what the keys begin and end with."""
+    rows: dict[str, dict[str, float]] = {}
+    for key, value in scores.items():
+        if match := _SCORE.fullmatch(key):
+            data, what, precision = match.groups()
+            rows.setdefault(f"{data} {precision}: ", {})[what] = value
+        else:
+            rows.setdefault("", {})[key] = value
+    for begin, values in rows.items():
+        yield "scores", begin + _pairs(values)
+    if not scores:
+        yield "scores", "not stated"
 
 
 def _recipes(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
