@@ -41,6 +41,8 @@ def classes_path(name: str) -> Path | None:
 
 def _path_or_shipped(name: str, folder: str, suffix: str) -> Path:
     given = Path(name).expanduser()
-    if given.suffix or len(given.parts) > 1 or given.exists():
+    if given.suffix or len(given.parts) > 1:
         return given
-    return share_directory() / folder / f"{given}{suffix}"
+    shipped = share_directory() / folder / f"{given}{suffix}"
+    # A folder of a dataset may have the name of its class file here.
+    return given if given.exists() and not shipped.is_file() else shipped

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.image_files import IMAGE_SUFFIXES, is_image_file, read_image
-from bisenet_ros.training.datasets import find_dataset, recognise
+from bisenet_ros.training.datasets import DatasetError, find_dataset, recognise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,10 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
         raise ValueError(f"there is no folder {data}; give the folder of the training images")
     layout = recognise(data, "train")
     if layout not in (None, "folder"):
-        files = sorted(image for image, _ in find_dataset(data, split="train").pairs)
+        try:
+            files = sorted(image for image, _ in find_dataset(data, split="train").pairs)
+        except DatasetError as error:
+            raise ValueError(f"{error}; or give the folder of the training images alone") from error
     else:
         # Of a dataset not its labels, which are not needed, nor images that score the model.
         parts = (data / "images", data / "train" / "images")

@@ -76,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.ros.fastdds import profile_environment
     from bisenet_ros.sources import open_source
 
-    check_output_files([args.json])
     source = open_source(args.input, topic=args.topic, labels=args.labels, limit=args.frames)
     os.environ.update(profile_environment(os.environ))  # for this process, too: before rclpy
 
@@ -88,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     args.output.mkdir(parents=True, exist_ok=True)
+    check_output_files([args.json])
     namespace = f"/bisenet_demo_{os.getpid()}"  # two demos at once do not meet
     parameters = {
         parameter: value

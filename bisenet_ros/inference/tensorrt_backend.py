@@ -54,16 +54,18 @@ class TensorRTBackend:
         precisions = choose_precisions(
             options.precision, ONNX_PRECISIONS, model.metadata.scores, "tensorrt"
         )
+        failures: list[InferenceError] = []
         for precision, slower in zip_longest(precisions, precisions[1:]):
             try:
                 with engine_errors("tensorrt", self.device), torch.cuda.device(device):
                     self._engine = _open(model, options, precision, device, version, name)
             except InferenceError as error:
+                failures.append(error)
                 if slower is None:
-                    raise
+                    raise failures[0] from None
                 logger.warning(
-                    "TensorRT does not serve %s, and %s is tried instead ('precision: %s' spares "
-                    "the attempt at the next start): %s",
+                    "TensorRT failed in %s, and %s is tried instead (if it always does, "
+                    "'precision: %s' spares the attempt): %s",
                     precision,
                     slower,
                     slower,

@@ -97,7 +97,9 @@ class Settings:
             divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
             require(name, divisible, "must be [width, height], both divisible by 8")
         require("resolution", min(self.resolution) >= 32, "must be at least 32x32")
-        fits = all(c <= r for c, r in zip(self.crop, self.resolution, strict=True))
+        # Beyond what the smallest scale, or scale 1, gives, samples are padded in grey.
+        largest = max(1.0, min(self.scales, default=1.0))
+        fits = all(c <= largest * r for c, r in zip(self.crop, self.resolution, strict=True))
         rule = f"must be at most resolution, {self.resolution}: the rest of a sample would be grey"
         require("crop", fits, rule)
         for name in ("head_channels", "iterations", "checkpoint_every", "accumulate"):

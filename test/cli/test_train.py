@@ -267,6 +267,15 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     assert rows().count("3") == 1
     assert model_file.load(model).metadata.scores == {"val miou bf16": 0.5}
 
+    # But not what a run that could not write its result has left of earlier weights.
+    bias = added.network.head[2].bias
+    right = bias.detach().clone()
+    with torch.no_grad():
+        bias.add_(1)
+    model_file.save(model, added.network, added.metadata)
+    assert main([*line[3:], "--resume"]) == 0
+    assert torch.equal(model_file.load(model).network.head[2].bias, right)
+
 
 def refusal(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(line[3:]) == 1

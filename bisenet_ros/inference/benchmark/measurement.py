@@ -1,7 +1,7 @@
 """Engines of one model, measured side by side at one resolution."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -99,15 +99,13 @@ def measure(
     with ExitStack() as stack:
         for engine in wanted:
             try:
-                segmenters[engine] = stack.enter_context(closing(_load(model, engine, options)))
-                segmenters[engine].segment(image)
+                segmenters[engine] = stack.enter_context(_loaded(model, engine, options, image))
             except InferenceError as error:
                 if engine == reference:
                     raise InferenceError(
                         f"the reference {reference} does not work: {error}"
                     ) from error
                 skipped[engine] = str(error)
-                segmenters.pop(engine, None)
         load = CpuLoad()
         times = take_turns([partial(_times, each, image) for each in segmenters.values()], length)
         others = load.others()
@@ -119,9 +117,15 @@ def measure(
     return Measurement([replace(r, ratio=base / r.p50_ms) for r in results], skipped, others)
 
 
-def _load(model: Model, engine: Engine, options: EngineOptions) -> Segmenter:
+@contextmanager
+def _loaded(
+    model: Model, engine: Engine, options: EngineOptions, image: NDArray[np.uint8]
+) -> Iterator[Segmenter]:
+    """A segmenter that has labelled ``image`` once."""
     wanted = replace(options, precision=engine.precision)
-    return Segmenter(model, backend=engine.backend, **vars(wanted))
+    with closing(Segmenter(model, backend=engine.backend, **vars(wanted))) as segmenter:
+        segmenter.segment(image)
+        yield segmenter
 
 
 def _times(segmenter: Segmenter, image: NDArray[np.uint8]) -> StageTimes:
