@@ -90,12 +90,12 @@ def _read(path: Path, flags: int) -> NDArray[Any] | None:
 
 def _is_cut_off(path: Path) -> bool:
     """Whether a JPEG ends before its picture does, which OpenCV fills with grey."""
-    from PIL import Image
-
     with path.open("rb") as file:
         file.seek(-2, os.SEEK_END)
         if file.read() == b"\xff\xd9":
             return False
+    from PIL import Image
+
     try:  # cameras write other things behind the picture, too
         with Image.open(path) as image:
             image.load()

@@ -21,7 +21,7 @@ from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
 from bisenet_ros.resources import SHIPPED_MODEL
 
-__all__ = ["Metadata", "Model", "ModelFileError", "annotate", "load", "save"]
+__all__ = ["Metadata", "Model", "ModelFileError", "annotate", "has_weights_of", "load", "save"]
 
 _KEY = "bisenet_ros"
 
@@ -110,14 +110,22 @@ def annotate(path: Path, model: Model, change: Callable[[Metadata], Metadata]) -
         OSError: the file cannot be written.
     """
     now = load(path)
-    measured, found = model.network.state_dict(), now.network.state_dict()
-    same = now.metadata.architecture == model.metadata.architecture
-    if not same or not all(torch.equal(found[name], measured[name]) for name in found):
+    if not has_weights_of(now, model.network):
         raise ModelFileError(
             f"model {path} was replaced by another meanwhile, and what was measured is not stored "
             "in it; run this again"
         )
     save(path, now.network, change(now.metadata))
+
+
+def has_weights_of(stored: Model, network: BiSeNetV2) -> bool:
+    """Whether ``stored``, from a file, is ``network`` as ``save`` writes it: in fp16."""
+    found, wanted = stored.network.state_dict(), network.state_dict()
+    return stored.metadata.architecture == network.architecture and all(
+        torch.equal(tensor, wanted[name].cpu().to(torch.float16).to(tensor.dtype))
+        for name, tensor in found.items()
+        if tensor.is_floating_point()
+    )
 
 
 def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:

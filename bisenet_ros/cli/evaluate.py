@@ -174,9 +174,7 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
             )
     if args.worst_count < 1:
         raise ValueError(f"--worst-count is {args.worst_count}; it must be at least 1")
-    if args.worst is not None and args.worst.exists() and not args.worst.is_dir():
-        raise ValueError(f"--worst {args.worst} is a file; give a folder")
-    check_output_files([args.json], plots=[args.confusion])
+    check_output_files([args.json], plots=[args.confusion], folders=[args.worst])
 
 
 def _record(

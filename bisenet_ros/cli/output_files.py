@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 
-def check_output_files(files: Iterable[Path | None], plots: Iterable[Path | None] = ()) -> None:
-    """Refuse what could not be written after minutes of work; None is a file not asked for.
+def check_output_files(
+    files: Iterable[Path | None] = (),
+    plots: Iterable[Path | None] = (),
+    folders: Iterable[Path | None] = (),
+) -> None:
+    """Refuse what could not be written after minutes of work; None is one not asked for.
 
     Raises:
         ValueError: a folder that is missing or not writable, or a plot's suffix that matplotlib
             does not know.
     """
+    for folder in folders:
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ValueError(f"cannot write into {folder}: it is a file; give a folder")
     pictures = [plot for plot in plots if plot is not None]
     for file in (*(file for file in files if file is not None), *pictures):
         parent = file.absolute().parent

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
+from bisenet_ros.cli.output_files import check_output_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.alpha <= 1:
         raise ValueError(f"--alpha is {args.alpha}; it must be from 0 to 1")
     labels, overlays = args.output / "labels", args.output / "overlay"
-    if args.output.exists() and not args.output.is_dir():
-        raise ValueError(f"--output {args.output} is a file; give a folder")
+    check_output_files(folders=[args.output])
     if labels.is_dir() and any(labels.iterdir()):
         # Not deleted: they may be the labels of a dataset.
         raise ValueError(f"{labels} has files already: remove them, or give another --output")

@@ -118,6 +118,7 @@ class Engine:
                 "lower the resolution"
             )
         self._context = context
+        # PyTorch has no types for these two.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # Waiting for the stream itself would keep a core of the CPU busy.
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]

@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 
-import torch
-
 from bisenet_ros.metadata import Metadata, ModelFileError
-from bisenet_ros.model_file import load, save
+from bisenet_ros.model_file import has_weights_of, load, save
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import CheckpointError, resume_from
 from bisenet_ros.training.confusion_plot import plot_confusion
@@ -103,7 +101,7 @@ class Run:
             if processes.rank == 0:
                 monitor.end_bar()
                 # Of a run that was finished before, the file may have been calibrated since.
-                if not self._is_exported(network):
+                if done < self.settings.iterations or not self._is_exported(network):
                     self._export(network, processes)
                     print(f"wrote {self.model_file}")
                 self._conclude(monitor, processes.device, stop)
@@ -114,17 +112,11 @@ class Run:
         return iteration < total and (iteration * VALIDATIONS) % total < VALIDATIONS
 
     def _is_exported(self, network: BiSeNetV2) -> bool:
-        """Whether the model file has these weights, as it stores them."""
+        """Whether the model file has these weights."""
         try:
-            stored = load(self.model_file).network.state_dict()
+            return has_weights_of(load(self.model_file), network)
         except ModelFileError:
             return False
-        ours = network.state_dict()
-        return all(
-            torch.equal(tensor, ours[name].cpu().to(torch.float16).to(tensor.dtype))
-            for name, tensor in stored.items()
-            if tensor.is_floating_point()
-        )
 
     def _export(self, network: BiSeNetV2, processes: Processes) -> None:
         # The architecture of --init stays, whatever the settings say.

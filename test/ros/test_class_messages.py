@@ -39,8 +39,7 @@ def vision_msgs(monkeypatch: pytest.MonkeyPatch) -> None:
     if class_messages.label_info_type() is not None:
         return
     messages = ModuleType("vision_msgs.msg")
-    messages.VisionClass = VisionClass  # type: ignore[attr-defined]
-    messages.LabelInfo = LabelInfo  # type: ignore[attr-defined]
+    vars(messages).update(VisionClass=VisionClass, LabelInfo=LabelInfo)
     monkeypatch.setitem(sys.modules, "vision_msgs", ModuleType("vision_msgs"))
     monkeypatch.setitem(sys.modules, "vision_msgs.msg", messages)
 
