@@ -4,6 +4,7 @@ Photographs are turned as their EXIF data says, as viewers and labelling tools s
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ class ImageFileError(ValueError):
     """A file that cannot be used as an image; the text names it."""
 
 
-def is_image_file(path: Path) -> bool:
+def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
     """Whether its name says so. macOS puts a ._a.png, which is none, beside a.png in archives."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Frames from what a user has: an image, a folder, a video, a bag, a camera, or a drawn street."""
+"""Frames from what a user has: image, folder, video, stream, bag, camera, or a drawn street."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -49,7 +49,7 @@ class Source:
 
     - ``name``: for the user.
     - ``length``: the number of frames, for a video the one that its header states; None for a
-      camera, and where a video does not say.
+      camera or a stream, and where a video does not say.
     - ``class_names``: what the labels mean, by id; None where they are the user's own or absent.
     - ``frames``: opens the source and reads it; it raises ``SourceError`` or another ValueError
       at a frame that cannot be read.
@@ -67,7 +67,8 @@ def open_source(
     """Find out what ``given`` is and look whether it can be read.
 
     Args:
-        given: ``synthetic``, a path, or the number of a camera, such as ``0``.
+        given: ``synthetic``, a path, the number of a camera, such as ``0``, or a URL that OpenCV
+            opens, such as ``rtsp://camera/stream``.
         topic: the topic to read of a bag that has several with images.
         labels: a folder of 8-bit label images: the k-th by name belongs to the k-th frame.
         limit: read only so many frames, at least 1.
@@ -91,10 +92,12 @@ def open_source(
         if labels is not None:
             raise SourceError(f"camera {given} shows what it sees now: leave out --labels")
         source = _camera(int(given))
+    elif "://" in given:
+        source = _video(given)
     elif not path.exists():
         raise SourceError(
             f"there is no {given}: give an image, a folder of images, a video, a bag, the number "
-            f"of a camera, or '{SYNTHETIC}'"
+            f"of a camera, the URL of a stream, or '{SYNTHETIC}'"
         )
     elif is_bag:
         source = _bag(path, topic)
@@ -103,7 +106,7 @@ def open_source(
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         source = _images(str(path), [path])
     else:
-        source = _video(path)
+        source = _video(str(path))
 
     if labels is not None:
         source = _with_labels(source, labels)
@@ -145,18 +148,20 @@ def _folder(path: Path) -> Source:
     return _images(str(path), images)
 
 
-def _video(path: Path) -> Source:
+def _video(given: str) -> Source:
+    """Of a file or a URL."""
+
     def frames() -> Iterator[Frame]:
-        with closing(_Capture(str(path))) as video:
+        with closing(_Capture(given)) as video:
             image = video.read()
             if image is None:
-                raise SourceError(f"{path} holds no frame that OpenCV can decode")
+                raise SourceError(f"{given} holds no frame that OpenCV can decode")
             while image is not None:
                 yield Frame(image)
                 image = video.read()
 
-    with closing(_Capture(str(path))) as video:
-        return Source(str(path), video.length, frames)
+    with closing(_Capture(given)) as video:
+        return Source(given, video.length, frames)
 
 
 def _camera(index: int) -> Source:
@@ -180,6 +185,10 @@ class _Capture:
                 raise SourceError(
                     f"camera {given} cannot be opened: is it plugged in (ls /dev/video*), and in "
                     "use by no other program?"
+                )
+            if "://" in given:
+                raise SourceError(
+                    f"{given} cannot be opened: does it play with `ffplay {given}` on this machine?"
                 )
             raise SourceError(
                 f"{given} is neither an image, a bag nor a video that OpenCV can decode: "

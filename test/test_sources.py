@@ -1,6 +1,9 @@
 from collections.abc import Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -125,6 +128,20 @@ def test_video(tmp_path: Path) -> None:
     source = open_source(str(write_video(tmp_path / "v.avi", 5)))
     assert source.length == 5
     assert numbers(list(source.frames())) == [0, 1, 2, 3, 4]
+
+
+def test_url(tmp_path: Path) -> None:
+    write_video(tmp_path / "v.avi", 3)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        source = open_source(f"{url}/v.avi")
+        assert numbers(list(source.frames())) == [0, 1, 2]
+        assert source.name == f"{url}/v.avi"
+        with pytest.raises(SourceError, match=r"/none\.avi cannot be opened: .*ffplay http://"):
+            open_source(f"{url}/none.avi")
+        server.shutdown()
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])

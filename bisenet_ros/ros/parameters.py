@@ -47,7 +47,8 @@ class Parameters:
     """Values of all parameters; the metadata of each field is its ROS description.
 
     ``when`` says when a value takes effect: "configure" ones can be set only while the node is
-    unconfigured, "always" ones at any time, "start" ones only on the command line.
+    unconfigured, "always" ones at any time, "start" ones only on the command line; the one that is
+    "with confidence" like "always" where the engine computes confidence, else like "configure".
     """
 
     model: str = _parameter(
@@ -89,6 +90,7 @@ class Parameters:
         "Probability below which a pixel is labelled 255; 0 computes no confidence for it.",
         low=0.0,
         high=1.0,
+        when="with confidence",
     )
     image_reliability: str = _parameter(
         "best_effort",
@@ -129,6 +131,11 @@ class Parameters:
         high=100,
     )
     autostart: bool = _parameter(False, "Configure and activate without being asked.", when="start")
+
+    @property
+    def with_confidence(self) -> bool:
+        """Whether the engine has to compute the confidence of each label."""
+        return "confidence" in self.outputs or self.confidence_threshold > 0
 
 
 _FIELDS = {f.metadata["name"] or f.name: f for f in fields(Parameters)}
@@ -203,10 +210,11 @@ def check(parameter: Parameter) -> None:
         parse_resolution(parameter.value)
 
 
-def is_fixed(name: str) -> bool:
+def is_fixed(name: str, with_confidence: bool) -> bool:
     """Whether parameter ``name`` is read at configure, so that a later change has no effect."""
     entry = _FIELDS.get(name)
-    return entry is not None and entry.metadata["when"] == "configure"
+    when = entry.metadata["when"] if entry else "always"
+    return when == "configure" or (when == "with confidence" and not with_confidence)
 
 
 def _descriptor(name: str) -> ParameterDescriptor:

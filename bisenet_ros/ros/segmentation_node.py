@@ -105,7 +105,7 @@ class SegmentationNode(ManagedNode):
             )
         self._refused.pop("autostart", None)  # nobody can mend it while the node runs
         self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._forget_refusals)
+        self.add_post_set_parameters_callback(self._parameters_changed)
         # In all states, since a monitor must hear of a node that did not start.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Reports are most wanted while the time of a simulator or a bag stands still.
@@ -136,7 +136,7 @@ class SegmentationNode(ManagedNode):
             device=values.device,
             precision=values.precision,
             resolution=parse_resolution(values.resolution) if values.resolution else None,
-            confidence="confidence" in values.outputs or values.confidence_threshold > 0,
+            confidence=values.with_confidence,
             threads=values.threads,
             cache=Path(values.engine_cache).expanduser() if values.engine_cache else None,
         )
@@ -172,12 +172,11 @@ class SegmentationNode(ManagedNode):
     def activate(self) -> None:
         """Say what the labels mean, and subscribe."""
         assert self._configured is not None
-        values, model = self._configured.parameters, self._configured.segmenter.model
+        values = self._configured.parameters
         now = self.get_clock().now().to_msg()
-        self._configured.class_map.publish(class_messages.class_map(model, now))
-        if self._configured.label_info is not None:
-            info = class_messages.label_info(model, now, values.confidence_threshold)
-            self._configured.label_info.publish(info)
+        class_map = class_messages.class_map(self._configured.segmenter.model, now)
+        self._configured.class_map.publish(class_map)
+        self._publish_label_info()
         topic, kind = self.resolve_topic_name("image"), Image
         if values.input_transport == "compressed":
             topic, kind = f"{topic.removesuffix('/compressed')}/compressed", CompressedImage
@@ -190,6 +189,13 @@ class SegmentationNode(ManagedNode):
         ):
             active.subscriptions.append(self.create_subscription(*wanted))
         self.get_logger().info(f"waiting for images on {topic} ({values.image_reliability})")
+
+    def _publish_label_info(self) -> None:
+        if self._configured is None or self._configured.label_info is None:
+            return
+        model, now = self._configured.segmenter.model, self.get_clock().now().to_msg()
+        threshold = self.get_parameter("confidence_threshold").value
+        self._configured.label_info.publish(class_messages.label_info(model, now, threshold))
 
     def deactivate(self) -> None:
         """Unsubscribe, and forget the frame that waits."""
@@ -235,7 +241,8 @@ class SegmentationNode(ManagedNode):
         decoded = time.perf_counter()
         segmentation = self._configured.segmenter.segment(image, values.label_size)
         if segmentation.confidence is not None:
-            unsure = segmentation.confidence < round(values.confidence_threshold * 255)
+            threshold = self.get_parameter("confidence_threshold").value
+            unsure = segmentation.confidence < round(threshold * 255)
             np.putmask(segmentation.labels, unsure, UNLABELLED)
         publishing = time.perf_counter()
         if frame.activation.camera_info is not None:  # first: who pairs it with the labels waits
@@ -343,8 +350,10 @@ class SegmentationNode(ManagedNode):
     # Parameters, on the executor's thread.
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        configured = self._configured
+        with_confidence = configured is not None and configured.parameters.with_confidence
         for change in changes:
-            if self._fixed and parameters.is_fixed(change.name):
+            if self._fixed and parameters.is_fixed(change.name, with_confidence):
                 reason = (
                     f"parameter '{change.name}' is read at configure: make the transitions "
                     "deactivate and cleanup, set it, and configure again"
@@ -356,9 +365,11 @@ class SegmentationNode(ManagedNode):
                 return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _forget_refusals(self, changes: list[Parameter]) -> None:
+    def _parameters_changed(self, changes: list[Parameter]) -> None:
         for change in changes:
             self._refused.pop(change.name, None)
+            if change.name == "confidence_threshold" and self._active is not None:
+                self.worker.submit(self._publish_label_info)
 
 
 def main(args: list[str] | None = None) -> None:

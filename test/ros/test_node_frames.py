@@ -219,6 +219,21 @@ def test_below_the_threshold_is_unlabelled(bench: Bench, segmenter: Segmenter) -
     np.testing.assert_array_equal(pixels_of(overlays[0])[unlabelled], picture(4)[unlabelled])
 
 
+def test_the_threshold_changes_while_active(bench: Bench, segmenter: Segmenter) -> None:
+    bench.start({"outputs": ["label", "confidence"]})
+    labels = bench.listen(Image, "label")
+    camera = bench.camera()
+    camera.publish(frame(4))
+    bench.spin_until(lambda: labels, "the first frame")
+    bench.set({"confidence_threshold": 0.5})
+    camera.publish(frame(4))
+    bench.spin_until(lambda: len(labels) == 2, "the second frame")
+    expected = segmenter.segment(picture(4))
+    unsure = expected.confidence < 128
+    assert agreement(pixels_of(labels[0]), expected.labels) >= 0.998
+    assert agreement(pixels_of(labels[1]), np.where(unsure, 255, expected.labels)) >= 0.998
+
+
 def test_only_the_outputs_asked_for_are_there(bench: Bench) -> None:
     bench.start({"outputs": ["color"]})
     colors = bench.listen(Image, "color")

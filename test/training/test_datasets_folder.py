@@ -59,8 +59,10 @@ def test_splits_are_folders_and_can_be_joined(two_tone: Path, tmp_path: Path) ->
     joined = open_dataset(root, "folder", "train+val")
     assert [image.parent.parent.name for image, _ in joined.pairs] == ["train"] * 5 + ["val"] * 2
     assert joined.root == root
-    with pytest.raises(DatasetError, match=r"no layout for split 'test' .*SPLIT/images/"):
+    with pytest.raises(DatasetError, match=r"no layout for split 'test', but for train, val$"):
         open_dataset(root, split="test")
+    with pytest.raises(DatasetError, match=r"no layout for split 'val' .*SPLIT/images/"):
+        open_dataset(two_tone / "images", split="val")
     with pytest.raises(DatasetError, match=r"no folder .*splits/test/images"):
         open_dataset(root, "folder", "test")
     (root / "val" / "classes.txt").write_text("0 dark 1 2 3\n1 light 4 5 6\n")
@@ -169,7 +171,7 @@ def write_grey_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
 def test_missing_and_empty_folders(two_tone: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"there is no folder .*nowhere"):
         open_dataset(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match=r"of no layout .*folder: images/ and labels/"):
+    with pytest.raises(DatasetError, match=r"no layout for split 'train', but for data$"):
         open_dataset(tmp_path)
     with pytest.raises(DatasetError, match=r"unknown layout 'camvit'; there are auto, city"):
         open_dataset(two_tone, "camvit")

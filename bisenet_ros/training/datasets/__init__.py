@@ -72,8 +72,12 @@ def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
     parts = split.split("+")
     name = recognise(root, parts[0]) if layout == AUTO else layout
     if name is None:
-        looked = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
-        raise DatasetError(f"{root} has the folders of no layout for split '{parts[0]}' ({looked})")
+        layouts = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
+        there = ", ".join(_splits(root))
+        raise DatasetError(
+            f"{root} has the folders of no layout for split '{parts[0]}'"
+            + (f", but for {there}" if there else f" ({layouts})")
+        )
     chosen = LAYOUTS[name]
     first, *others = [chosen.find(root, part) for part in parts]
     if any(other.classes != first.classes for other in others):
@@ -91,3 +95,10 @@ def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
 def recognise(root: Path, split: str) -> str | None:
     """The first layout whose folders are there for ``split``, if any: a key of ``LAYOUTS``."""
     return next((n for n, layout in LAYOUTS.items() if layout.recognise(root, split)), None)
+
+
+def _splits(root: Path) -> list[str]:
+    """The usual splits, and those named as folders right in ``root``, that some layout has."""
+    usual = ["train", "val", "test"]
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+    return [split for split in dict.fromkeys(usual + folders) if recognise(root, split)]

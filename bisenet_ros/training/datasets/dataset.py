@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
-from bisenet_ros.image_files import IMAGE_SUFFIXES, ImageFileError, read_image
+from bisenet_ros.image_files import IMAGE_SUFFIXES, ImageFileError, is_image_file, read_image
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
@@ -83,10 +83,7 @@ def list_files(
     files: dict[str, Path] = {}
     problems = []
     for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        # macOS puts a ._a.png, which is none, beside a.png in archives.
-        if path.name[0] == "." or path.suffix.lower() not in suffixes:
-            continue
-        if not path.stem.endswith(ending):
+        if not is_image_file(path, suffixes) or not path.stem.endswith(ending):
             continue
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
         twin = files.setdefault(key, path)
