@@ -35,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         default="synthetic",
         metavar="X",
-        help="image, folder of images, video, ROS bag (its folder, .mcap or .db3), number of a "
-        "camera, or 'synthetic' (default: a street drawn by code, with exact labels)",
+        help="image, folder of images, video, URL of a stream, ROS bag (its folder, .mcap or "
+        ".db3), number of a camera, or 'synthetic' (default: a street drawn by code, with exact "
+        "labels)",
     )
     parser.add_argument("--topic", help="topic to read of a bag that has several with images")
     parser.add_argument(

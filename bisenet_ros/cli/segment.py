@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         required=True,
         metavar="X",
-        help="image, folder of images, video, ROS bag (its folder, .mcap or .db3), number of a "
-        "camera, or 'synthetic' (a street drawn by code)",
+        help="image, folder of images, video, URL of a stream, ROS bag (its folder, .mcap or "
+        ".db3), number of a camera, or 'synthetic' (a street drawn by code)",
     )
     parser.add_argument("--topic", help="topic to read of a bag that has several with images")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
