@@ -5,13 +5,10 @@ JSON with the entry's key, and the engine. An engine is code that runs on the GP
 only from where nobody but this user and root can write.
 """
 
-import grp
 import hashlib
 import json
 import logging
 import os
-import pwd
-import stat
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -23,6 +20,7 @@ import filelock
 import platformdirs
 
 from bisenet_ros.inference.errors import UnusableEngineError
+from bisenet_ros.inference.private_files import check_file, check_folder, make_folder
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.backend import EngineOptions
@@ -120,8 +118,8 @@ class EngineCache:
         """
         path = self._path(key)
         try:
-            _make_folder(self.folder)
-            _check_folder(self.folder)
+            make_folder(self.folder)
+            check_folder(self.folder)
         except OSError as error:
             logger.warning("engine cache %s is not used: %s", self.folder, error)
             return load(build())
@@ -170,7 +168,7 @@ class EngineCache:
         try:
             if not self.folder.exists():
                 return 0
-            _check_folder(self.folder)
+            check_folder(self.folder)
             with self._lock():
                 paths = self._paths()
                 for path in (*paths, self.folder / _PARTIAL):
@@ -182,7 +180,7 @@ class EngineCache:
     def _paths(self) -> list[Path]:
         if not self.folder.exists():
             return []
-        _check_folder(self.folder)
+        check_folder(self.folder)
         return sorted(path for path in self.folder.iterdir() if path.suffix == ".engine")
 
     def _path(self, key: Key) -> Path:
@@ -260,12 +258,7 @@ def _read(path: Path) -> tuple[Key, bytes]:
         ValueError: it is not what ``_store`` wrote.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise PermissionError("it is not a plain file")
-        _check_owner(path, status)
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(f"others than its owner may write to it; chmod go-w {path}")
+        check_file(path, os.fstat(file.fileno()))
         data = file.read()
     if not data.startswith(_VERSION):
         raise ValueError("it has another format, of another version or program")
@@ -275,60 +268,3 @@ def _read(path: Path) -> tuple[Key, bytes]:
         raise ValueError("its checksum is wrong, so it is damaged or incomplete")
     header, _, engine = content.partition(b"\n")
     return json.loads(header), engine
-
-
-def _make_folder(folder: Path) -> None:
-    for part in (*reversed(folder.parents), folder):
-        if not part.exists():
-            part.mkdir(mode=0o700, exist_ok=True)
-
-
-def _check_folder(folder: Path) -> None:
-    """Make sure that nobody but this user and root can put or change a file in ``folder``.
-
-    Raises:
-        PermissionError: with the part of its path where another could, and the remedy.
-    """
-    status = folder.lstat()
-    if stat.S_ISLNK(status.st_mode):
-        raise PermissionError(f"{folder} is a symbolic link; name the folder that it points to")
-    if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(f"{folder} is not a folder")
-    _check_owner(folder, status)
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"others than its owner may write in it; chmod go-w {folder}")
-    # Who can rename a folder above can put another in its place.
-    for part in {*folder.parents, *folder.resolve().parents}:
-        status = part.lstat()
-        _check_owner(part, status)
-        if not stat.S_ISLNK(status.st_mode) and _others_can_rename_in(status):
-            raise PermissionError(f"others than its owner may write in {part}; chmod go-w {part}")
-
-
-def _check_owner(path: Path, status: os.stat_result) -> None:
-    if status.st_uid not in (os.geteuid(), 0):
-        raise PermissionError(
-            f"{path} belongs to user {status.st_uid}; use a cache folder of your own"
-        )
-
-
-def _others_can_rename_in(status: os.stat_result) -> bool:
-    """Where the sticky bit is set, as in /tmp, only what is one's own can be renamed."""
-    if status.st_mode & stat.S_ISVTX:
-        return False
-    if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
-        return True
-    return bool(status.st_mode & stat.S_IWOTH)
-
-
-def _is_own_group(gid: int) -> bool:
-    """Whether the group is this user alone: such groups are why umask is 002 on Ubuntu."""
-    try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return (
-        group.gr_gid == user.pw_gid
-        and group.gr_name == user.pw_name
-        and set(group.gr_mem) <= {user.pw_name}
-    )
