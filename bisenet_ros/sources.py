@@ -159,6 +159,8 @@ def _video(given: str) -> Source:
             while image is not None:
                 yield Frame(image)
                 image = video.read()
+            if "://" in given and video.length is None:
+                raise SourceError(f"{given} gives no more frames: does the camera still send?")
 
     with closing(_Capture(given)) as video:
         return Source(given, video.length, frames)
@@ -179,7 +181,12 @@ class _Capture:
     """An open cv2.VideoCapture, with RGB frames and an error that says what failed."""
 
     def __init__(self, given: str | int) -> None:
-        self._capture = cv2.VideoCapture(given)
+        if isinstance(given, str) and "://" in given:
+            # Whoever presses ctrl-C waits for a read to end, and FFmpeg for 30 seconds.
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
+            self._capture = cv2.VideoCapture(given, cv2.CAP_FFMPEG, limits)
+        else:
+            self._capture = cv2.VideoCapture(given)
         if not self._capture.isOpened():
             if isinstance(given, int):
                 raise SourceError(

@@ -66,6 +66,8 @@ install_torch() {
 }
 
 if [[ -n ${ROS_DISTRO:-} ]] && "$PYTHON" -c 'import rclpy' 2> /dev/null; then
+  "$PYTHON" -c 'from rclpy.node import Node; Node.add_post_set_parameters_callback' 2> /dev/null ||
+    fail "ROS 2 $ROS_DISTRO is sourced, which is too old: Jazzy or a later one is needed."
   echo "make env: building on the sourced ROS 2 $ROS_DISTRO"
   on_system_ros
 elif [[ -n ${ROS_DISTRO:-} && -n ${AMENT_PREFIX_PATH:-} ]]; then

@@ -1,6 +1,7 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -130,18 +131,54 @@ def test_video(tmp_path: Path) -> None:
     assert numbers(list(source.frames())) == [0, 1, 2, 3, 4]
 
 
-def test_url(tmp_path: Path) -> None:
+@pytest.fixture
+def served() -> Iterator[Callable[..., str]]:
+    """Start a server of the class given, for as long as the test runs; returns its URL."""
+    with ExitStack() as stack:
+
+        def start(handler: Callable[..., BaseHTTPRequestHandler]) -> str:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+
+
+def test_url(tmp_path: Path, served: Callable[..., str]) -> None:
     write_video(tmp_path / "v.avi", 3)
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        source = open_source(f"{url}/v.avi")
-        assert numbers(list(source.frames())) == [0, 1, 2]
-        assert source.name == f"{url}/v.avi"
-        with pytest.raises(SourceError, match=r"/none\.avi cannot be opened: .*ffplay http://"):
-            open_source(f"{url}/none.avi")
-        server.shutdown()
+    url = served(partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    source = open_source(f"{url}/v.avi")
+    assert numbers(list(source.frames())) == [0, 1, 2]
+    assert source.name == f"{url}/v.avi"
+    with pytest.raises(SourceError, match=r"/none\.avi cannot be opened: .*ffplay http://"):
+        open_source(f"{url}/none.avi")
+
+
+class _Camera(BaseHTTPRequestHandler):
+    """Sends five JPEGs as network cameras do, and no more."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(5):
+            ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR))
+            assert ok
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {jpeg.size}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg.tobytes() + b"\r\n")
+
+
+def test_a_stream_that_ends_is_an_error(served: Callable[..., str]) -> None:
+    url = served(_Camera)
+    assert numbers(list(open_source(url, limit=3).frames())) == [0, 1, 2]
+    source = open_source(url)
+    assert source.length is None
+    frames = source.frames()
+    first = [next(frames) for _ in range(4)]
+    with pytest.raises(SourceError, match=r"http://.* gives no more frames"):
+        first += list(frames)
+    assert numbers(first) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])

@@ -12,7 +12,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from bisenet_ros.check import Check
 from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
-from bisenet_ros.ros.qos import SENSOR, explain_silence
+from bisenet_ros.ros.qos import SENSOR
+from bisenet_ros.ros.silence import explain_silence
 
 
 class _Listener:

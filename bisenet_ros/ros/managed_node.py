@@ -8,7 +8,7 @@ run on the worker, one after another, and every cause is logged.
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from traceback import format_exc
+from traceback import format_exc, format_exception
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
@@ -72,7 +72,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def start(self) -> None:
         """Configure and activate, unless one of the two fails."""
-        self.worker.submit(lambda: self.trigger_configure() == SUCCESS and self.trigger_activate())
+        self.in_worker(lambda: self.trigger_configure() == SUCCESS and self.trigger_activate())
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``configure``; what it had acquired before it failed is released."""
@@ -102,6 +102,17 @@ class ManagedNode(LifecycleNodeMixin, Node):
         """Release everything, from whatever state."""
         self.deactivate()
         self.cleanup()
+
+    def in_worker(self, job: Callable[[], Any]) -> Future[Any]:
+        """Have ``worker`` run ``job``, for which nobody waits: the log gets what it raises."""
+        future = self.worker.submit(job)
+        future.add_done_callback(self._tell_failure)
+        return future
+
+    def _tell_failure(self, future: Future[Any]) -> None:
+        error = future.exception()
+        if error is not None and self.context.ok():
+            self.get_logger().error("".join(format_exception(error)))
 
     def in_executor(self, call: Callable[[], None]) -> None:
         """Have the executor's thread run ``call``, and wait until it has.

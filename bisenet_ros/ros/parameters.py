@@ -82,6 +82,13 @@ class Parameters:
     outputs: tuple[str, ...] = _parameter(
         ("label", "overlay", "color"), "Images to publish.", choices=tuple(OUTPUTS)
     )
+    max_rate: float = _parameter(
+        0.0,
+        "Frames a second that the network is given, to leave the CPU to others; 0: all it can.",
+        low=0.0,
+        high=1000.0,
+        when="always",
+    )
     overlay_alpha: float = _parameter(
         0.5, "Share of the class colour in the overlay.", low=0.0, high=1.0, when="always"
     )
@@ -138,6 +145,14 @@ class Parameters:
         return "confidence" in self.outputs or self.confidence_threshold > 0
 
 
+_WHEN = {
+    "configure": "Read at configure.",
+    "always": "Takes effect at once.",
+    "with confidence": "Takes effect at once if the engine computes confidence, else at configure.",
+    "start": "Read at the start.",
+}
+"""What a description says at its end."""
+
 _FIELDS = {f.metadata["name"] or f.name: f for f in fields(Parameters)}
 
 
@@ -155,21 +170,23 @@ def declare(node: Node) -> dict[str, str]:
         default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
         descriptor = _descriptor(name)
         try:
-            node.declare_parameter(name, default, descriptor)
+            declared = node.declare_parameter(name, default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            node.declare_parameter(name, default, descriptor, ignore_override=True)
             refused[name] = f"parameter '{name}' cannot have the value given: {error}"
+        else:
+            if declared.type_ != Parameter.Type.NOT_SET:
+                continue
+            # So an empty list comes out of a parameter file.
+            node.undeclare_parameter(name)
+            refused[name] = f"parameter '{name}' is given without a value"
+        node.declare_parameter(name, default, descriptor, ignore_override=True)
     return refused
 
 
 def unknown(node: Node) -> list[str]:
     """Parameters that were given and that ``node`` does not have, with what may have been meant."""
     # rclpy has no public name for what was given.
-    names = [
-        name
-        for name in node._parameter_overrides
-        if not node.has_parameter(name) and not name.startswith("qos_overrides.")
-    ]
+    names = [name for name in node._parameter_overrides if not node.has_parameter(name)]
     meant = {name: get_close_matches(name, _FIELDS, n=1) for name in names}
     return [f"'{n}'" + (f" (meant '{m[0]}'?)" if m else "") for n, m in meant.items()]
 
@@ -186,6 +203,14 @@ def read(node: Node) -> Parameters:
         check(parameter)
         value = parameter.value
         values[entry.name] = tuple(value) if isinstance(entry.default, tuple) else value
+    for end in ("image", "output"):
+        qos = values[f"{end}_reliability"], values[f"{end}_durability"]
+        if qos == ("best_effort", "transient_local"):
+            raise ParameterError(
+                f"{end}_qos.durability is transient_local and {end}_qos.reliability best_effort: "
+                "what was published before is sent to reliable subscribers only, so set "
+                f"{end}_qos.reliability to reliable"
+            )
     return Parameters(**values)
 
 
@@ -220,7 +245,7 @@ def is_fixed(name: str, with_confidence: bool) -> bool:
 def _descriptor(name: str) -> ParameterDescriptor:
     metadata = _FIELDS[name].metadata
     descriptor = ParameterDescriptor(
-        description=metadata["description"],
+        description=f"{metadata['description']} {_WHEN[metadata['when']]}",
         read_only=metadata["when"] == "start",
     )
     if metadata["choices"]:

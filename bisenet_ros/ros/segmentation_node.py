@@ -35,14 +35,10 @@ from bisenet_ros.ros.managed_node import ManagedNode
 from bisenet_ros.ros.outputs import ImageOutputs
 from bisenet_ros.ros.parameters import ParameterError, Parameters
 from bisenet_ros.ros.python_log import forward_log
-from bisenet_ros.ros.qos import LATCHED, SENSOR, explain_silence, qos_profile
+from bisenet_ros.ros.qos import LATCHED, SENSOR, qos_profile
+from bisenet_ros.ros.silence import REPORT_PERIOD_S, SilenceWatch
 from bisenet_ros.ros.statistics import FrameTimes, Statistics
 from bisenet_ros.ros.worker import Worker
-
-REPORT_PERIOD_S = 1.0
-SILENT_REPORTS = 5
-"""After as many reports without an image, or a camera_info that someone waits for, the log says why
-that may be, and whenever the reason changes."""
 
 
 @dataclass
@@ -62,16 +58,13 @@ class _Configured:
 class _Active:
     """What lives from activate to deactivate."""
 
-    qos: QoSProfile
+    silence: SilenceWatch
     statistics: Statistics = field(default_factory=Statistics)
     subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
-    received_before: int = 0
+    next_frame_s: float = 0.0  # of the monotonic clock, from when on max_rate allows one
     rejected_before: int = 0
-    silent_reports: int = 0
-    silence: str = ""
-    reports_without_camera_info: int = 0
     last_error: str = ""
     errors_told: set[str] = field(default_factory=set)
 
@@ -182,7 +175,7 @@ class SegmentationNode(ManagedNode):
             topic, kind = f"{topic.removesuffix('/compressed')}/compressed", CompressedImage
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
-        active = self._active = _Active(qos)
+        active = self._active = _Active(SilenceWatch(self, qos))
         for wanted in (
             (CameraInfo, "camera_info", self._receive_camera_info, SENSOR),
             (kind, topic, self._receive, qos),
@@ -220,8 +213,18 @@ class SegmentationNode(ManagedNode):
         active = self._active
         if active is not None:
             active.statistics.frame_received()
-            if self.worker.offer(_Frame(message, active)):
+            if not self._is_due(active) or self.worker.offer(_Frame(message, active)):
                 active.statistics.frame_dropped()
+
+    def _is_due(self, active: _Active) -> bool:
+        """Whether ``max_rate`` allows a frame now."""
+        rate, now = self.get_parameter("max_rate").value, time.monotonic()
+        if rate and now < active.next_frame_s:
+            return False
+        if rate:
+            # A frame that comes late makes the next one due earlier: the mean is the rate.
+            active.next_frame_s = max(active.next_frame_s, now - 0.5 / rate) + 1 / rate
+        return True
 
     def _receive_camera_info(self, message: CameraInfo) -> None:
         active = self._active
@@ -294,7 +297,7 @@ class SegmentationNode(ManagedNode):
             self._diagnostics.publish(state_diagnosis(name, now, state, self.failure))
         # Where a frame takes seconds, reports must not queue up behind it.
         elif active.report is None or active.report.done():
-            active.report = self.worker.submit(self._report)
+            active.report = self.in_worker(self._report)
 
     def _report(self) -> None:
         if self._active is None or self._configured is None or not self.context.ok():
@@ -311,41 +314,17 @@ class SegmentationNode(ManagedNode):
         message.header.stamp = self.get_clock().now().to_msg()
         self._active.statistics.fill(message, time.perf_counter())
         self._configured.stats.publish(message)
-        self._warn_of_silence(self._active, message.received)
-        self._warn_of_no_camera_info(self._active, self._configured)
+        camera_info, images = self._active.subscriptions
+        silence = self._active.silence
+        silence.report(images, message.received)
+        silence.report_camera_info(
+            self._active.camera_info is not None, camera_info, self._configured.camera_info
+        )
         lost = message.rejected > self._active.rejected_before
         self._active.rejected_before = message.rejected
         error = self._active.last_error if lost else ""
         name = self.get_fully_qualified_name()
-        self._diagnostics.publish(frames_diagnosis(name, message, error, self._active.silence))
-
-    def _warn_of_silence(self, active: _Active, received: int) -> None:
-        heard = received > active.received_before
-        active.received_before = received
-        active.silent_reports = 0 if heard else active.silent_reports + 1
-        if active.silent_reports < SILENT_REPORTS:
-            active.silence = ""
-            return
-        _, images = active.subscriptions
-        reason = explain_silence(self, images, active.qos)
-        if reason != active.silence:
-            active.silence = reason
-            seconds = active.silent_reports * REPORT_PERIOD_S
-            self.get_logger().warning(f"no image for {seconds:.0f} s: {reason}")
-
-    def _warn_of_no_camera_info(self, active: _Active, configured: _Configured) -> None:
-        wanted = configured.camera_info.get_subscription_count() and active.received_before
-        if active.camera_info is not None or not wanted:
-            active.reports_without_camera_info = 0
-            return
-        active.reports_without_camera_info += 1
-        if active.reports_without_camera_info == SILENT_REPORTS:
-            camera_info, _ = active.subscriptions
-            self.get_logger().warning(
-                f"{configured.camera_info.topic_name} has a listener and stays silent: nothing "
-                f"comes on {camera_info.topic_name}; remap 'camera_info' to the "
-                "camera's"
-            )
+        self._diagnostics.publish(frames_diagnosis(name, message, error, silence.reason))
 
     # Parameters, on the executor's thread.
 
@@ -353,11 +332,19 @@ class SegmentationNode(ManagedNode):
         configured = self._configured
         with_confidence = configured is not None and configured.parameters.with_confidence
         for change in changes:
+            # A file that 'ros2 param dump' wrote can be loaded.
+            if change.value == self.get_parameter(change.name).value:
+                continue
             if self._fixed and parameters.is_fixed(change.name, with_confidence):
                 reason = (
                     f"parameter '{change.name}' is read at configure: make the transitions "
                     "deactivate and cleanup, set it, and configure again"
                 )
+                if change.name == "confidence_threshold":
+                    reason += (
+                        "; if it is above 0 then, or 'outputs' has confidence, it can be changed "
+                        "at any time"
+                    )
                 return SetParametersResult(successful=False, reason=reason)
             try:
                 parameters.check(change)
@@ -369,7 +356,7 @@ class SegmentationNode(ManagedNode):
         for change in changes:
             self._refused.pop(change.name, None)
             if change.name == "confidence_threshold" and self._active is not None:
-                self.worker.submit(self._publish_label_info)
+                self.in_worker(self._publish_label_info)
 
 
 def main(args: list[str] | None = None) -> None:

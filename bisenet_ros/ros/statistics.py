@@ -12,7 +12,7 @@ WINDOW = 100
 """Frames over which times are taken."""
 
 RATE_WINDOW_S = 10.0
-"""Seconds over which the rate is taken, or two frames where they are longer apart."""
+"""Seconds over which the rate is taken, at most; two frames where they are longer apart."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Statistics:
             self._received += 1
 
     def frame_dropped(self) -> None:
-        """Count a waiting frame that a newer one replaced."""
+        """Count a waiting frame that a newer one replaced, or one too many for ``max_rate``."""
         with self._lock:
             self._dropped += 1
 

@@ -57,6 +57,7 @@ DEFAULTS = {
     "label_size": "input",
     "input_transport": "raw",
     "outputs": ["label", "overlay", "color"],
+    "max_rate": 0.0,
     "overlay_alpha": 0.5,
     "confidence_threshold": 0.0,
     "image_qos.reliability": "reliable",

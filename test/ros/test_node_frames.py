@@ -15,7 +15,7 @@ import torch
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_fixture import ACTIVATE, DEACTIVATE, Bench, frame, header, picture, pixels_of
+from node_fixture import ACTIVATE, CONFIGURE, DEACTIVATE, Bench, frame, header, picture, pixels_of
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -119,17 +119,41 @@ def test_qos_is_what_the_parameters_say(bench: Bench) -> None:
             "image_qos.reliability": "reliable",
             "image_qos.durability": "transient_local",
             "output_qos.reliability": "best_effort",
-            "output_qos.durability": "transient_local",
+            "output_qos.depth": 7,
         }
     )
     bench.spin_until(lambda: bench.publishers("label"), "label")
     (publisher,) = bench.publishers("label")
     assert publisher.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-    assert publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert publisher.qos_profile.durability == DurabilityPolicy.VOLATILE
     bench.spin_until(lambda: bench.node.count_subscribers("/image"), "the subscription")
     (subscription,) = bench.node.get_subscriptions_info_by_topic("/image")
     assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     assert subscription.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+
+
+@pytest.mark.parametrize("end", ["image", "output"])
+def test_latched_and_best_effort_do_not_go_together(bench: Bench, end: str) -> None:
+    """What was published before reaches reliable subscribers alone."""
+    bench.set({f"{end}_qos.reliability": "best_effort", f"{end}_qos.durability": "transient_local"})
+    assert not bench.change(CONFIGURE)
+    bench.wait_for_log(f"so set {end}_qos.reliability to reliable")
+    assert bench.state() == "unconfigured"
+
+
+def test_no_more_than_max_rate_is_labelled(bench: Bench) -> None:
+    bench.start({"max_rate": 0.001})
+    labels = bench.listen(Image, "label")
+    camera = bench.camera()
+    camera.publish(frame(1))
+    bench.spin_until(lambda: labels, "the first label")
+    camera.publish(frame(2))
+    stats = bench.stats_when(lambda message: message.received == 2)
+    assert (stats.processed, stats.dropped) == (1, 1)
+    bench.set({"max_rate": 0.0})
+    camera.publish(frame(3))
+    bench.spin_until(lambda: len(labels) == 2, "the label of the third frame")
+    assert [label.header for label in labels] == [header(1), header(3)]
 
 
 def test_images_are_those_of_the_segmenter(bench: Bench, segmenter: Segmenter) -> None:

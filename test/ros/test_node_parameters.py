@@ -1,5 +1,7 @@
 """The node's parameters as others see them: descriptions, ranges, refusals."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
 pytest.importorskip("rclpy")
@@ -31,6 +33,8 @@ def test_descriptors(bench: Bench) -> None:
         assert described[name].description.endswith("."), name
         assert described[name].read_only == (name == "autostart"), name
         assert not described[name].dynamic_typing
+    assert described["model"].description.endswith(". Read at configure.")
+    assert described["overlay_alpha"].description.endswith(". Takes effect at once.")
     for name in ("overlay_alpha", "confidence_threshold"):
         (span,) = described[name].floating_point_range
         assert (span.from_value, span.to_value) == (0, 1)
@@ -40,20 +44,39 @@ def test_descriptors(bench: Bench) -> None:
     assert "raw, compressed" in described["input_transport"].additional_constraints
 
 
-def test_what_is_no_parameter_is_named() -> None:
-    given = {"input_transprot": "compressed", "robot_radius": 0.3, "device": "cpu"}
+@pytest.fixture
+def lone_node() -> Iterator[Callable[..., Node]]:
+    """Make a node with the given parameters, which nobody else hears of."""
     context = rclpy.Context()
     rclpy.init(context=context)
-    node = Node(
-        "alone",
-        context=context,
-        parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
-    )
-    parameters.declare(node)
-    found = parameters.unknown(node)
-    node.destroy_node()
+    nodes = []
+
+    def make(*given: Parameter) -> Node:
+        nodes.append(Node("alone", context=context, parameter_overrides=list(given)))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
     context.try_shutdown()
-    assert found == ["'input_transprot' (meant 'input_transport'?)", "'robot_radius'"]
+
+
+def test_an_empty_list_is_no_value_and_the_default_stays(lone_node: Callable[..., Node]) -> None:
+    # What rcl makes of 'outputs: []'.
+    node = lone_node(Parameter("outputs", Parameter.Type.NOT_SET))
+    assert parameters.declare(node) == {"outputs": "parameter 'outputs' is given without a value"}
+    assert parameters.read(node).outputs == ("label", "overlay", "color")
+
+
+def test_what_is_no_parameter_is_named(lone_node: Callable[..., Node]) -> None:
+    reliability = "qos_overrides./image.subscription.reliability"
+    given = {"input_transprot": "compressed", reliability: "reliable", "device": "cpu"}
+    node = lone_node(*(Parameter(name, value=value) for name, value in given.items()))
+    parameters.declare(node)
+    assert parameters.unknown(node) == [
+        "'input_transprot' (meant 'input_transport'?)",
+        f"'{reliability}'",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +114,25 @@ def test_a_bad_value_is_refused_with_the_reason(
 
 
 def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
-    fixed = {**DEFAULTS, "model": "another"}
-    del fixed["overlay_alpha"]
+    fixed = {
+        "model": "another",
+        "classes": "camvid",
+        "backend": "torch",
+        "device": "auto",
+        "precision": "auto",
+        "resolution": "64x32",
+        "label_size": "network",
+        "input_transport": "compressed",
+        "outputs": ["label"],
+        "confidence_threshold": 0.5,
+        "image_qos.reliability": "best_effort",
+        "image_qos.durability": "transient_local",
+        "image_qos.depth": 1,
+        "output_qos.reliability": "best_effort",
+        "output_qos.durability": "transient_local",
+        "output_qos.depth": 1,
+    }
+    assert fixed.keys() | {"max_rate", "overlay_alpha"} == DEFAULTS.keys() | {"model"}
 
     def all_refused() -> None:
         for name, value in fixed.items():
@@ -100,6 +140,8 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
             assert not result.successful, name
             assert f"parameter '{name}' is read at configure" in result.reason
             assert "cleanup" in result.reason
+        for name, value in DEFAULTS.items():
+            assert bench.try_set(name, value).successful, name  # as it is
         assert bench.try_set("overlay_alpha", 0.75).successful
 
     assert bench.change(CONFIGURE)

@@ -18,7 +18,8 @@ from std_msgs.msg import Header
 from bisenet_ros.inference.segmenter import Segmentation, StageTimes
 from bisenet_ros.ros.image_messages import decode_compressed
 from bisenet_ros.ros.outputs import ImageOutputs
-from bisenet_ros.ros.qos import explain_silence, qos_profile
+from bisenet_ros.ros.qos import qos_profile
+from bisenet_ros.ros.silence import explain_silence
 
 PALETTE = np.arange(768, dtype=np.uint8).reshape(256, 3)
 RELIABLE = qos_profile("reliable", "volatile", 2)
