@@ -31,6 +31,12 @@ def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
     return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files in ``folder`` and in folders below it, behind links too, by their path."""
+    found = os.walk(folder, followlinks=True)
+    return sorted(Path(parent, name) for parent, _, names in found for name in names)
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """A photograph as uint8 [H,W,3] RGB.
 

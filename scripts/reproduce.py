@@ -23,7 +23,7 @@ from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
-from bisenet_ros.training.datasets import Dataset, open_dataset
+from bisenet_ros.training.datasets import Dataset, DatasetError, open_dataset
 from bisenet_ros.training.distributed import Processes, joined
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.monitor import LOG, Monitor
@@ -57,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if START not in text or END not in text:
         sys.exit(f"{args.document} has no lines '{START.strip()}' and '{END.strip()}'")
     base = read_settings(args.config, args.set)
-    data, val = open_dataset(args.data), open_dataset(args.val, split="val")
+    try:
+        data, val = open_dataset(args.data), open_dataset(args.val, split="val")
+    except DatasetError as error:
+        sys.exit(str(error))
+    if data.classes != val.classes:
+        sys.exit(f"{args.val} has other classes than {args.data}")
     runs = [
         Run(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
         for name in VARIANTS
@@ -95,11 +100,15 @@ class Run:
         self, data: Dataset, val: Dataset, processes: Processes, stop: Callable[[], bool]
     ) -> None:
         """Train and score what is missing; a finished run must have had the same settings."""
+        images = {"images": len(data), "scored": len(val)}
         if (self.folder / SCORES).is_file():
             before = make_settings(self.scores["settings"])
             same = {name: getattr(self.settings, name) for name in WITHOUT_EFFECT}
-            if replace(before, **same) != self.settings:
-                sys.exit(f"{self.folder} has other settings: give the same, or another --output")
+            other_data = any(self.scores.get(name) != count for name, count in images.items())
+            if replace(before, **same) != self.settings or other_data:
+                sys.exit(
+                    f"{self.folder} has other settings or data: give the same, or another --output"
+                )
             return
         start = VARIANTS[self.variant].start(self.settings, len(data.classes))
         checkpoint = self.folder / "checkpoint.pt"
@@ -137,6 +146,7 @@ class Run:
         scores = score(model, val, range(len(val)), processes.device, stop)
         document = {
             "variant": self.variant,
+            **images,
             "miou": scores.miou,
             "iou": dict(zip(names, scores.iou.tolist(), strict=True)),
             "settings": asdict(self.settings),

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -91,5 +92,12 @@ def test_runs_and_table(
     script.main(line)
     assert document.read_text() == text
     assert log.stat().st_mtime_ns == before
-    with pytest.raises(SystemExit, match="has other settings: give the same, or another --output"):
+    with pytest.raises(SystemExit, match="has other settings or data: give the same, or another"):
         script.main([*line, "--set", "iterations=3"])
+    fewer = Path(shutil.copytree(data, tmp_path / "fewer"))
+    for kind in ("images", "labels"):
+        (fewer / "val" / kind / "0.png").unlink()
+    with pytest.raises(SystemExit, match="has other settings or data"):
+        script.main([*line, "--val", str(fewer)])
+    with pytest.raises(SystemExit, match="there is no folder /nowhere"):
+        script.main([*line, "--data", "/nowhere"])

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisenet_ros.image_files import IMAGE_SUFFIXES, is_image_file, read_image
-from bisenet_ros.training.datasets import DatasetError, find_dataset, recognise
+from bisenet_ros.image_files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
+from bisenet_ros.training.datasets import DatasetError, find_dataset, folder, recognise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,11 +67,10 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
             raise ValueError(f"{error}; or give the folder of the training images alone") from error
     else:
         # Of a dataset not its labels, which are not needed, nor images that score the model.
-        parts = (data / "images", data / "train" / "images")
-        root = next((part for part in parts if part.is_dir()), None) if layout else data
-        if root is None:
+        root = folder.folders(data, "train")[0] if layout else data
+        if not root.is_dir():
             raise ValueError(f"{data} has labels and no images/: the images are what is measured")
-        files = sorted(path for path in root.rglob("*") if is_image_file(path))
+        files = [path for path in files_below(root) if is_image_file(path)]
     if not files:
         raise ValueError(f"{data} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     taken = min(count, len(files))

@@ -141,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
             "confusion": scores.confusion.tolist(),
             "model": str(path),
             "data": args.data,
+            "split": None if args.data == SYNTHETIC else args.split,
             "resolution": list(segmenter.resolution),
             "images": data.count,
             "backend": backend,
@@ -149,14 +150,14 @@ def run(args: argparse.Namespace) -> int:
             "flip": args.flip,
         }
         write_json(args.json, document)
+    if args.record is not None:
+        by_class = {f"iou {name}": value for name, value in iou.items() if value is not None}
+        _record(path, model, args.record, precision, measured | by_class)
     if args.confusion is not None:
         plot_confusion(scores.confusion, data.classes, args.confusion)
     if worst is not None:
         files = worst.write(args.worst, data.name)
         print(f"the {len(files)} worst images are in {args.worst}")
-    if args.record is not None:
-        by_class = {f"iou {name}": value for name, value in iou.items() if value is not None}
-        _record(path, model, args.record, precision, measured | by_class)
     return 0
 
 
@@ -174,7 +175,8 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
             )
     if args.worst_count < 1:
         raise ValueError(f"--worst-count is {args.worst_count}; it must be at least 1")
-    check_output_files([args.json], plots=[args.confusion], folders=[args.worst])
+    record = path.parent if args.record is not None else None
+    check_output_files([args.json], plots=[args.confusion], folders=[args.worst, record])
 
 
 def _record(

@@ -18,9 +18,12 @@ def check_output_files(
         ValueError: a folder that is missing or not writable, or a plot's suffix that matplotlib
             does not know.
     """
-    for folder in folders:
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise ValueError(f"cannot write into {folder}: it is a file; give a folder")
+    for folder in (folder for folder in folders if folder is not None):
+        there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+        if not there.is_dir():
+            raise ValueError(f"cannot write into {folder}: {there} is a file; give a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"cannot write into {folder}: you have no permission to, in {there}")
     pictures = [plot for plot in plots if plot is not None]
     for file in (*(file for file in files if file is not None), *pictures):
         parent = file.absolute().parent

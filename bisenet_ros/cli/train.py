@@ -50,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write event files for TensorBoard"
     )
-    parser.add_argument("--config", type=Path, help="YAML file of settings")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="YAML file of settings; default: the paper's for CamVid, long, and large for a CPU",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting"
     )
@@ -65,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="cpu, cuda or cuda:N; default: cuda where there is one"
     )
     parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
-    parser.add_argument("--licence", default="", help="note on the weights' use, stored likewise")
+    parser.add_argument(
+        "--licence", help="note on the weights' use, stored likewise; default: that of --init"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,13 +101,15 @@ def run(args: argparse.Namespace) -> int:
         start = start_from(load(model_path(args.init)), settings, dataset.classes)
     else:
         start = new_start(settings, len(dataset.classes))
+    if start.licence and args.licence is None:
+        print(f"the licence of {args.init} stays: {start.licence}")
     training = Run(
         folder=args.output,
         dataset=dataset,
         settings=settings,
         start=start,
         dataset_name=args.dataset_name or args.data.resolve().name,
-        licence=args.licence,
+        licence=start.licence if args.licence is None else args.licence,
         validation=validation,
     )
     with joined(args.device) as processes, StopRequest(patient=processes.size > 1) as stop:

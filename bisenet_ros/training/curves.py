@@ -18,6 +18,8 @@ CLASSES_DRAWN = 25
 def plot_curves(output: Path, path: Path) -> None:
     """Draw loss, learning rate and, where there are any, validation scores over the iterations.
 
+    Nothing where the log has no iteration: a checkpoint alone was moved to another folder.
+
     Args:
         output: folder of a run, with the files of ``Monitor``.
         path: picture to write.
@@ -28,6 +30,8 @@ def plot_curves(output: Path, path: Path) -> None:
     from matplotlib.figure import Figure
 
     run = _columns(output / LOG)
+    if not len(run["iteration"]):
+        return
     validation = _columns(output / VALIDATION)
     scored = len(validation["iteration"]) > 0
     figure = Figure(figsize=(8, 6 if scored else 3.5), layout="constrained")

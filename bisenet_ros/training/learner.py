@@ -1,9 +1,10 @@
 """What learns in a run: the network, its optimizer, and the average of its weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -11,6 +12,18 @@ from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint
 from bisenet_ros.training.schedule import make_optimizer
 from bisenet_ros.training.settings import Settings
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def _average_up_to(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """A moving average whose decay grows to this, so that a short run forgets its first weights."""
+
+    def update(averaged: Tensors, current: Tensors, number: Tensor | int) -> None:
+        now = min(decay, (1 + int(number)) / (10 + int(number)))
+        get_ema_multi_avg_fn(now)(averaged, current, number)  # type: ignore[no-untyped-call]
+
+    return update
 
 
 class Learner:
@@ -35,7 +48,7 @@ class Learner:
         self.scaler = GradScaler(torch.device(device).type, enabled=settings.precision == "fp16")
         self._average: AveragedModel | None = None
         if settings.ema:
-            average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+            average = _average_up_to(settings.ema)
             self._average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
 
     @property
@@ -45,6 +58,11 @@ class Learner:
             return self.network
         result: BiSeNetV2 = self._average.module  # type: ignore[assignment]
         return result
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers."""
+        return all(bool(weight.isfinite().all()) for weight in self.network.parameters())
 
     def update_average(self) -> None:
         """Add the weights after a step to their average."""

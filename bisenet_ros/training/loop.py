@@ -42,6 +42,9 @@ class TrainingError(ValueError):
     """A run that cannot start or go on; the text says why and what to change."""
 
 
+_DIVERGED = "lower the learning_rate or raise warmup_iterations"
+
+
 @dataclass(frozen=True)
 class Progress:
     """One iteration done; times in seconds, ``waited`` of them for samples."""
@@ -94,18 +97,20 @@ def train(
     def checkpoint() -> None:
         nonlocal written
         if processes.rank == 0 and iteration != written:
+            if not learner.is_finite:
+                raise TrainingError(
+                    f"the weights are no longer numbers at iteration {iteration}: {_DIVERGED}"
+                )
             write_checkpoint(checkpoint_path, learner.state(iteration, origin))
             written = iteration
 
+    samples = Samples(dataset, settings)
     class_weights = None
     if settings.class_weights:
         logger.info("reading all labels for class_weights")
         counts = _count_labels(dataset)
         if not counts.any():
-            raise TrainingError(
-                f"no pixel of {dataset.root} has a class, so there is nothing to learn: 'bisenet "
-                "train --check-data' shows what its labels hold"
-            )
+            raise _nothing_to_learn(dataset)
         class_weights = inverse_log_weights(counts).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
     step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
@@ -116,8 +121,8 @@ def train(
         x = x.contiguous(memory_format=torch.channels_last)
         return x, labels.to(device, non_blocking=True).long()
 
-    samples = DataLoader(
-        Samples(dataset, settings),
+    loader = DataLoader(
+        samples,
         settings.batch_size // (processes.size * settings.accumulate),
         sampler=sample_numbers(settings, iteration, processes),
         num_workers=settings.workers,
@@ -126,9 +131,10 @@ def train(
         # The loader seeds its workers from a generator; the global one is not for that.
         generator=torch.Generator(),
     )
-    batches = iter(samples)
+    batches = iter(loader)
     exact = True  # not in the middle of an iteration
     stopped = False
+    learnt = resume is not None  # something; only where no pixel has a class the loss is 0
     try:
         while iteration < settings.iterations and not stopped:
             started = time.monotonic()
@@ -146,12 +152,12 @@ def train(
             with _memory_errors():
                 loss = step([to_device(*part) for part in parts])
             if not isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at iteration {iteration + 1}: lower the learning_rate "
-                    "or raise warmup_iterations"
-                )
+                raise TrainingError(f"the loss is {loss} at iteration {iteration + 1}: {_DIVERGED}")
             learner.update_average()
             iteration, exact = iteration + 1, True
+            learnt = learnt or loss > 0
+            if not learnt and iteration * settings.batch_size >= samples.epoch_length:
+                raise _nothing_to_learn(dataset)
             done = time.monotonic()
             if iteration % settings.checkpoint_every == 0:
                 checkpoint()
@@ -167,6 +173,13 @@ def train(
         if iteration and exact:
             checkpoint()
     return learner.result
+
+
+def _nothing_to_learn(dataset: Dataset) -> TrainingError:
+    return TrainingError(
+        f"no pixel of {dataset.root} has a class, so there is nothing to learn: 'bisenet train "
+        "--check-data' shows what its labels hold"
+    )
 
 
 def _count_labels(dataset: Dataset) -> NDArray[np.int64]:

@@ -163,4 +163,6 @@ def _rows_until(table: Path, iteration: int, columns: int) -> list[list[str]]:
         return []
     with table.open(newline="") as file:
         rows = list(csv.reader(file))[1:]
-    return [row for row in rows if len(row) == columns and int(row[0]) <= iteration]
+    return [
+        row for row in rows if len(row) == columns and row[0].isdigit() and int(row[0]) <= iteration
+    ]

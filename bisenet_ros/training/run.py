@@ -1,24 +1,30 @@
 """A training run in its folder: model file, checkpoint, logs, scores and pictures."""
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 
+import torch
+
 from bisenet_ros.metadata import Metadata, ModelFileError
-from bisenet_ros.model_file import has_weights_of, load, save
+from bisenet_ros.model_file import annotate, has_weights_of, load, save
 from bisenet_ros.network import BiSeNetV2
-from bisenet_ros.training.checkpoint import CheckpointError, resume_from
+from bisenet_ros.training.check import check_dataset
+from bisenet_ros.training.checkpoint import CheckpointError, previous_path, resume_from
 from bisenet_ros.training.confusion_plot import plot_confusion
 from bisenet_ros.training.curves import plot_curves
-from bisenet_ros.training.datasets import Dataset
+from bisenet_ros.training.datasets import Dataset, refuse
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.loop import Progress, train
 from bisenet_ros.training.monitor import Monitor
 from bisenet_ros.training.scoring import score
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.start import Start
+
+logger = logging.getLogger(__name__)
 
 VALIDATIONS = 10
 """As often a run scores the validation images, the last time at its end."""
@@ -59,19 +65,26 @@ class Run:
         """Train what is left of it, from the checkpoint with ``resume``, then score and draw.
 
         Raises:
-            CheckpointError: there is one without ``resume``, or none of this run with it.
+            CheckpointError: there is one, or a result, without ``resume``, or none of this run
+                with it.
             KeyboardInterrupt: ``stop`` became true for one of the processes; it can be resumed.
             TrainingError, DatasetError: see ``train``.
         """
         checkpoint = self.folder / "checkpoint.pt"
-        if checkpoint.exists() and not resume:
-            raise CheckpointError(
-                f"{checkpoint} is there already: go on with --resume, or train into another folder"
-            )
+        for kept in (checkpoint, previous_path(checkpoint), self.model_file):
+            if kept.exists() and not resume:
+                raise CheckpointError(
+                    f"{kept} is there already: go on with --resume, or train into another folder"
+                )
         origin = self.start.origin(self.dataset, processes)
         before = resume_from(checkpoint, self.settings, origin) if resume else None
         with ExitStack() as stack:
             if processes.rank == 0:
+                if self.validation is not None:
+                    logger.info(
+                        "reading all validation images, to find faults before hours are lost"
+                    )
+                    refuse(check_dataset(self.validation).problems)
                 done = before.iteration if before else 0
                 names = [entry.name for entry in self.dataset.classes]
                 monitor = stack.enter_context(
@@ -104,6 +117,8 @@ class Run:
                 if done < self.settings.iterations or not self._is_exported(network):
                     self._export(network, processes)
                     print(f"wrote {self.model_file}")
+                else:
+                    self._name_again()
                 self._conclude(monitor, processes.device, stop)
 
     def _due(self, iteration: int) -> bool:
@@ -118,12 +133,25 @@ class Run:
         except ModelFileError:
             return False
 
+    def _name_again(self) -> None:
+        """Give the finished model file what this call says of its data and licence."""
+        model = load(self.model_file)
+        if (model.metadata.dataset, model.metadata.licence) == (self.dataset_name, self.licence):
+            return
+
+        def named(metadata: Metadata) -> Metadata:
+            return replace(metadata, dataset=self.dataset_name, licence=self.licence)
+
+        annotate(self.model_file, model, named)
+        print(f"wrote data set and licence into {self.model_file}")
+
     def _export(self, network: BiSeNetV2, processes: Processes) -> None:
         # The architecture of --init stays, whatever the settings say.
         recipe = asdict(self.settings) | {
             "processes": processes.size,
             "preset": self.start.preset,
             "head_channels": network.architecture.head_channels,
+            "torch": str(torch.__version__),
         }
         if self.start.recipe is not None:
             recipe["init"] = dict(self.start.recipe)

@@ -1,4 +1,4 @@
-"""The endless, repeatable stream of training samples."""
+"""The repeatable stream of a run's training samples."""
 
 from functools import lru_cache
 

@@ -35,7 +35,8 @@ class Settings:
     - ``paste``: names of classes whose pixels are put over samples from others, each half of the
       time (after arXiv 2012.07177); the paper has none.
     - ``synthetic_images``: frames of the synthetic street added to each epoch.
-    - ``class_weights``: weight classes by 1 / ln(1.1 + share of pixels); the paper does not.
+    - ``class_weights``: weight classes by 1 / ln(1.1 + share of the pixels of the label files); the
+      paper does not.
     - ``ohem``: online hard example mining: only pixels whose true class has less than this
       probability count; 0 for all. The paper does not state it, the public code has 0.7.
     - ``dice``: weight of the main head's Dice loss beside its cross entropy; the paper has none.
@@ -44,7 +45,8 @@ class Settings:
     - ``freeze_batch_norm``: keep the statistics that the network starts with: those of the model
       for ``--init``, and 0 and 1, which tell nothing, for new layers.
     - ``clip_norm``: largest norm of the gradient; 0 for any.
-    - ``ema``: decay of the moving average of the weights that is the result; 0 for the last ones.
+    - ``ema``: decay of the moving average of the weights that is the result, at most
+      (1 + n) / (10 + n) after n iterations; 0 for the last ones.
     - ``batch_size``: images an iteration, over all processes.
     - ``accumulate``: parts that a process cuts its share of the batch into, for less memory.
     - ``workers``: processes that prepare samples.

@@ -31,7 +31,9 @@ class Start:
 
     - ``preset``: that its architecture is made from.
     - ``mean``, ``std``: of the RGB channels, for images in 0..1.
-    - ``recipe``: of the model whose weights these are; None for new ones.
+    - ``recipe``: of the model whose weights these are, with its name, data and licence; None for
+      new ones.
+    - ``licence``: of the model whose weights these are.
     """
 
     network: BiSeNetV2
@@ -39,6 +41,7 @@ class Start:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     recipe: Mapping[str, Any] | None = None
+    licence: str = ""
 
     def origin(self, dataset: Dataset, processes: Processes) -> dict[str, Any]:
         """What is trained on what by how many, in plain values."""
@@ -98,4 +101,10 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
     if left:
         logger.warning("not taken from %s, trained anew: %s", model.name, ", ".join(left))
     metadata = model.metadata
-    return Start(network, metadata.preset, metadata.mean, metadata.std, metadata.recipe)
+    recipe = {
+        **metadata.recipe,
+        "model": model.name,
+        "dataset": metadata.dataset,
+        "licence": metadata.licence,
+    }
+    return Start(network, metadata.preset, metadata.mean, metadata.std, recipe, metadata.licence)

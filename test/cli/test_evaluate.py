@@ -62,7 +62,17 @@ def test_perfect_labels_score_one(
     assert evaluate(data, tiny_model, "--json", str(tmp_path / "scores.json")) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     measures = {"miou", "pixel_accuracy", "fw_iou", "iou", "confusion"}
-    context = {"model", "data", "resolution", "images", "backend", "precision", "scales", "flip"}
+    context = {
+        "model",
+        "data",
+        "split",
+        "resolution",
+        "images",
+        "backend",
+        "precision",
+        "scales",
+        "flip",
+    }
     assert scores.keys() == measures | context
     assert (scores["model"], scores["data"]) == (str(tiny_model), str(data))
     assert scores["resolution"] == [128, 64]
@@ -260,6 +270,7 @@ def test_other_refusals(
         (["--worst", "x", "--worst-count", "0"], "--worst-count is 0; it must be at least 1"),
         (["--json", str(tmp_path / "no" / "x.json")], "there is no folder"),
         (["--confusion", str(tmp_path / "no" / "x.png")], "there is no folder"),
+        (["--worst", str(tiny_model / "x")], "tiny.safetensors is a file; give a folder"),
         (["--confusion", "x.xyz"], "cannot draw x.xyz: its suffix must be one of "),
         (["--multi-scale", "0"], "scales [0.0] must be at least one, each positive"),
     ):

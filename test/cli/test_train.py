@@ -104,16 +104,26 @@ def test_the_model_file_says_what_made_it(trained: Path) -> None:
 
 
 def test_init_keeps_what_fits_and_names_the_rest(
-    data: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    licensed = Path(shutil.copy(tiny_model, tmp_path / "tiny.safetensors"))
+    tiny = model_file.load(licensed)
+    model_file.annotate(licensed, tiny, lambda now: replace(now, licence="research only"))
     changes = {"iterations": "1", "learning_rate": "1e-9", "head_channels": "24"}
-    line = command(data, tmp_path, "--init", str(tiny_model), **changes)
+    line = command(data, tmp_path, "--init", str(licensed), **changes)
     assert main(line[3:]) == 0
     assert "not taken from tiny, trained anew: head.2.weight, head.2.bias" in caplog.text
     before, after = model_file.load(tiny_model), model_file.load(tmp_path / "model.safetensors")
     assert after.metadata.architecture == replace(before.metadata.architecture, num_classes=2)
     assert after.metadata.recipe["head_channels"] == before.metadata.architecture.head_channels
-    assert after.metadata.recipe["init"] == before.metadata.recipe != {}
+    origin = {"model": "tiny", "dataset": before.metadata.dataset, "licence": "research only"}
+    assert after.metadata.recipe["init"] == {**before.metadata.recipe, **origin}
+    assert after.metadata.licence == "research only"
+    assert "the licence of" in capsys.readouterr().out
     # A new head begins with a guess, and does not shout down what is trained.
     assert float(after.network.head[2].weight.detach().std()) == pytest.approx(0.01, rel=0.3)
     assert float(before.network.head[2].weight.detach().std()) > 0.1
@@ -266,6 +276,9 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     assert main([*line[3:], "--resume"]) == 0
     assert rows().count("3") == 1
     assert model_file.load(model).metadata.scores == {"val miou bf16": 0.5}
+    assert main([*line[3:], "--resume", "--licence", "mine"]) == 0
+    assert model_file.load(model).metadata.licence == "mine"
+    assert model_file.load(model).metadata.scores == {"val miou bf16": 0.5}
 
     # But not what a run that could not write its result has left of earlier weights.
     bias = added.network.head[2].bias
@@ -291,6 +304,11 @@ def test_refusals(
     assert "another run (learning_rate was 0.001 and is 0.5): give the same --config" in message
     message = refusal(command(data, trained), capsys)
     assert "checkpoint.pt is there already: go on with --resume" in message
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    shutil.copy(trained / "model.safetensors", kept)
+    message = refusal(command(data, kept), capsys)
+    assert "model.safetensors is there already" in message
     assert {path: path.read_bytes() for path in trained.iterdir()} == before
 
     line = command(data, tmp_path / "new", "--val-data", str(data), "--val-split", "train")
@@ -303,6 +321,24 @@ def test_refusals(
     message = refusal(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
     assert "setting 'crop' is (60, 60); must be [width, height], both divisible by 8" in message
     assert not (tmp_path / "new").exists()
+
+
+def test_faults_of_val_data_are_found_before_training(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "faulty"))
+    (root / "val" / "images" / "4.png").write_bytes(b"no image")
+    message = refusal(command(root, tmp_path / "run", "--val-data", str(root)), capsys)
+    assert "val/images/4.png is not an image" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_alone_resumes_elsewhere(trained: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copy(trained / "checkpoint.pt", tmp_path)
+    assert main([*command(data, tmp_path)[3:], "--resume"]) == 0
+    before, after = (model_file.load(f / "model.safetensors") for f in (trained, tmp_path))
+    assert model_file.has_weights_of(after, before.network)
+    assert not (tmp_path / "curves.png").exists()  # of what there is no log
 
 
 def test_check_data_of_a_sound_dataset(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bisenet_ros.training.datasets import DatasetError, find_dataset, open_dataset
+from bisenet_ros.training.datasets import DatasetError, find_dataset, open_dataset, recognise
 from bisenet_ros.training.datasets.camvid import COLORS, MERGED, segnet_split
 
 # Class, and the lines of the release's label_colors.txt that it is merged from.
@@ -129,6 +129,14 @@ def test_the_11_class_form(tmp_path: Path) -> None:
         open_dataset(tmp_path, "camvid", "val").read_labels(0)
     with pytest.raises(DatasetError, match=r"there is no folder .*/test"):
         open_dataset(tmp_path, "camvid", "test")
+
+
+def test_folders_with_a_class_file_are_not_taken_for_camvid(tmp_path: Path) -> None:
+    for name in ("train", "trainannot"):
+        (tmp_path / name).mkdir()
+    assert recognise(tmp_path, "train") == "camvid"
+    (tmp_path / "classes.txt").write_text("0 mine 1 2 3\n1 other 4 5 6\n")
+    assert recognise(tmp_path, "train") is None
 
 
 def test_colours_in_folders_by_split(tmp_path: Path, palette: NDArray[np.uint8]) -> None:

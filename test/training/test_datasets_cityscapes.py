@@ -59,6 +59,15 @@ def test_cities_are_walked_in_order(root: Path) -> None:
     assert all(label.name.endswith("_labelIds.png") for _, label in dataset.pairs)
 
 
+def test_cities_may_be_links(root: Path) -> None:
+    before = len(open_dataset(root))
+    for kind in ("leftImg8bit", "gtFine"):
+        city = root / kind / "train" / "ulm"
+        city.rename(root / f"{kind}_ulm")
+        city.symlink_to(root / f"{kind}_ulm")
+    assert len(open_dataset(root)) == before == 3
+
+
 def test_train_ids_serve_where_there_are_no_label_ids(root: Path) -> None:
     for frame in FRAMES:
         path = root / "gtFine" / "train" / f"{frame}_gtFine_labelIds.png"

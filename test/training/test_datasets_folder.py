@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bisenet_ros.classes import ClassesError
+from bisenet_ros.cli.calibration import evenly_spread
 from bisenet_ros.training.datasets import DatasetError, find_dataset, open_dataset
 
 
@@ -68,6 +69,21 @@ def test_splits_are_folders_and_can_be_joined(two_tone: Path, tmp_path: Path) ->
     (root / "val" / "classes.txt").write_text("0 dark 1 2 3\n1 light 4 5 6\n")
     with pytest.raises(DatasetError, match=r"parts of split 'train\+val' of .* different classes"):
         open_dataset(root, split="train+val")
+
+
+def test_splits_may_lie_in_images_and_labels(two_tone: Path) -> None:
+    before = open_dataset(two_tone)
+    for split, numbers in (("train", range(3)), ("val", range(3, 5))):
+        for kind in ("images", "labels"):
+            (two_tone / kind / split).mkdir()
+            for number in numbers:
+                name = f"{number:03}.png"
+                (two_tone / kind / name).rename(two_tone / kind / split / name)
+    train, val = (open_dataset(two_tone, split=split) for split in ("train", "val"))
+    assert (len(train), len(val)) == (3, 2)
+    assert train.classes == before.classes
+    assert train.pairs[0][0] == two_tone / "images" / "train" / "000.png"
+    assert evenly_spread(two_tone, 9) == [image for image, _ in train.pairs]
 
 
 def test_grey_images_become_rgb_and_suffixes_may_differ(two_tone: Path) -> None:

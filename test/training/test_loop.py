@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -103,20 +105,20 @@ def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
 
 
 def test_the_average_follows_the_weights(two_tone: Path, tmp_path: Path) -> None:
-    path = tmp_path / "c.pt"
-    result = state(train(open_dataset(two_tone), replace(SETTINGS, ema=0.9), path, silent))
-    last = read_checkpoint(path).network
-    first = state(
-        train(
-            open_dataset(two_tone),
-            replace(SETTINGS, iterations=1, warmup_iterations=0),
-            path,
-            silent,
-        )
-    )
-    name = "head.2.weight"
-    # Four steps: the average is still nearer to the weights after the first than the last are.
-    assert 0 < (result[name] - first[name]).norm() < (last[name] - first[name]).norm()
+    """With a decay that grows, so that the average of a short run is not its first weights."""
+    path, name = tmp_path / "c.pt", "head.2.weight"
+    steps: list[torch.Tensor] = []
+
+    def look(progress: Progress, network: BiSeNetV2) -> None:
+        steps.append(read_checkpoint(path).network[name])
+
+    settings = replace(SETTINGS, ema=0.2, checkpoint_every=1)
+    result = state(train(open_dataset(two_tone), settings, path, look))[name]
+    average = steps[0]
+    for decay, step in zip((2 / 11, 0.2, 0.2), steps[1:], strict=True):
+        average = decay * average + (1 - decay) * step
+    torch.testing.assert_close(result, average)
+    assert not torch.equal(result, steps[-1])
 
 
 def test_frozen_batch_norm_keeps_its_statistics(two_tone: Path, tmp_path: Path) -> None:
@@ -190,6 +192,32 @@ def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_pat
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) at iteration 3: lower the"):
         train(open_dataset(two_tone), settings, path, break_weights, read_checkpoint(path))
     assert path.read_bytes() == good
+
+
+def test_weights_that_are_no_numbers_do_not_replace_a_checkpoint(
+    two_tone: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.pt"
+
+    def spoil(progress: Progress, network: BiSeNetV2) -> None:
+        if progress.iteration == 2:  # the next loss is a number, and its gradient is none
+            network.head[2].bias.register_hook(lambda gradient: gradient * torch.nan)
+
+    settings = replace(SETTINGS, checkpoint_every=1)
+    with pytest.raises(TrainingError, match="weights are no longer numbers at iteration 3: lower"):
+        train(open_dataset(two_tone), settings, path, spoil)
+    assert read_checkpoint(path).iteration == 2
+
+
+@pytest.mark.parametrize("class_weights", [True, False])
+def test_labels_without_any_class_are_refused(
+    two_tone: Path, tmp_path: Path, class_weights: bool
+) -> None:
+    for path in (two_tone / "labels").iterdir():
+        assert cv2.imwrite(str(path), np.full((64, 64), 255, np.uint8))
+    settings = replace(SETTINGS, class_weights=class_weights)
+    with pytest.raises(TrainingError, match=r"no pixel of .* has a class"):
+        train(open_dataset(two_tone), settings, tmp_path / "c.pt", silent)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

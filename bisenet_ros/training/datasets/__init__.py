@@ -1,6 +1,6 @@
 """Labelled images in the folders of the datasets that the paper uses, and in one's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ __all__ = [
     "find_dataset",
     "open_dataset",
     "recognise",
+    "refuse",
 ]
 
 AUTO = "auto"
@@ -53,14 +54,19 @@ def open_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
         ClassesError: a malformed classes.txt.
     """
     dataset = find_dataset(root, layout, split)
-    if dataset.problems:
-        more = len(dataset.problems) - 1
+    refuse(dataset.problems)
+    return dataset
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise DatasetError if there are ``problems``, a sentence each."""
+    if problems:
+        more = len(problems) - 1
         raise DatasetError(
-            dataset.problems[0]
+            problems[0]
             + (f", and {more} more such faults" if more else "")
             + "; bisenet train --check-data names every one"
         )
-    return dataset
 
 
 def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Dataset:

@@ -82,8 +82,8 @@ IDS = IdTable.of(
 
 
 def recognise(root: Path, split: str) -> bool:
-    """Whether a folder of one of the three forms is there."""
-    return any(
+    """Whether a folder of one of the three forms is there, and no class file of one's own."""
+    return not (root / "classes.txt").is_file() and any(
         (root / name).is_dir() for name in (IMAGES, LABELS, f"{split}annot", f"{split}_labels")
     )
 

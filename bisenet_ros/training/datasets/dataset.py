@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
-from bisenet_ros.image_files import IMAGE_SUFFIXES, ImageFileError, is_image_file, read_image
+from bisenet_ros.image_files import (
+    IMAGE_SUFFIXES,
+    ImageFileError,
+    files_below,
+    is_image_file,
+    read_image,
+)
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
@@ -82,7 +88,7 @@ def list_files(
         raise DatasetError(f"there is no folder {folder}")
     files: dict[str, Path] = {}
     problems = []
-    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
+    for path in files_below(folder) if deep else sorted(folder.iterdir()):
         if not is_image_file(path, suffixes) or not path.stem.endswith(ending):
             continue
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)

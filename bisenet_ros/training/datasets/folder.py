@@ -22,7 +22,9 @@ from bisenet_ros.training.datasets.label_files import (
     class_colors,
 )
 
-FOLDERS = "images/ and labels/, or SPLIT/images/ and SPLIT/labels/"
+FOLDERS = (
+    "images/ and labels/, or SPLIT/images/ and SPLIT/labels/, or images/SPLIT/ and labels/SPLIT/"
+)
 
 
 def recognise(root: Path, split: str) -> bool:
@@ -31,10 +33,23 @@ def recognise(root: Path, split: str) -> bool:
     return any((f / name).is_dir() for f in folders for name in ("images", "labels"))
 
 
-def find(root: Path, split: str) -> Dataset:
-    """``root``/images and labels, whatever the split; or those of ``root``/``split``.
+def folders(root: Path, split: str) -> tuple[Path, Path]:
+    """Those of the images and of the labels.
 
-    classes.txt lies beside them or in the folder above. A label image has one channel of class
+    ``root``/images/``split`` and ``root``/labels/``split`` if one is there, else ``root``/images
+    and labels, whatever the split, else those in ``root``/``split``.
+    """
+    within = root / "images" / split, root / "labels" / split
+    if any(folder.is_dir() for folder in within):
+        return within
+    parent = root if recognise(root, "") else root / split
+    return parent / "images", parent / "labels"
+
+
+def find(root: Path, split: str) -> Dataset:
+    """The pairs in ``folders``.
+
+    classes.txt lies beside these or in the folder above. A label image has one channel of class
     ids (255: no class), or the colours of classes.txt; its lines with id 255 give colours of no
     class.
 
@@ -42,15 +57,16 @@ def find(root: Path, split: str) -> Dataset:
         DatasetError: a folder is missing or empty, or there is no classes.txt.
         ClassesError: the class file is malformed.
     """
-    folder = root if recognise(root, "") else root / split
-    images, labels = (list_files(folder / name) for name in ("images", "labels"))
-    pairs, problems = pair_up(images, labels)
-    candidates = [folder / "classes.txt", folder.parent / "classes.txt"]
-    class_file = next((path for path in candidates if path.is_file()), None)
+    images, labels = folders(root, split)
+    pairs, problems = pair_up(list_files(images), list_files(labels))
+    candidates = images.parent, images.parent.parent
+    class_file = next(
+        (p / "classes.txt" for p in candidates if (p / "classes.txt").is_file()), None
+    )
     if class_file is None:
         raise DatasetError(
-            f"no classes.txt in {folder} or in the folder above; it has a line 'id name r g b' for "
-            "each class"
+            f"no classes.txt in {images.parent} or in the folder above; it has a line "
+            "'id name r g b' for each class"
         )
     classes = read_classes(class_file)
     return Dataset(root, pairs, classes, _Reader(class_file, classes), problems)
