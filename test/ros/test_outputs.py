@@ -1,61 +1,30 @@
-"""The published images, and the reasons for silence, with real publishers in one process."""
+"""The published images, with real publishers in one process."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
+from small_node import make_node, spin_until
 from std_msgs.msg import Header
 
 from bisenet_ros.inference.segmenter import Segmentation, StageTimes
 from bisenet_ros.ros.image_messages import decode_compressed
 from bisenet_ros.ros.outputs import ImageOutputs
 from bisenet_ros.ros.qos import qos_profile
-from bisenet_ros.ros.silence import explain_silence
 
 PALETTE = np.arange(768, dtype=np.uint8).reshape(256, 3)
 RELIABLE = qos_profile("reliable", "volatile", 2)
-
-
-@contextmanager
-def make_node(name: str, *ros_arguments: str) -> Iterator[Node]:
-    context = rclpy.Context()
-    rclpy.init(args=["--ros-args", *ros_arguments], context=context)
-    node = rclpy.create_node(name, context=context)
-    yield node
-    node.destroy_node()
-    context.try_shutdown()
 
 
 @pytest.fixture
 def node() -> Iterator[Node]:
     with make_node("alone") as node:
         yield node
-
-
-@pytest.fixture
-def camera() -> Iterator[Node]:
-    """Of a context of its own: one participant of DDS cannot have two types for a topic."""
-    with make_node("camera") as node:
-        yield node
-
-
-def spin_until(node: Node, condition: Callable[[], object]) -> None:
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    end = node.get_clock().now().nanoseconds + 20e9
-    while not condition():
-        assert node.get_clock().now().nanoseconds < end
-        executor.spin_once(timeout_sec=0.02)
-    executor.shutdown()
 
 
 def segmentation(labels: np.ndarray) -> Segmentation:
@@ -107,55 +76,9 @@ def test_jpegs_follow_a_remapped_output() -> None:
     assert {"/alone/color", "/alone/color/compressed"} <= topics
 
 
-def test_silence_on_one_transport_names_the_other(node: Node, camera: Node) -> None:
-    raw = node.create_subscription(Image, "/front", print, RELIABLE)
-    jpegs = node.create_subscription(CompressedImage, "/rear/compressed", print, RELIABLE)
-    camera.create_publisher(CompressedImage, "/front/compressed", RELIABLE)
-    camera.create_publisher(Image, "/rear", RELIABLE)
-    for topic in ("/front/compressed", "/rear"):
-        spin_until(node, lambda topic=topic: node.get_publishers_info_by_topic(topic))
-    assert explain_silence(node, raw, RELIABLE) == (
-        "nobody publishes /front, but somebody /front/compressed: set input_transport to "
-        "'compressed'"
-    )
-    assert explain_silence(node, jpegs, RELIABLE).endswith("/rear: set input_transport to 'raw'")
-
-
 def test_close_destroys_the_publishers(node: Node) -> None:
     before = list(node.publishers)
     outputs = ImageOutputs(node, ["overlay", "label"], RELIABLE, PALETTE)
     assert len(list(node.publishers)) == len(before) + 3
     outputs.close()
     assert list(node.publishers) == before
-
-
-def test_silence_is_explained(node: Node, camera: Node) -> None:
-    subscription = node.create_subscription(Image, "image", print, RELIABLE)
-
-    def reason() -> str:
-        return explain_silence(node, subscription, RELIABLE)
-
-    def publishers() -> int:
-        known = node.get_publishers_info_by_topic("/image")
-        return len([p for p in known if not p.node_name.startswith("_")])  # its name comes later
-
-    assert reason() == "nobody publishes /image: remap 'image' to the camera's topic"
-
-    best_effort = qos_profile("best_effort", "volatile", 1)
-    publisher = camera.create_publisher(Image, "image", best_effort)
-    spin_until(node, publishers)
-    assert "camera publishes /image with a QoS that does not match" in reason()
-    assert "set image_qos.reliability" in reason()
-    camera.destroy_publisher(publisher)
-    spin_until(node, lambda: not publishers())
-
-    publisher = camera.create_publisher(CompressedImage, "image", RELIABLE)
-    spin_until(node, publishers)
-    assert "camera publishes /image as sensor_msgs/msg/CompressedImage" in reason()
-    assert "listens for sensor_msgs/msg/Image" in reason()
-    camera.destroy_publisher(publisher)
-    spin_until(node, lambda: not publishers())
-
-    camera.create_publisher(Image, "image", QoSProfile(depth=1))
-    spin_until(node, publishers)
-    assert "camera publishes /image with a QoS that matches" in reason()
