@@ -54,4 +54,4 @@ def test_the_shipped_model_labels_camvid(segmenter: Segmenter) -> None:
 def test_the_shipped_model_labels_streets_that_it_has_not_seen(segmenter: Segmenter) -> None:
     samples = (Street(seed).frame(0) for seed in DEMO_SEEDS[:20])
     scores = evaluate(samples, lambda image: segmenter.segment(image).labels, 11)
-    assert scores.miou >= 0.83
+    assert scores.miou >= 0.84
