@@ -15,8 +15,14 @@ set +u
 if [ -f "$_bisenet_root/.venv/ros_prefix" ]; then
   # shellcheck disable=SC1091
   . "$_bisenet_root/.venv/bin/activate"
+  _bisenet_ros=$(cat "$_bisenet_root/.venv/ros_prefix")
+  case ":${AMENT_PREFIX_PATH:-$_bisenet_ros}:" in
+    *":$_bisenet_ros:"*) ;;
+    *) echo "env.sh: .venv was made with the ROS 2 in $_bisenet_ros, and another one is sourced:" \
+      "take a new shell, or 'make distclean' and make .venv anew" >&2 ;;
+  esac
   # shellcheck disable=SC1090
-  . "$(cat "$_bisenet_root/.venv/ros_prefix")/local_setup.$_bisenet_shell"
+  . "$_bisenet_ros/local_setup.$_bisenet_shell"
 else
   echo "env.sh: there is no .venv yet: run make env" >&2
 fi
@@ -26,4 +32,4 @@ if [ -f "$_bisenet_root/install/setup.$_bisenet_shell" ]; then
 fi
 
 set "$_bisenet_nounset"
-unset _bisenet_root _bisenet_shell _bisenet_nounset
+unset _bisenet_root _bisenet_shell _bisenet_nounset _bisenet_ros

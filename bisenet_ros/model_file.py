@@ -57,6 +57,7 @@ def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
     except ModelFileError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()  # of a link what it leads to, and not the link, is replaced
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.resizing import check_image
 
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
@@ -55,7 +56,7 @@ def overlay(image: Image, labels: Labels, palette: NDArray[np.uint8], alpha: flo
     Raises:
         ValueError: sizes that differ, ``alpha`` out of range, or see ``colorize``.
     """
-    _check_image(image)
+    check_image(image)
     if image.shape[:2] != labels.shape[:2]:
         raise ValueError(
             f"the image is {_size(image)} and its labels are {_size(labels)}; scale one of them "
@@ -114,13 +115,13 @@ def contact_sheet(images: Sequence[Image], columns: int = 3, legend: Image | Non
     if not images or columns < 1:
         raise ValueError(f"{len(images)} images in {columns} columns; both must be at least 1")
     for image in images:
-        _check_image(image)
+        check_image(image)
     height, width = images[0].shape[:2]
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     grid = rows * (height + GAP) - GAP, columns * (width + GAP) - GAP
     if legend is not None:
-        _check_image(legend)
+        check_image(legend)
         if legend.shape[1] > grid[1]:
             legend = _fit(legend, grid[1], legend.shape[0])
     below = 0 if legend is None else GAP + legend.shape[0]
@@ -162,11 +163,6 @@ def _fit(image: Image, width: int, height: int) -> Image:
         return image
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size, interpolation=smooth), np.uint8)
-
-
-def _check_image(image: Image) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"an image is {image.dtype} {image.shape}; it must be uint8 [H,W,3] RGB")
 
 
 def _size(image: NDArray[np.uint8]) -> str:

@@ -5,6 +5,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Make sure that ``image`` is one.
+
+    Raises:
+        ValueError: saying what it is instead.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"an image is {image.dtype} {image.shape}; it must be uint8 [H,W,3] RGB")
+
+
 def resize_image(
     image: NDArray[np.uint8], size: tuple[int, int], buffer: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
@@ -17,7 +27,11 @@ def resize_image(
         image: of any channel order.
         size: of the result.
         buffer: uint8 [height,width,3] for the result, which spares its allocation.
+
+    Raises:
+        ValueError: ``image`` is none.
     """
+    check_image(image)
     if (image.shape[1], image.shape[0]) == size:
         return image
     height, width = image.shape[:2]

@@ -71,13 +71,13 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "params_file",
                 default_value=str(CONFIG / "segment.yaml"),
-                description="parameters of the node; the arguments above go before it",
+                description="parameters of the node; the arguments above override it",
             ),
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
                 choices=SWITCH,
-                description="configure and activate the node; goes before params_file",
+                description="configure and activate the node; overrides params_file",
             ),
             DeclareLaunchArgument(
                 "use_sim_time",

@@ -309,6 +309,16 @@ def test_save_makes_folders_and_replaces_the_file_before(good: Path, tmp_path: P
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_link_stays_one(good: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "target.safetensors", tmp_path / "latest.safetensors"
+    target.write_bytes(good.read_bytes())
+    link.symlink_to(target)
+    model = load(link)
+    annotate(link, model, lambda now: replace(now, licence="by the link"))
+    assert link.is_symlink()
+    assert load(target).metadata.licence == "by the link"
+
+
 def test_failed_save_leaves_the_file_before_and_nothing_else(good: Path, tmp_path: Path) -> None:
     model = load(good)
     path = tmp_path / "x.safetensors"

@@ -4,8 +4,8 @@ import argparse
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,6 +142,7 @@ class _Benchmark:
         self.resolutions = [parse_resolution(each) for each in dict.fromkeys(expanded)]
         self.image = _image(args.input_size)
         self.device = args.device
+        self.asked_threads = args.threads
         self.threads = args.threads or default_threads()
         self.length = Length(args.seconds, args.rounds)
         self.with_memory = not args.no_memory
@@ -161,11 +162,15 @@ class _Benchmark:
         from bisenet_ros.complexity import count
         from bisenet_ros.inference.backend import EngineOptions
         from bisenet_ros.inference.benchmark.measurement import measure
+        from bisenet_ros.inference.benchmark.report import by_reason, table
 
         name = "{}x{}".format(*resolution)
         parts = count(self.model.metadata.architecture, resolution)
         self.gmacs[name] = sum(cost.gmacs for cost in parts.values())
-        options = EngineOptions(resolution, self.device, threads=self.threads, cache=self.cache)
+        # Without a number, engines as the node has them: to name one makes OpenVINO pin no threads.
+        options = EngineOptions(
+            resolution, self.device, threads=self.asked_threads, cache=self.cache
+        )
         measurement = measure(
             self.model,
             engines,
@@ -189,14 +194,15 @@ class _Benchmark:
             f"{self.model.name} at {name}: {self.gmacs[name]:.2f} GMAC, threads {self.threads}, "
             f"image {width}x{height}, reference {self.reference}"
         )
-        print(_table(results, self.peaks))
-        for reason, names in _by_reason(measurement.skipped).items():
+        print(table(results, self.peaks))
+        for reason, names in by_reason(measurement.skipped).items():
             print(f"not run: {', '.join(names)}: {reason}")
         print(flush=True)
 
     def document(self) -> dict[str, Any]:
         """The figures as JSON has them."""
         from bisenet_ros.inference.benchmark.machine import describe_machine
+        from bisenet_ros.inference.benchmark.report import entry
 
         return {
             "model": self.model.name,
@@ -204,7 +210,7 @@ class _Benchmark:
             "threads": self.threads,
             "input_size": list(self.image.shape[1::-1]),
             "gmacs": self.gmacs,
-            "results": [_entry(result) for result in self.results],
+            "results": [entry(result) for result in self.results],
             "skipped": self.skipped,
             "peak_gmacs_per_s": self.peaks,
             "others_cpu_share": self.others,
@@ -287,42 +293,3 @@ def _tell_busy(what: str) -> None:
         f"bisenet benchmark: other processes {what}; end them, or pass --allow-busy",
         file=sys.stderr,
     )
-
-
-def _entry(result: "Result") -> dict[str, Any]:
-    entry = asdict(result)
-    del entry["engine"]
-    return {
-        **result.engine._asdict(),
-        **entry,
-        "resolution": list(result.resolution),
-        "stages_ms": {
-            name.removesuffix("_ms"): value for name, value in asdict(result.stages_ms).items()
-        },
-    }
-
-
-def _table(results: "Sequence[Result]", peaks: "Mapping[str, Mapping[str, float | None]]") -> str:
-    head = (
-        f"{'engine':<15}{'device':<8}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'FPS':>8}{'ratio':>7}"
-        f"{'resize':>8}{'restore':>8}{'GMAC/s':>8}{'of peak':>8}{'MB':>7}"
-    )
-    lines = [head]
-    for r in results:
-        peak = peaks[r.device][r.engine.precision]
-        ratio = "-" if r.ratio is None else f"{r.ratio:.2f}"
-        share = "-" if peak is None else f"{r.gmacs_per_s / peak:.0%}"
-        memory = "-" if r.peak_memory_mb is None else f"{r.peak_memory_mb:.0f}"
-        lines.append(
-            f"{r.engine!s:<15}{r.device:<8}{r.p50_ms:>8.1f}{r.p95_ms:>8.1f}{r.p99_ms:>8.1f}"
-            f"{r.fps:>8.1f}{ratio:>7}{r.stages_ms.resize_ms:>8.2f}{r.stages_ms.restore_ms:>8.2f}"
-            f"{r.gmacs_per_s:>8.1f}{share:>8}{memory:>7}"
-        )
-    return "\n".join(lines)
-
-
-def _by_reason(skipped: "Mapping[Engine, str]") -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for engine, reason in skipped.items():
-        names.setdefault(reason, []).append(str(engine))
-    return names

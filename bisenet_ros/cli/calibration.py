@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.image_files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 from bisenet_ros.training.datasets import DatasetError, find_dataset, folder, recognise
 
@@ -37,6 +38,7 @@ def calibrate_file(path: Path, data: Path) -> None:
 
     if path.suffix != ".safetensors":
         raise ValueError(f"a calibration is stored in a .safetensors of ours, and {path} is none")
+    check_output_files(folders=[path.resolve().parent])
     model = model_file.load(path)
     paths = evenly_spread(data, IMAGES)
     with tqdm(paths, "calibrate", unit="image", disable=None) as bar:

@@ -175,7 +175,7 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
             )
     if args.worst_count < 1:
         raise ValueError(f"--worst-count is {args.worst_count}; it must be at least 1")
-    record = path.parent if args.record is not None else None
+    record = path.resolve().parent if args.record is not None else None
     check_output_files([args.json], plots=[args.confusion], folders=[args.worst, record])
 
 

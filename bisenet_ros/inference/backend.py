@@ -68,7 +68,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back the engine's memory; it cannot run afterwards."""
+        """Give back the engine's memory, once; it cannot run afterwards."""
         ...
 
 

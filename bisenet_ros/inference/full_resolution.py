@@ -14,7 +14,7 @@ HALF = SCALE // 2
 
 CANDIDATES = 7
 """For each cell. With six instead, up to 8 labels in 100,000 of a CamVid image change, with seven
-none."""
+none; of 150 classes and smooth random logits it is 80."""
 
 
 def label_pixels(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor, ...]:

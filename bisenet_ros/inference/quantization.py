@@ -25,8 +25,8 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
     of the weights and one for each activation, biases in float. Scales have the type of the
     weights, so that a graph in fp16 stays one; there, grouped convolutions (0.4 % of the
     multiply-adds) stay in fp16, since TensorRT wants groups of a multiple of 4 channels in INT8
-    (NvInfer.h, setNbGroups). Between convolutions the values are float to the letter; engines
-    fuse what they can and keep it in INT8.
+    (NvInfer.h, setNbGroups). What is between convolutions is computed in float, of values some
+    of which were rounded for a convolution; engines fuse what they can and keep it in INT8.
 
     Args:
         graph: of ``Deployed`` with ``model``, fp32 or fp16, from ``onnx_export``; it is changed.

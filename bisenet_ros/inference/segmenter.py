@@ -77,6 +77,10 @@ class Segmenter:
         """Label ``image``, uint8 [H,W,3] RGB, at its own size or at the network's.
 
         The image is resized to ``resolution``, and the labels back, see ``resizing``.
+
+        Raises:
+            ValueError: ``image`` is none.
+            InferenceError: the device failed, mostly for want of memory.
         """
         started = time.perf_counter()
         # What is resized for the network alone needs no memory of its own.

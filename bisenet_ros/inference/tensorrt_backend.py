@@ -30,6 +30,10 @@ _BUILD = "strongly typed"
 """What is asked of the builder, for the cache: another wish, another engine."""
 
 
+_UNSCORED = "fp16", "fp32"
+"""Taken without a score: weights that overflow in fp16 do not pass the comparison with PyTorch."""
+
+
 class TensorRTBackend:
     """``Deployed`` as a TensorRT engine, in fp32, fp16 or int8.
 
@@ -52,7 +56,7 @@ class TensorRTBackend:
             f"{gpu.multi_processor_count} multiprocessors"
         )
         precisions = choose_precisions(
-            options.precision, ONNX_PRECISIONS, model.metadata.scores, "tensorrt"
+            options.precision, ONNX_PRECISIONS, model.metadata.scores, "tensorrt", _UNSCORED
         )
         failures: list[InferenceError] = []
         for precision, slower in zip_longest(precisions, precisions[1:]):

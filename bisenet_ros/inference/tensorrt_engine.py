@@ -42,7 +42,7 @@ def build_engine(onnx: bytes) -> bytes:
 
     Raises:
         InferenceError: TensorRT does not take the file, or has too little memory.
-        KeyboardInterrupt: ctrl-C in the main thread; it ends the build at its next step.
+        KeyboardInterrupt: SIGINT or SIGTERM in the main thread; it ends the build at its next step.
     """
     builder = _start(trt.Builder)
     # TensorRT 11 has no other networks and ignores the flag.
@@ -65,7 +65,7 @@ def build_engine(onnx: bytes) -> bytes:
 
 @contextmanager
 def _noted_interrupt() -> Iterator[Callable[[], bool]]:
-    """Tells of a ctrl-C, and raises KeyboardInterrupt only at the end.
+    """Tells of a signal to end, and raises KeyboardInterrupt only at the end.
 
     TensorRT swallows what is raised while it calls back. Signals reach the main thread alone.
     """
@@ -78,11 +78,12 @@ def _noted_interrupt() -> Iterator[Callable[[], bool]]:
         nonlocal noted
         noted = True
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if noted:
         raise KeyboardInterrupt
 

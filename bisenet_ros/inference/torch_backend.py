@@ -1,5 +1,7 @@
 """PyTorch as it is: the backend that runs everywhere, and the measure for the others."""
 
+import platform
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -82,8 +84,14 @@ def _supported(device: str) -> tuple[str, ...]:
             # Before Ampere cuDNN has no convolutions in bf16, and PyTorch's own are slow.
             ampere = torch.cuda.get_device_capability(device) >= (8, 0)
         return ("fp16", "bf16", "fp32") if ampere else ("fp16", "fp32", "bf16")
-    # Elsewhere PyTorch computes bf16 by way of fp32, slower than fp32 itself.
+    return ("bf16", "fp32") if _computes_bf16() else ("fp32", "bf16")
+
+
+def _computes_bf16() -> bool:
+    """Whether the CPU has bf16 and oneDNN uses it: elsewhere it is emulated, slower than fp32."""
     # PyTorch has no types for it.
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    native = onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return ("bf16", "fp32") if native else ("fp32", "bf16")
+    if not onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    # On x86 that says no more than AVX512.
+    return platform.machine() not in ("x86_64", "AMD64") or torch.cpu._is_avx512_bf16_supported()

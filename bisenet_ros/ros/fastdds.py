@@ -6,10 +6,14 @@ from pathlib import Path
 
 from bisenet_ros.resources import share_directory
 
-PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-"""What Fast DDS 2 (Jazzy) and Fast DDS 3 (Kilted and later) read the profile's path from."""
+PROFILE_VARIABLES = {
+    "fastrtps": "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "fastdds": "FASTDDS_DEFAULT_PROFILES_FILE",
+}
+"""What Fast DDS 2 (Jazzy) and Fast DDS 3 (Kilted and later) read the profile's path from, by the
+name of their package. The newer one warns of the older one's."""
 
-OWN_SETTINGS = (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")
+OWN_SETTINGS = (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")
 OWN_FILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")
 
 NEEDED_BYTES = 2 * 64 * 1024**2
@@ -27,7 +31,13 @@ def profile_environment(
     if obstacle(environ, shared_memory):
         return {}
     profile = str(share_directory() / "config" / "fastdds_images.xml")
-    return dict.fromkeys(PROFILE_VARIABLES, profile)
+    prefixes = [Path(prefix) for prefix in environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
+    installed = {
+        variable: profile
+        for package, variable in PROFILE_VARIABLES.items()
+        if any((prefix / "share" / package).is_dir() for prefix in prefixes)
+    }
+    return installed or dict.fromkeys(PROFILE_VARIABLES.values(), profile)
 
 
 def own_settings(environ: Mapping[str, str]) -> str:

@@ -42,6 +42,9 @@ def test_all_that_are_accurate_are_in_order() -> None:
     scores = FP32 | {"camvid/val miou int8": 0.63, "camvid/val miou fp16": 0.6}
     assert choose_precisions("auto", GPU, scores, "an engine") == ["int8", "fp32"]
     assert choose_precisions("fp16", GPU, scores, "an engine") == ["fp16"]
+    unscored = ("fp16", "fp32")
+    assert choose_precisions("auto", GPU, {}, "an engine", unscored) == ["fp16", "fp32"]
+    assert choose_precisions("auto", GPU, scores, "an engine", unscored) == ["int8", "fp32"]
 
 
 def test_every_data_set_must_agree() -> None:

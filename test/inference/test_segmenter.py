@@ -1,5 +1,7 @@
 """Any image in, its labels out; and every refusal."""
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from bisenet_ros import model_file
 from bisenet_ros.inference.backend import EngineOptions, load_backend
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+from bisenet_ros.metadata import Metadata
 from bisenet_ros.model_file import Model
 
 torch.set_num_threads(1)
@@ -77,6 +80,39 @@ def test_rows_may_be_apart_and_memory_read_only(segmenter: Segmenter) -> None:
     view = wide[:, :128]
     view.flags.writeable = False
     np.testing.assert_array_equal(segmenter.segment(view).labels, segmenter.segment(image).labels)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 128, 3), np.float32),
+        np.zeros((64, 128, 4), np.uint8),
+        np.zeros((64, 128, 1), np.uint8),
+        np.zeros((64, 128), np.uint8),
+        np.zeros((0, 128, 3), np.uint8),
+    ],
+    ids=["float", "RGBA", "one channel", "grey", "empty"],
+)
+def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"an image is .*; it must be uint8 \[H,W,3\] RGB"):
+        segmenter.segment(image)
+
+
+def test_bf16_is_not_chosen_where_the_cpu_emulates_it(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN says that it can on every CPU with AVX512."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for native, expected in ((False, "fp32"), (True, "bf16")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        options = EngineOptions((128, 64), "cpu")
+        with closing(load_backend("torch", replace(model, metadata=unscored(model)), options)) as b:
+            assert b.precision == expected
+
+
+def unscored(model: Model) -> Metadata:
+    return replace(model.metadata, scores={})
 
 
 def test_results_are_the_callers(segmenter: Segmenter) -> None:

@@ -27,6 +27,21 @@ def test_both_versions_are_given_the_same_file(tmp_path: Path) -> None:
     assert sorted(filter(None, types)) == ["SHM", "UDPv4"]
 
 
+@pytest.mark.parametrize(
+    ("package", "variable"),
+    [
+        ("fastrtps", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+        ("fastdds", "FASTDDS_DEFAULT_PROFILES_FILE"),
+    ],
+)
+def test_the_version_that_is_installed_is_given_its_own(
+    tmp_path: Path, package: str, variable: str
+) -> None:
+    (tmp_path / "ros" / "share" / package).mkdir(parents=True)
+    environ = {"AMENT_PREFIX_PATH": f"{tmp_path}/overlay:{tmp_path}/ros"}
+    assert list(profile_environment(environ, shared_memory=tmp_path)) == [variable]
+
+
 def test_other_middleware_needs_no_profile(tmp_path: Path) -> None:
     cyclone = {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}
     assert profile_environment(cyclone, shared_memory=tmp_path) == {}
