@@ -63,7 +63,7 @@ class _Active:
     subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
-    next_frame_s: float = 0.0  # of the monotonic clock, from when on max_rate allows one
+    frame_due_s: float = 0.0  # on the monotonic clock, when max_rate allowed the last one
     rejected_before: int = 0
     last_error: str = ""
     errors_told: set[str] = field(default_factory=set)
@@ -219,11 +219,13 @@ class SegmentationNode(ManagedNode):
     def _is_due(self, active: _Active) -> bool:
         """Whether ``max_rate`` allows a frame now."""
         rate, now = self.get_parameter("max_rate").value, time.monotonic()
-        if rate and now < active.next_frame_s:
+        if not rate:
+            return True
+        due = active.frame_due_s + 1 / rate
+        if now < due:
             return False
-        if rate:
-            # A frame that comes late makes the next one due earlier: the mean is the rate.
-            active.next_frame_s = max(active.next_frame_s, now - 0.5 / rate) + 1 / rate
+        # From when it was due, not from now: frames come late, and the mean is to be the rate.
+        active.frame_due_s = max(due, now - 0.5 / rate)
         return True
 
     def _receive_camera_info(self, message: CameraInfo) -> None:
