@@ -18,10 +18,10 @@ def check_image(image: NDArray[np.uint8]) -> None:
 def resize_image(
     image: NDArray[np.uint8], size: tuple[int, int], buffer: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """``image``, uint8 [H,W,3], at ``size``, (width, height); itself where that is its own.
+    """``image``, uint8 [H,W,3], at ``size``, (width, height), in contiguous memory.
 
-    Bilinear, and by mean over areas where a side shrinks to less than half: bilinear would pass
-    over pixels there, so that thin things flicker and noise stays.
+    Itself where all that is its own. Bilinear, and by mean over areas where a side shrinks to less
+    than half: bilinear would pass over pixels there, so that thin things flicker and noise stays.
 
     Args:
         image: of any channel order.
@@ -33,7 +33,7 @@ def resize_image(
     """
     check_image(image)
     if (image.shape[1], image.shape[0]) == size:
-        return image
+        return np.ascontiguousarray(image)
     height, width = image.shape[:2]
     if width > 2 * size[0] or height > 2 * size[1]:
         # OpenCV takes the mean over areas only where neither side grows.

@@ -92,7 +92,7 @@ def open_source(
         if labels is not None:
             raise SourceError(f"camera {given} shows what it sees now: leave out --labels")
         source = _camera(int(given))
-    elif "://" in given:
+    elif _is_url(given):
         source = _video(given)
     elif not path.exists():
         raise SourceError(
@@ -113,6 +113,10 @@ def open_source(
     if limit is not None:
         source = _limited(source, limit)
     return source
+
+
+def _is_url(given: str) -> bool:
+    return "://" in given
 
 
 def _street(length: int) -> Source:
@@ -159,7 +163,7 @@ def _video(given: str) -> Source:
             while image is not None:
                 yield Frame(image)
                 image = video.read()
-            if "://" in given and video.length is None:
+            if _is_url(given) and video.length is None:
                 raise SourceError(f"{given} gives no more frames: does the camera still send?")
 
     with closing(_Capture(given)) as video:
@@ -181,7 +185,7 @@ class _Capture:
     """An open cv2.VideoCapture, with RGB frames and an error that says what failed."""
 
     def __init__(self, given: str | int) -> None:
-        if isinstance(given, str) and "://" in given:
+        if isinstance(given, str) and _is_url(given):
             # Whoever presses ctrl-C waits for a read to end, and FFmpeg for 30 seconds.
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
             self._capture = cv2.VideoCapture(given, cv2.CAP_FFMPEG, limits)
@@ -193,7 +197,7 @@ class _Capture:
                     f"camera {given} cannot be opened: is it plugged in (ls /dev/video*), and in "
                     "use by no other program?"
                 )
-            if "://" in given:
+            if _is_url(given):
                 raise SourceError(
                     f"{given} cannot be opened: does it play with `ffplay {given}` on this machine?"
                 )

@@ -50,7 +50,7 @@ def calibrate(
     with torch.inference_mode():
         for image in images:
             resized = resize_image(image, size)
-            network(torch.from_numpy(np.ascontiguousarray(resized))[None])
+            network(torch.from_numpy(resized)[None])
     dead = [name for name, histogram in histograms.items() if not histogram.largest]
     if dead:
         raise InferenceError(

@@ -54,7 +54,7 @@ class MultiScale:
         total = torch.zeros((), device=self._device)
         for size in self.sizes:
             resized = resize_image(image, size)
-            x = torch.from_numpy(np.ascontiguousarray(resized)).to(self._device).unsqueeze(0)
+            x = torch.from_numpy(resized).to(self._device).unsqueeze(0)
             for mirrored in (False, True) if self.flip else (False,):
                 logits = self._deployed.logits(x.flip(2) if mirrored else x)
                 # To the one size of all scales, of which theirs are no simple fractions.

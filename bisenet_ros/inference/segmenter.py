@@ -87,7 +87,7 @@ class Segmenter:
         buffer = self._resized if size == "input" else None
         resized = resize_image(image, self.resolution, buffer)
         ready = time.perf_counter()
-        outputs = self.backend.run(np.ascontiguousarray(resized))
+        outputs = self.backend.run(resized)
         done = time.perf_counter()
         if size == "input":
             target = image.shape[1], image.shape[0]

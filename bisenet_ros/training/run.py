@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bisenet_ros.metadata import Metadata, ModelFileError
-from bisenet_ros.model_file import annotate, has_weights_of, load, save
+from bisenet_ros.model_file import Model, annotate, has_weights_of, load, save
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.check import check_dataset
 from bisenet_ros.training.checkpoint import CheckpointError, previous_path, resume_from
@@ -114,11 +114,12 @@ class Run:
             if processes.rank == 0:
                 monitor.end_bar()
                 # Of a run that was finished before, the file may have been calibrated since.
-                if done < self.settings.iterations or not self._is_exported(network):
+                stored = self._stored(network) if done == self.settings.iterations else None
+                if stored is None:
                     self._export(network, processes)
                     print(f"wrote {self.model_file}")
                 else:
-                    self._name_again()
+                    self._name_again(stored)
                 self._conclude(monitor, processes.device, stop)
 
     def _due(self, iteration: int) -> bool:
@@ -126,16 +127,16 @@ class Run:
         total = self.settings.iterations
         return iteration < total and (iteration * VALIDATIONS) % total < VALIDATIONS
 
-    def _is_exported(self, network: BiSeNetV2) -> bool:
-        """Whether the model file has these weights."""
+    def _stored(self, network: BiSeNetV2) -> Model | None:
+        """What is in the model file, if it has these weights."""
         try:
-            return has_weights_of(load(self.model_file), network)
+            model = load(self.model_file)
         except ModelFileError:
-            return False
+            return None
+        return model if has_weights_of(model, network) else None
 
-    def _name_again(self) -> None:
+    def _name_again(self, model: Model) -> None:
         """Give the finished model file what this call says of its data and licence."""
-        model = load(self.model_file)
         if (model.metadata.dataset, model.metadata.licence) == (self.dataset_name, self.licence):
             return
 

@@ -1,6 +1,7 @@
 """The reasons for silence, with real publishers in one process."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -42,24 +43,22 @@ def test_silence_is_explained(node: Node, camera: Node) -> None:
 
     assert reason() == "nobody publishes /image: remap 'image' to the camera's topic"
 
-    best_effort = qos_profile("best_effort", "volatile", 1)
-    publisher = camera.create_publisher(Image, "image", best_effort)
-    spin_until(node, publishers)
-    assert "camera publishes /image with a QoS that does not match" in reason()
-    assert "set image_qos.reliability" in reason()
-    camera.destroy_publisher(publisher)
-    spin_until(node, lambda: not publishers())
+    @contextmanager
+    def published(kind: type, qos: QoSProfile) -> Iterator[None]:
+        publisher = camera.create_publisher(kind, "image", qos)
+        spin_until(node, publishers)
+        yield
+        camera.destroy_publisher(publisher)
+        spin_until(node, lambda: not publishers())
 
-    publisher = camera.create_publisher(CompressedImage, "image", RELIABLE)
-    spin_until(node, publishers)
-    assert "camera publishes /image as sensor_msgs/msg/CompressedImage" in reason()
-    assert "listens for sensor_msgs/msg/Image" in reason()
-    camera.destroy_publisher(publisher)
-    spin_until(node, lambda: not publishers())
-
-    camera.create_publisher(Image, "image", QoSProfile(depth=1))
-    spin_until(node, publishers)
-    assert "camera publishes /image with a QoS that matches" in reason()
+    with published(Image, qos_profile("best_effort", "volatile", 1)):
+        assert "camera publishes /image with a QoS that does not match" in reason()
+        assert "set image_qos.reliability" in reason()
+    with published(CompressedImage, RELIABLE):
+        assert "camera publishes /image as sensor_msgs/msg/CompressedImage" in reason()
+        assert "listens for sensor_msgs/msg/Image" in reason()
+    with published(Image, QoSProfile(depth=1)):
+        assert "camera publishes /image with a QoS that matches" in reason()
 
 
 def test_silence_on_one_transport_names_the_other(node: Node, camera: Node) -> None:
