@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from the weights of this model file: its architecture and normalisation stay, "
         "and what does not fit other classes is trained anew",
     )
+    parser.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="also learn what this model file makes of the samples, with the weight that the "
+        "setting distill has",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda or cuda:N; default: cuda where there is one"
@@ -77,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and write the model file at each checkpoint and at the end."""
     if args.check_data:
-        for option in ("val_data", "init", "resume"):
+        for option in ("val_data", "init", "teacher", "resume"):
             if getattr(args, option):
                 raise ValueError(
                     f"--check-data looks at --data alone; leave out --{option.replace('_', '-')}, "
@@ -101,15 +107,25 @@ def run(args: argparse.Namespace) -> int:
         start = start_from(load(model_path(args.init)), settings, dataset.classes)
     else:
         start = new_start(settings, len(dataset.classes))
-    if start.licence and args.licence is None:
-        print(f"the licence of {args.init} stays: {start.licence}")
+    teacher = load(model_path(args.teacher)) if args.teacher else None
+    licence = args.licence
+    if licence is None:
+        before = {
+            args.init: start.licence,
+            args.teacher: teacher.metadata.licence if teacher else "",
+        }
+        for name, stays in before.items():
+            if stays:
+                print(f"the licence of {name} stays: {stays}")
+        licence = "; ".join(dict.fromkeys(filter(None, before.values())))
     training = Run(
         folder=args.output,
         dataset=dataset,
         settings=settings,
         start=start,
         dataset_name=args.dataset_name or args.data.resolve().name,
-        licence=start.licence if args.licence is None else args.licence,
+        licence=licence,
+        teacher=teacher,
         validation=validation,
     )
     with joined(args.device) as processes, StopRequest(patient=processes.size > 1) as stop:

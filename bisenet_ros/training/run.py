@@ -22,7 +22,7 @@ from bisenet_ros.training.loop import Progress, train
 from bisenet_ros.training.monitor import Monitor
 from bisenet_ros.training.scoring import score
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.start import Start
+from bisenet_ros.training.start import Start, recipe_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Run:
 
     - ``folder``: gets model.safetensors, checkpoint.pt, log.csv, curves.png and the like.
     - ``dataset_name``, ``licence``: stored in the model file.
+    - ``teacher``: the model that ``settings.distill`` is for.
     - ``validation``: images with the classes of ``dataset``, to score; they change nothing.
     """
 
@@ -47,6 +48,7 @@ class Run:
     start: Start
     dataset_name: str
     licence: str = ""
+    teacher: Model | None = None
     validation: Dataset | None = None
 
     @property
@@ -76,7 +78,7 @@ class Run:
                 raise CheckpointError(
                     f"{kept} is there already: go on with --resume, or train into another folder"
                 )
-        origin = self.start.origin(self.dataset, processes)
+        origin = self.start.origin(self.dataset, processes, self.teacher)
         before = resume_from(checkpoint, self.settings, origin) if resume else None
         with ExitStack() as stack:
             if processes.rank == 0:
@@ -109,7 +111,15 @@ class Run:
                         monitor.flush()
 
             network = train(
-                self.dataset, self.settings, checkpoint, report, before, self.start, processes, stop
+                self.dataset,
+                self.settings,
+                checkpoint,
+                report,
+                before,
+                self.start,
+                processes,
+                stop,
+                self.teacher,
             )
             if processes.rank == 0:
                 monitor.end_bar()
@@ -156,6 +166,8 @@ class Run:
         }
         if self.start.recipe is not None:
             recipe["init"] = dict(self.start.recipe)
+        if self.teacher is not None:
+            recipe["teacher"] = recipe_of(self.teacher)
         metadata = Metadata(
             preset=self.start.preset,
             architecture=network.architecture,
