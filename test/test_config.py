@@ -109,13 +109,12 @@ def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> 
 def test_rviz_shows_topics_of_the_node_and_the_overlay_first(context: rclpy.Context) -> None:
     node = Node("segmentation", context=context)
     qos = qos_profile("reliable", "volatile", 2)
-    outputs = ImageOutputs(node, tuple(OUTPUTS), qos, palette([]))
+    ImageOutputs(node.create_publisher, tuple(OUTPUTS), qos, palette([]))
     published = {
         topic
         for topic, types in node.get_publisher_names_and_types_by_node("segmentation", "/")
         if types == ["sensor_msgs/msg/Image"]
     }
-    outputs.close()
     node.destroy_node()
 
     manager = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]

@@ -1,10 +1,9 @@
 """The images that the node publishes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
@@ -21,23 +20,27 @@ OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": 
 class ImageOutputs:
     """A publisher for each of ``names`` (label, confidence, overlay, color), in that order.
 
-    Those that are for eyes have one of JPEGs too, on their name + ``/compressed``.
+    Those that are for eyes have one of JPEGs too, on their name + ``/compressed``. ``advertise``
+    makes the publishers, of a message type, topic and QoS.
     """
 
     def __init__(
-        self, node: Node, names: Sequence[str], qos: QoSProfile, palette: NDArray[np.uint8]
+        self,
+        advertise: Callable[[type, str, QoSProfile], Publisher],
+        names: Sequence[str],
+        qos: QoSProfile,
+        palette: NDArray[np.uint8],
     ) -> None:
-        self._node = node
         self._palette = palette
         self._latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
         self._raw: dict[str, Publisher] = {}
         self._compressed: dict[str, Publisher] = {}
         for name in (name for name in OUTPUTS if name in names):
-            self._raw[name] = node.create_publisher(Image, f"~/{name}", qos)
+            raw = self._raw[name] = advertise(Image, f"~/{name}", qos)
             if OUTPUTS[name] == "rgb8":
                 # Of the resolved name: JPEGs follow an output that is remapped.
-                topic = f"{node.resolve_topic_name(f'~/{name}')}/compressed"
-                self._compressed[name] = node.create_publisher(CompressedImage, topic, qos)
+                topic = f"{raw.topic_name}/compressed"
+                self._compressed[name] = advertise(CompressedImage, topic, qos)
 
     def publish(self, segmentation: Segmentation, header: Header, alpha: float) -> None:
         """Make and publish the images that someone listens to, with the frame's own header.
@@ -65,10 +68,3 @@ class ImageOutputs:
             return colorize(segmentation.labels, self._palette)
         assert segmentation.confidence is not None, "configure asks for it where it is published"
         return segmentation.confidence
-
-    def close(self) -> None:
-        """Destroy the publishers."""
-        for publisher in (*self._raw.values(), *self._compressed.values()):
-            self._node.destroy_publisher(publisher)
-        self._raw.clear()
-        self._compressed.clear()

@@ -1,5 +1,6 @@
 """The node ``segmentation``: camera images in, label images and overlays out."""
 
+import math
 import os
 import re
 import signal
@@ -63,7 +64,7 @@ class _Active:
     subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
-    frame_due_s: float = 0.0  # on the monotonic clock, when max_rate allowed the last one
+    frame_due_s: float = -math.inf  # on the monotonic clock, when max_rate allowed the last one
     rejected_before: int = 0
     last_error: str = ""
     errors_told: set[str] = field(default_factory=set)
@@ -144,12 +145,10 @@ class SegmentationNode(ManagedNode):
 
         qos = qos_profile(values.output_reliability, values.output_durability, values.output_depth)
         label_info = class_messages.label_info_type()
-        outputs = ImageOutputs(self, values.outputs, qos, palette(model.metadata.classes))
-        publishers.callback(outputs.close)
         self._configured = _Configured(
             parameters=values,
             segmenter=segmenter,
-            outputs=outputs,
+            outputs=ImageOutputs(advertise, values.outputs, qos, palette(model.metadata.classes)),
             class_map=advertise(ClassMap, "~/class_map", LATCHED),
             label_info=advertise(label_info, "~/label_info", LATCHED) if label_info else None,
             stats=advertise(SegmentationStats, "~/stats", 10),
@@ -170,9 +169,10 @@ class SegmentationNode(ManagedNode):
         class_map = class_messages.class_map(self._configured.segmenter.model, now)
         self._configured.class_map.publish(class_map)
         self._publish_label_info()
-        topic, kind = self.resolve_topic_name("image"), Image
+        topic, kind = "image", Image
         if values.input_transport == "compressed":
-            topic, kind = f"{topic.removesuffix('/compressed')}/compressed", CompressedImage
+            image = self.resolve_topic_name(topic).removesuffix("/compressed")
+            topic, kind = f"{image}/compressed", CompressedImage
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
         active = self._active = _Active(SilenceWatch(self, qos))
@@ -181,7 +181,8 @@ class SegmentationNode(ManagedNode):
             (kind, topic, self._receive, qos),
         ):
             active.subscriptions.append(self.create_subscription(*wanted))
-        self.get_logger().info(f"waiting for images on {topic} ({values.image_reliability})")
+        heard = active.subscriptions[-1].topic_name
+        self.get_logger().info(f"waiting for images on {heard} ({values.image_reliability})")
 
     def _publish_label_info(self) -> None:
         if self._configured is None or self._configured.label_info is None:
@@ -213,7 +214,11 @@ class SegmentationNode(ManagedNode):
         active = self._active
         if active is not None:
             active.statistics.frame_received()
-            if not self._is_due(active) or self.worker.offer(_Frame(message, active)):
+            frame = _Frame(message, active)
+            if not self._is_due(active):
+                self.worker.renew(frame)  # no more work, and newer labels
+                active.statistics.frame_dropped()
+            elif self.worker.offer(frame):
                 active.statistics.frame_dropped()
 
     def _is_due(self, active: _Active) -> bool:
@@ -254,7 +259,7 @@ class SegmentationNode(ManagedNode):
             height, width = segmentation.labels.shape
             info = scaled(frame.activation.camera_info, width, height, message.header)
             self._configured.camera_info.publish(info)
-        alpha = self.get_parameter("overlay_alpha").value
+        alpha = min(1.0, self.get_parameter("overlay_alpha").value)  # rclpy lets a hair more pass
         self._configured.outputs.publish(segmentation, message.header, alpha)
         done = time.perf_counter()
         stamp = 1e3 * message.header.stamp.sec + 1e-6 * message.header.stamp.nanosec

@@ -48,6 +48,12 @@ class Worker(Generic[Frame]):
             self._wake.notify()
         return replaced
 
+    def renew(self, frame: Frame) -> None:
+        """Put ``frame`` in the place of one that waits, if one does; either of them is lost."""
+        with self._wake:
+            if self._frame is not None:
+                self._frame = frame
+
     def discard_frame(self) -> None:
         """Empty the slot."""
         with self._wake:

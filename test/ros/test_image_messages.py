@@ -413,6 +413,8 @@ def test_orientation_in_exif_is_ignored() -> None:
 
 JPEG = bytes(compressed(".jpg", smooth_rgb(), "jpeg").data)
 PNG = bytes(compressed(".png", smooth_rgb(), "png").data)
+GREY_PNG = bytes(compressed(".png", smooth_rgb()[..., 0], "png").data)
+DEEP_PNG = bytes(compressed(".png", smooth_rgb()[..., 0].astype(np.uint16) * 257, "png").data)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +429,9 @@ PNG = bytes(compressed(".png", smooth_rgb(), "png").data)
         ("compressedDepth", PNG, ["depth image"]),
         ("16UC1; png compressed ", PNG, ["depth image"]),
         ("bayer_rggb8; jpeg compressed mono8", JPEG, ["no colours", "image_proc"]),
-        ("bayer_rggb8; png compressed ", PNG, ["no Bayer mosaic"]),
+        ("bayer_rggb8; png compressed ", PNG, ["no such Bayer mosaic", "has colours"]),
+        ("bayer_rggb8; png compressed ", DEEP_PNG, ["no such Bayer mosaic", "16 bits"]),
+        ("bayer_rggb16; png compressed ", GREY_PNG, ["no such Bayer mosaic", "8 bits"]),
     ],
 )
 def test_compressed_refusal(form: str, data: bytes, words: list[str]) -> None:

@@ -131,8 +131,15 @@ def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None
 
 
 def test_autostart_and_end_by_sigterm(tmp_path: Path, tiny_model: Path) -> None:
-    with node(tmp_path, tiny_model, {"model": str(tiny_model), "autostart": True}) as bench:
+    values = {"model": str(tiny_model), "autostart": True}
+    # Remapping is done once, as camera_info's: the second rule is for others.
+    rules = ["image:=/camera/image_raw", "/camera/image_raw:=/elsewhere"]
+    remap = {"ros_arguments": [word for rule in rules for word in ("-r", rule)]}
+    with node(tmp_path, tiny_model, values, **remap) as bench:
         bench.spin_until(lambda: bench.state() == "active", "it activates by itself")
+        bench.wait_for_log("waiting for images on /camera/image_raw ")
+        counts = map(bench.node.count_subscribers, ("/camera/image_raw", "/elsewhere"))
+        assert list(counts) == [1, 0]
         assert end(bench.process, signal.SIGTERM) == 0, bench.log()
         assert "Traceback" not in bench.log()
         assert "ERROR" not in bench.log()
@@ -171,3 +178,14 @@ def test_shutdown_from_each_state(tmp_path: Path, tiny_model: Path) -> None:
             assert not bench.change(CLEANUP)
             assert end(bench.process, signal.SIGINT) == 0, bench.log()
             assert "Traceback" not in bench.log()
+
+
+def test_what_was_advertised_before_an_error_is_gone(tmp_path: Path, tiny_model: Path) -> None:
+    name = "/" + 239 * "a"  # the middleware takes it, but not with /compressed behind
+    remap = {"ros_arguments": ["-r", f"~/overlay:={name}"]}
+    with node(tmp_path, tiny_model, {"model": str(tiny_model)}, **remap) as bench:
+        assert not bench.change(CONFIGURE)
+        bench.wait_for_log("cannot configure: ")
+        assert f"{name}/compressed" in bench.log()
+        for topic in (name, f"{bench.process.name}/label"):
+            bench.spin_until(lambda topic=topic: not bench.node.count_publishers(topic), topic)

@@ -33,7 +33,7 @@ def segmentation(labels: np.ndarray) -> Segmentation:
 
 
 def test_nothing_is_rendered_when_no_one_listens(node: Node) -> None:
-    outputs = ImageOutputs(node, ["label", "overlay", "color"], RELIABLE, PALETTE)
+    outputs = ImageOutputs(node.create_publisher, ["label", "overlay", "color"], RELIABLE, PALETTE)
     impossible = segmentation(np.zeros((4, 6), np.int64))  # whatever touches it raises
     outputs.publish(impossible, Header(), 0.5)
 
@@ -52,7 +52,7 @@ def test_nothing_is_rendered_when_no_one_listens(node: Node) -> None:
 
 
 def test_a_jpeg_is_made_for_who_listens_to_it(node: Node) -> None:
-    outputs = ImageOutputs(node, ["label", "overlay", "color"], RELIABLE, PALETTE)
+    outputs = ImageOutputs(node.create_publisher, ["label", "overlay", "color"], RELIABLE, PALETTE)
     topics = [publisher.topic_name for publisher in node.publishers]
     jpegs = [topic for topic in topics if topic.endswith("/compressed")]
     assert jpegs == ["/alone/overlay/compressed", "/alone/color/compressed"]
@@ -70,15 +70,7 @@ def test_a_jpeg_is_made_for_who_listens_to_it(node: Node) -> None:
 
 def test_jpegs_follow_a_remapped_output() -> None:
     with make_node("alone", "-r", "~/overlay:=/viz/overlay") as node:
-        ImageOutputs(node, ["overlay", "color"], RELIABLE, PALETTE)
+        ImageOutputs(node.create_publisher, ["overlay", "color"], RELIABLE, PALETTE)
         topics = {publisher.topic_name for publisher in node.publishers}
     assert {"/viz/overlay", "/viz/overlay/compressed"} <= topics
     assert {"/alone/color", "/alone/color/compressed"} <= topics
-
-
-def test_close_destroys_the_publishers(node: Node) -> None:
-    before = list(node.publishers)
-    outputs = ImageOutputs(node, ["overlay", "label"], RELIABLE, PALETTE)
-    assert len(list(node.publishers)) == len(before) + 3
-    outputs.close()
-    assert list(node.publishers) == before

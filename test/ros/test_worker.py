@@ -60,6 +60,16 @@ def test_only_the_newest_frame_is_kept(probe: Probe) -> None:
     assert probe.worker.offer("d") is False
 
 
+def test_a_frame_that_waits_is_renewed(probe: Probe) -> None:
+    go_on = probe.hold()
+    probe.worker.renew("a")  # none waits
+    probe.worker.offer("b")
+    probe.worker.renew("c")
+    go_on.set()
+    probe.settle()
+    assert probe.frames == ["c"]
+
+
 def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
     go_on = probe.hold()
     probe.worker.offer("frame")
