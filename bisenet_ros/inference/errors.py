@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bisenet_ros.first_line import first_line
+
 
 class InferenceError(ValueError):
     """A backend, device, precision or resolution that this machine or model cannot serve."""
@@ -43,5 +45,5 @@ def cause(error: Exception) -> str:
     That is the first one, but in OpenVINO's, whose lines before the last name places in its
     sources: "Exception from src/inference/...".
     """
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1] if lines[0].startswith("Exception from ") else lines[0]
+    first = first_line(error)
+    return str(error).strip().splitlines()[-1] if first.startswith("Exception from ") else first

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bisenet_ros.first_line import first_line
 from bisenet_ros.metadata import Metadata, ModelFileError
 from bisenet_ros.readers import coincheung, mmseg
 
@@ -45,5 +46,4 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
 
 def _first_sentence(error: Exception) -> str:
     """What torch says, less the advice to load with weights_only=False that may follow."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(". ")[0].strip()
+    return first_line(error).split(". ")[0].strip()

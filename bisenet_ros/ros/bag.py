@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
+from bisenet_ros.first_line import first_line
 from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -88,7 +89,8 @@ class ImageBag:
                 except Exception as error:  # rosbags raises what its parsers run into
                     raise BagError(
                         f"{self.path} is damaged at message {number} of {self.topic} "
-                        f"({_reason(error)}): record it again, or repair it with `ros2 bag convert`"
+                        f"({first_line(error)}): record it again, or repair it with `ros2 bag "
+                        "convert`"
                     ) from error
                 yield image
 
@@ -100,12 +102,8 @@ class ImageBag:
             reader.open()
         except Exception as error:  # rosbags raises what its parsers run into
             raise BagError(
-                f"{self.path} cannot be read as a bag ({_reason(error)}): it must be a folder "
+                f"{self.path} cannot be read as a bag ({first_line(error)}): it must be a folder "
                 "with metadata.yaml, or one .mcap or .db3 file, closed by its recorder; 'ros2 bag "
                 "reindex' or 'mcap recover' mends one that was not"
             ) from error
         return reader
-
-
-def _reason(error: Exception) -> str:
-    return f"{(str(error).strip() or type(error).__name__).splitlines()[0]:.200}"

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from bisenet_ros.first_line import first_line
+
 
 class ImageError(ValueError):
     """An image message that cannot be used; the text says what is wrong and what to do."""
@@ -128,14 +130,10 @@ class ImageDecoder:
 
     def _warn(self, error: Exception) -> None:
         self._logger.warning(
-            f"cv_bridge does not work with NumPy {np.__version__} here ({_first_line(error)}); "
+            f"cv_bridge does not work with NumPy {np.__version__} here ({first_line(error)}); "
             "OpenCV converts instead, with the same result. For cv_bridge: "
             f"{sys.executable} -m pip install 'numpy<2'"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return f"{(str(error).strip() or type(error).__name__).splitlines()[0]:.200}"
 
 
 def _layout(encoding: str) -> _Layout:
@@ -203,7 +201,7 @@ def _convert(pixels: NDArray[Any], layout: _Layout) -> NDArray[np.uint8]:
         if layout.dtype is np.uint16:
             rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
     except cv2.error as error:
-        raise ImageError(f"OpenCV cannot convert this image: {_first_line(error)}") from error
+        raise ImageError(f"OpenCV cannot convert this image: {first_line(error)}") from error
     return np.asarray(rgb)
 
 
@@ -240,13 +238,14 @@ def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
         flags = cv2.IMREAD_UNCHANGED if bayer else colour
         bgr = cv2.imdecode(np.frombuffer(raw, np.uint8), flags) if raw else None
     except cv2.error as error:
-        raise ImageError(f"{name} cannot be decoded: {_first_line(error)}") from error
+        raise ImageError(f"{name} cannot be decoded: {first_line(error)}") from error
     if bgr is None:
         raise ImageError(
             f"{name} is no picture that OpenCV can decode: let the driver publish JPEG or PNG"
         )
-    if bayer and bgr.ndim > 2:
-        raise ImageError(f"{name} is no Bayer mosaic, since it has colours: mend its format")
+    if bayer and (bgr.ndim > 2 or bgr.dtype != bayer.dtype):
+        what = "colours" if bgr.ndim > 2 else f"pixels of {8 * bgr.itemsize} bits"
+        raise ImageError(f"{name} is no such Bayer mosaic, since it has {what}: mend its format")
     if bayer:
         return _convert(bgr, bayer)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bisenet_ros.first_line import first_line
 from bisenet_ros.training.settings import Settings, SettingsError, make_settings
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         torch.save({**vars(checkpoint), "settings": asdict(checkpoint.settings)}, temporary)
     except RuntimeError as error:  # how PyTorch tells of a full disk
         temporary.unlink(missing_ok=True)
-        reason = str(error).splitlines()[0]
-        raise OSError(f"cannot write {path}: {reason}; is the disk full?") from error
+        raise OSError(f"cannot write {path}: {first_line(error)}; is the disk full?") from error
     if path.exists():
         path.replace(previous_path(path))
     temporary.replace(path)
@@ -126,14 +126,18 @@ def _read(path: Path) -> Checkpoint:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
         if "iteration" in values and values.keys() != {field.name for field in fields(Checkpoint)}:
-            raise SettingsError("other contents")
+            raise _of_another_version(path, "other contents")
         return Checkpoint(**{**values, "settings": make_settings(values["settings"])})
+    except CheckpointError:
+        raise
     except SettingsError as error:
-        raise CheckpointError(
-            f"{path} was written by another version ({error}); start a new run"
-        ) from error
+        raise _of_another_version(path, str(error)) from error
     except Exception as error:  # torch.load raises many kinds for a damaged file, of many lines
         raise CheckpointError(
             f"{path} is damaged or no checkpoint of 'bisenet train' ({type(error).__name__}); "
             "start a new run"
         ) from error
+
+
+def _of_another_version(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{path} was written by another version ({why}); start a new run")

@@ -9,6 +9,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from bisenet_ros.first_line import first_line
+
 
 class DeviceError(ValueError):
     """A device that PyTorch cannot use; the text says why and what to give instead."""
@@ -82,6 +84,6 @@ def _require(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
         raise DeviceError(
-            f"device '{device}' cannot be used ({str(error).splitlines()[0]}); give cpu, or cuda "
+            f"device '{device}' cannot be used ({first_line(error)}); give cpu, or cuda "
             "where this PyTorch sees a GPU"
         ) from None

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.first_line import first_line
 from bisenet_ros.image_files import read_label_image
 from bisenet_ros.resources import share_directory
 from bisenet_ros.training.datasets.dataset import (
@@ -97,8 +98,7 @@ def _read_mat(path: Path) -> Labels:
     try:
         stored = loadmat(str(path), variable_names=["S", "names"])
     except Exception as error:  # SciPy raises what its parser stumbles over, of any type
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DatasetError(f"{path} is not a readable .mat file: {reason}") from None
+        raise DatasetError(f"{path} is not a readable .mat file: {first_line(error)}") from None
     if "S" not in stored or stored["S"].ndim != 2:
         raise DatasetError(f"{path} has no label map S of [height, width]")
     if "names" in stored and stored["names"].size != 182:
