@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, whether it is well, what was found, and else what to do."""
+    """What was looked at, whether it is well, what was found, and what to do.
+
+    ``remedy`` is empty where all is well, or where ``detail`` says it, too.
+    """
 
     name: str
     ok: bool
     detail: str
     remedy: str = ""
-
-    @staticmethod
-    def failed(name: str, text: str) -> "Check":
-        """From what errors and reasons say here: the fault, a colon, and what to do."""
-        fault, _, remedy = text.partition(": ")
-        return Check(name, ok=False, detail=fault, remedy=remedy)

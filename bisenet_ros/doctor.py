@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.model_file import Model
 
-LIBRARIES = f"{sys.executable} -m pip install torch -r requirements/runtime.txt"
+LIBRARIES = (
+    f"{sys.executable} -m pip install torch -r requirements/runtime.txt, in the folder of "
+    "bisenet_ros's sources"
+)
 
 FRAMES = 10
 
@@ -49,7 +52,7 @@ def check_transport() -> Check:
         return Check(name, ok=True, detail=reason)
     reason = obstacle(os.environ)
     if reason:
-        return Check.failed(name, reason)
+        return Check(name, ok=False, detail=reason)
     detail = "room for whole images in shared memory; the launch file's shared_memory:=true uses it"
     return Check(name, ok=True, detail=detail)
 

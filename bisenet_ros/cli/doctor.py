@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     for check in _checks(args):
         checks.append(check)
         print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<10} {check.detail}", flush=True)
-        if not check.ok:
+        if check.remedy:
             print(f"{'':<17}{check.remedy}", flush=True)
     if args.json is not None:
         document = {"checks": [asdict(check) for check in checks]}

@@ -53,7 +53,7 @@ def check_camera(topic: str, seconds: float) -> Check:
             executor.spin_once(timeout_sec=0.1)
         if heard.newest is None:
             reason = explain_silence(node, subscription, SENSOR)
-            return Check.failed("camera", f"no image in {seconds:g} s, {reason}")
+            return Check("camera", ok=False, detail=f"no image in {seconds:g} s, {reason}")
         stamp = heard.newest.header.stamp
         age = 1e-9 * node.get_clock().now().nanoseconds - (stamp.sec + 1e-9 * stamp.nanosec)
         pixels, form = _read(heard.newest)
@@ -62,7 +62,7 @@ def check_camera(topic: str, seconds: float) -> Check:
         remedy = "give a topic such as /camera/image_raw"
         return Check("camera", ok=False, detail=detail, remedy=remedy)
     except ImageError as error:
-        return Check.failed("camera", str(error))
+        return Check("camera", ok=False, detail=str(error))
     finally:
         executor.shutdown()
         node.destroy_node()

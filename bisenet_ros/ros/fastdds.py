@@ -48,10 +48,12 @@ def own_settings(environ: Mapping[str, str]) -> str:
     middleware = environ.get("RMW_IMPLEMENTATION", "")
     if middleware and "fastrtps" not in middleware:
         return f"RMW_IMPLEMENTATION is {middleware}, which is not Fast DDS"
-    for name in (name for name in OWN_SETTINGS if environ.get(name)):
-        return f"{name} is set, and your own settings of Fast DDS stay"
-    for name in (name for name in OWN_FILES if Path(name).is_file()):
-        return f"{name} lies in the working directory, and your own settings of Fast DDS stay"
+    for name in OWN_SETTINGS:
+        if environ.get(name):
+            return f"{name} is set, and your own settings of Fast DDS stay"
+    for name in OWN_FILES:
+        if Path(name).is_file():
+            return f"{name} lies in the working directory, and your own settings of Fast DDS stay"
     return ""
 
 
@@ -67,7 +69,7 @@ def obstacle(environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm"))
     try:
         disk = os.statvfs(shared_memory)
     except OSError as error:
-        return f"there is no {shared_memory} ({error.strerror}): images go by UDP"
+        return f"there is no {shared_memory} ({error.strerror}): images go by UDP; mount one"
     free = disk.f_bavail * disk.f_frsize
     if free < NEEDED_BYTES:
         return (

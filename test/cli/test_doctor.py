@@ -86,8 +86,9 @@ def test_what_is_wrong_has_a_remedy(tmp_path: Path, tiny_model: Path) -> None:
     arguments = ["--model", str(tiny_model), "--backend", "torch", "--device", "cuda:7"]
     found = checks(tmp_path, 1, *arguments, "--image", "/nobody/image_raw", "--seconds", "0.5")
     assert "cuda:7" in found["engine"]["detail"]
-    assert found["camera"]["detail"] == "no image in 0.5 s, nobody publishes /nobody/image_raw"
-    assert found["camera"]["remedy"] == "remap 'image' to the camera's topic"
+    assert found["camera"]["detail"] == (
+        "no image in 0.5 s, nobody publishes /nobody/image_raw: remap 'image' to the camera's topic"
+    )
 
 
 def test_a_topic_that_is_none(tmp_path: Path, tiny_model: Path) -> None:
@@ -105,7 +106,7 @@ def test_missing_libraries(
     found = checks(tmp_path, 1, "--model", str(tiny_model))
     assert "safetensors" in found["model"]["detail"]
     remedy = f"{sys.executable} -m pip install torch -r requirements/runtime.txt"
-    assert found["model"]["remedy"] == remedy
+    assert found["model"]["remedy"].startswith(remedy)
 
 
 def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model: Path) -> None:
@@ -131,4 +132,4 @@ def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model:
         node.destroy_node()
         context.try_shutdown()
     assert "32FC1" in found["camera"]["detail"]
-    assert "colour camera" in found["camera"]["remedy"]
+    assert "colour camera" in found["camera"]["detail"]
