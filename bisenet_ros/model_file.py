@@ -4,8 +4,6 @@ Loading checks all of it, and that the weights are those of the architecture tha
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from bisenet_ros.metadata import Metadata, ModelFileError, from_json, name_some,
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
 from bisenet_ros.resources import SHIPPED_MODEL
+from bisenet_ros.staging import staged
 
 __all__ = ["Metadata", "Model", "ModelFileError", "annotate", "has_weights_of", "load", "save"]
 
@@ -38,8 +37,6 @@ class Model:
 def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
     """Write the inference part of ``network`` as fp16, and ``metadata``, atomically.
 
-    A reader sees the old file or the new one, never a part of one.
-
     Raises:
         ModelFileError: a file would come of it that ``load`` refuses.
         OSError: the file cannot be written.
@@ -56,19 +53,12 @@ def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
             raise ModelFileError("its metadata has another architecture than the network")
     except ModelFileError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path = path.resolve()  # of a link what it leads to, and not the link, is replaced
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt", _KEY: document})
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, safetensors.SafetensorError):
-            raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
-        raise
+        with staged(path) as written:
+            safetensors.torch.save_file(tensors, written, metadata={"format": "pt", _KEY: document})
+            written.chmod(0o644)  # safetensors makes it private
+    except safetensors.SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
 
 
 def load(path: Path, classes: Path | None = None) -> Model:

@@ -1,8 +1,5 @@
 """Files for other programs, each run once and compared with PyTorch before it counts."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ from numpy.typing import NDArray
 from bisenet_ros.inference.agreement import check_agreement
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.model_file import Model
+from bisenet_ros.staging import staged
 
 
 def write_onnx(
@@ -33,7 +31,7 @@ def write_onnx(
         session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(["labels"], {"image": image[None]})[0][0], np.uint8)
 
-    with _staged(path, (".onnx",)) as written:
+    with staged(path) as written:
         written.write_bytes(graph.SerializeToString())
         return check_agreement(run, model, resolution, precision, str(path))
 
@@ -62,18 +60,7 @@ def write_openvino(
         engine = core.compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return np.asarray(engine(image[None])["labels"][0], np.uint8)
 
-    with _staged(path, (".bin", ".xml")) as written:
+    with staged(path) as written:
         ir = core.read_model(graph.SerializeToString())
         openvino.save_model(ir, written, compress_to_fp16=precision == "fp16")
         return check_agreement(run, model, resolution, precision, str(path))
-
-
-@contextmanager
-def _staged(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """A path beside ``path`` to write to; what is there takes its place unless something raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        written = Path(folder) / path.name
-        yield written
-        for suffix in suffixes:
-            written.with_suffix(suffix).replace(path.with_suffix(suffix))
