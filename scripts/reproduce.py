@@ -127,10 +127,10 @@ class Run:
                 self.settings,
                 checkpoint,
                 lambda progress, _: report.show(progress) if report else None,
-                resume,
-                start,
-                processes,
-                stop,
+                resume=resume,
+                start=start,
+                processes=processes,
+                stop=stop,
             )
         if processes.rank:
             return

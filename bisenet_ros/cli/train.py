@@ -76,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
     parser.add_argument(
-        "--licence", help="note on the weights' use, stored likewise; default: that of --init"
+        "--licence",
+        help="note on the weights' use, stored likewise; default: that of --init and --teacher",
     )
 
 

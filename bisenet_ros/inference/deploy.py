@@ -63,7 +63,7 @@ class Deployed(nn.Module):
         return label.to(torch.uint8), *((p * 255).round().to(torch.uint8) for p in probability)
 
     def logits(self, image: Tensor) -> Tensor:
-        """What the network makes of such an image: float32 [1,classes,H/8,W/8]."""
+        """float32 [N,classes,H/8,W/8] of images [N,H,W,3] RGB in 0..255, of any type."""
         # First of all, since TensorRT computes nothing in uint8.
         x = image.float().permute(0, 3, 1, 2)
         x = ((x - self.mean) / self.std).to(self.dtype)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
+from bisenet_ros.network import Architecture, BiSeNetV2
 from bisenet_ros.network.bisenetv2 import initialise
 from bisenet_ros.network.heads import SegmentationHead
 from bisenet_ros.network.layers import enlarge
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.start import Start
+from bisenet_ros.training.start import Start, architecture_of
 
 
 class DetailOnly(nn.Module):
@@ -88,10 +88,7 @@ class Variant:
     def start(self, settings: Settings, num_classes: int) -> Start:
         """The network of a run with these settings, its weights drawn with their seed."""
         torch.manual_seed(settings.seed)
-        base = replace(
-            PRESETS[settings.preset], head_channels=settings.head_channels, num_classes=num_classes
-        )
-        return Start(self.network(base), settings.preset)
+        return Start(self.network(architecture_of(settings, num_classes)), settings.preset)
 
 
 def _detail_only(network: BiSeNetV2) -> None:

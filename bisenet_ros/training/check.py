@@ -6,12 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, palette
-from bisenet_ros.rendering import contact_sheet, legend, overlay
+from bisenet_ros.rendering import contact_sheet, fit, legend, overlay
 from bisenet_ros.training.datasets import Dataset, DatasetError
 from bisenet_ros.training.samples import Samples
 
@@ -107,14 +106,10 @@ def sample_sheet(samples: Samples) -> NDArray[np.uint8]:
     classes = samples.dataset.classes
     colors = palette(classes)
     width, height = samples.settings.crop
-    factor = min(1, SHEET_WIDTH / SHEET_COLUMNS / width)
-    size = round(width * factor), round(height * factor)
+    width = min(width, SHEET_WIDTH // SHEET_COLUMNS)
     pictures = []
     for k in range(min(SHEET_COLUMNS * SHEET_ROWS, len(samples))):
         image, labels = samples[k]
         pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-        picture = overlay(pixels, labels.numpy(), colors, 0.5)
-        pictures.append(
-            np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        )
-    return contact_sheet(pictures, SHEET_COLUMNS, legend(classes, SHEET_COLUMNS * size[0]))
+        pictures.append(fit(overlay(pixels, labels.numpy(), colors, 0.5), width, height))
+    return contact_sheet(pictures, SHEET_COLUMNS, legend(classes, SHEET_COLUMNS * width))

@@ -63,6 +63,7 @@ def train(
     settings: Settings,
     checkpoint_path: Path,
     report: Callable[[Progress, BiSeNetV2], Any],
+    *,
     resume: Checkpoint | None = None,
     start: Start | None = None,
     processes: Processes = ALONE,

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.network import BiSeNetV2, upsample
 from bisenet_ros.training.settings import Settings
 
 OHEM_LEAST_SHARE = 1 / 16
 """Online hard example mining counts at least this share of the labelled pixels, the hardest."""
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class HeadLosses(nn.Module):
@@ -45,7 +44,7 @@ class HeadLosses(nn.Module):
         ``images`` is normalised, float [N,3,H,W]; ``labels`` int64 [N,H,W], 255 where a pixel
         does not count. Not yet divided, since the divisor is a sum over all processes.
         """
-        dtype = AUTOCAST.get(self.settings.precision, torch.float32)
+        dtype = DTYPES[self.settings.precision]
         with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
             main, *boosters = self.network.heads(images)
         step = self.settings.booster_stride

@@ -115,11 +115,11 @@ class Run:
                 self.settings,
                 checkpoint,
                 report,
-                before,
-                self.start,
-                processes,
-                stop,
-                self.teacher,
+                resume=before,
+                start=self.start,
+                processes=processes,
+                stop=stop,
+                teacher=self.teacher,
             )
             if processes.rank == 0:
                 monitor.end_bar()
@@ -167,7 +167,9 @@ class Run:
         if self.start.recipe is not None:
             recipe["init"] = dict(self.start.recipe)
         if self.teacher is not None:
-            recipe["teacher"] = recipe_of(self.teacher)
+            # Its own recipe would double this one, where it is what the run started from.
+            told = recipe_of(self.teacher)
+            recipe["teacher"] = {name: told[name] for name in ("model", "dataset", "licence")}
         metadata = Metadata(
             preset=self.start.preset,
             architecture=network.architecture,

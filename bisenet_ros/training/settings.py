@@ -5,11 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import yaml
 
 from bisenet_ros.network import PRESETS
+
+Optimizer: TypeAlias = Literal["sgd", "adamw"]
+Precision: TypeAlias = Literal["bf16", "fp16", "fp32"]
 
 
 class SettingsError(ValueError):
@@ -69,7 +72,7 @@ class Settings:
     cutmix: float = 0.0
     paste: tuple[str, ...] = ()
     synthetic_images: int = 0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     learning_rate: float = 0.05
     weight_decay: float = 5e-4
     poly_power: float = 0.9
@@ -86,7 +89,7 @@ class Settings:
     batch_size: int = 16
     accumulate: int = 1
     iterations: int = 10_000
-    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    precision: Precision = "bf16"
     seed: int = 0
     workers: int = 2
     checkpoint_every: int = 200
@@ -96,10 +99,12 @@ class Settings:
             if not holds:
                 raise SettingsError(f"setting '{name}' is {getattr(self, name)!r}; {rule}")
 
-        require("preset", self.preset in PRESETS, f"must be one of {', '.join(PRESETS)}")
-        require("optimizer", self.optimizer in ("sgd", "adamw"), "must be sgd or adamw")
-        precisions = ("bf16", "fp16", "fp32")
-        require("precision", self.precision in precisions, "must be bf16, fp16 or fp32")
+        for name, valid in (
+            ("preset", tuple(PRESETS)),
+            ("optimizer", get_args(Optimizer)),
+            ("precision", get_args(Precision)),
+        ):
+            require(name, getattr(self, name) in valid, f"must be one of {', '.join(valid)}")
         for name in ("resolution", "crop"):
             size = getattr(self, name)
             divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)

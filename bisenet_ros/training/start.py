@@ -11,7 +11,7 @@ from torch import nn
 from bisenet_ros.classes import SemanticClass, numbered_classes
 from bisenet_ros.metadata import ModelFileError
 from bisenet_ros.model_file import Model
-from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 from bisenet_ros.training.datasets import Dataset
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.settings import Settings
@@ -61,10 +61,14 @@ class Start:
 def new_start(settings: Settings, num_classes: int) -> Start:
     """A new network, its weights drawn with ``settings.seed``."""
     torch.manual_seed(settings.seed)
-    architecture = replace(
-        PRESETS[settings.preset], head_channels=settings.head_channels, num_classes=num_classes
-    )
-    return Start(BiSeNetV2(architecture, boosters=True), settings.preset)
+    network = BiSeNetV2(architecture_of(settings, num_classes), boosters=True)
+    return Start(network, settings.preset)
+
+
+def architecture_of(settings: Settings, num_classes: int) -> Architecture:
+    """That of a new network."""
+    preset = PRESETS[settings.preset]
+    return replace(preset, head_channels=settings.head_channels, num_classes=num_classes)
 
 
 def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> Start:

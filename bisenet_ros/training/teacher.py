@@ -51,6 +51,7 @@ class Teacher:
         for width, height in self.sizes:
             x = pixels
             if (height, width) != size:
-                x = functional.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+                shrinks = width < size[1] / 2  # then by mean over areas, as ``resize_image``
+                x = functional.interpolate(x, (height, width), mode="bilinear", antialias=shrinks)
             sized.append(x.permute(0, 2, 3, 1))
         return mean_probabilities(self._deployed, sized, size, flip=True)

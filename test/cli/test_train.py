@@ -142,9 +142,12 @@ def test_the_model_file_names_its_teacher(
     assert main([*line[3:], "--teacher", str(teacher)]) == 0
     metadata = model_file.load(tmp_path / "run" / "model.safetensors").metadata
     origin = {"model": "model", "dataset": "two tones", "licence": "for tests"}
-    assert metadata.recipe["teacher"] == {**model_file.load(teacher).metadata.recipe, **origin}
+    assert metadata.recipe["teacher"] == origin
     assert metadata.licence == "for tests"
     capsys.readouterr()
+    assert main(["info", "--model", str(tmp_path / "run" / "model.safetensors")]) == 0
+    told = "  taught by     model model, dataset two tones, licence for tests"
+    assert told in capsys.readouterr().out.splitlines()
     message = refusal([*line, "--resume"], capsys)
     assert "it has another teacher" in message
 
