@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, SemanticClass
-from bisenet_ros.rendering import contact_sheet, legend, write_picture
+from bisenet_ros.image_files import read_image
+from bisenet_ros.rendering import contact_sheet, fit, legend, write_picture
 from bisenet_ros.training.evaluation import Scores, confusion_matrix
 
 SHEET_PICTURES = 12
@@ -185,11 +185,6 @@ class Recorder:
 
 
 def _thumbnail(path: Path) -> Pixels:
-    bgr = cv2.imread(str(path))
-    if bgr is None:
-        raise OSError(f"{path} was just written and cannot be read: is the disk full?")
-    height, width = bgr.shape[:2]
-    if width > SHEET_WIDTH:
-        size = SHEET_WIDTH, max(1, round(height * SHEET_WIDTH / width))
-        bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    image = read_image(path)
+    height, width = image.shape[:2]
+    return fit(image, min(width, SHEET_WIDTH), height)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.image_files import JPEG_SUFFIXES
 from bisenet_ros.resizing import check_image
 
 Image = NDArray[np.uint8]
@@ -123,11 +124,11 @@ def contact_sheet(images: Sequence[Image], columns: int = 3, legend: Image | Non
     if legend is not None:
         check_image(legend)
         if legend.shape[1] > grid[1]:
-            legend = _fit(legend, grid[1], legend.shape[0])
+            legend = fit(legend, grid[1], legend.shape[0])
     below = 0 if legend is None else GAP + legend.shape[0]
     sheet = np.full((grid[0] + below, grid[1], 3), BACKGROUND, np.uint8)
     for place, image in enumerate(images):
-        fitted = _fit(image, width, height)
+        fitted = fit(image, width, height)
         top = place // columns * (height + GAP) + (height - fitted.shape[0]) // 2
         left = place % columns * (width + GAP) + (width - fitted.shape[1]) // 2
         sheet[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
@@ -149,13 +150,13 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], jpeg_quality: int = 95)
     """
     shown = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     # OpenCV grumbles at an option that the format does not have.
-    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    jpeg = path.suffix.lower() in JPEG_SUFFIXES
     options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg else []
     if not cv2.imwrite(str(path), shown, options):
         raise OSError(f"{path} cannot be written: is the disk full, or the folder read-only?")
 
 
-def _fit(image: Image, width: int, height: int) -> Image:
+def fit(image: Image, width: int, height: int) -> Image:
     """Scaled to the largest size within width x height that keeps its aspect ratio."""
     factor = min(width / image.shape[1], height / image.shape[0])
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))

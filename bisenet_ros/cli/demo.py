@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.engine import add_engine_arguments
 from bisenet_ros.cli.output_files import check_output_files, write_json
 
 if TYPE_CHECKING:
@@ -61,15 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames published a second; default: the next one when the last one's label is here",
     )
     parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
-    node = parser.add_argument_group("parameters of the node")
-    node.add_argument("--model", metavar="FILE", help="model file, or name of a shipped model")
-    node.add_argument("--classes", metavar="FILE", help="names and colours instead of the model's")
-    node.add_argument("--backend", help="what runs the network: tensorrt, openvino or torch")
-    node.add_argument("--device", help="such as cpu, cuda or cuda:N")
-    node.add_argument("--precision", help="fp32, bf16, fp16 or int8")
-    node.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: one a core")
-    node.add_argument("--resolution", metavar="WxH", help="size the network works at")
-    node.add_argument("--cache", metavar="DIR", help="folder for compiled engines: engine_cache")
+    add_engine_arguments(parser.add_argument_group("parameters of the node"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     check_output_files([args.json])
     namespace = f"/bisenet_demo_{os.getpid()}"  # two demos at once do not meet
     parameters = {
-        parameter: value
+        parameter: str(value) if isinstance(value, Path) else value
         for name, parameter in NODE_PARAMETERS.items()
         if (value := getattr(args, name))
     }
@@ -126,7 +119,7 @@ def _show_frames(
     from bisenet_ros.ros.node_process import NodeError
 
     def wait_for_labels() -> None:
-        if client.spin_until(recorder.is_answered, LABEL_TIMEOUT_S):
+        if client.lifecycle.spin_until(recorder.is_answered, LABEL_TIMEOUT_S):
             return
         if recorder.received == 0 or recorder.unanswered >= LOST_IN_A_ROW:
             raise NodeError(
@@ -143,19 +136,21 @@ def _show_frames(
         ahead = reader.submit(next, frames, None)
         start = perf_counter()
         while True:
-            client.spin_until(ahead.done, inf, poll_s=0.005)  # no callback tells of it
+            client.lifecycle.spin_until(ahead.done, inf, poll_s=0.005)  # no callback tells of it
             frame = ahead.result()
             if frame is None:
                 break
             ahead = reader.submit(next, frames, None)
             if rate is not None:
-                client.spin_until(lambda: False, start + recorder.sent / rate - perf_counter())
+                due = start + recorder.sent / rate
+                # Also behind the schedule, or labels would wait unread.
+                client.lifecycle.spin_until(lambda: False, max(due - perf_counter(), 0.001))
             recorder.publish(*client.publish(frame.image), frame.labels)
             if rate is None:
                 wait_for_labels()
             bar.update()
         wait_for_labels()
-        client.spin_until(recorder.is_complete, LABEL_TIMEOUT_S)
+        client.lifecycle.spin_until(recorder.is_complete, LABEL_TIMEOUT_S)
 
 
 def _report(recorder: "Recorder", json_file: Path | None) -> None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bisenet_ros.model_file import Model
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
     """Declare model, classes, backend, device, precision, threads, resolution and cache."""
     parser.add_argument(
         "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"

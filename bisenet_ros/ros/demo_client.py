@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.msg import ClassMap
 from bisenet_ros.ros.image_messages import ImageDecoder, image_message
-from bisenet_ros.ros.node_process import POLL_S, Lifecycle, NodeError, NodeProcess
+from bisenet_ros.ros.node_process import Lifecycle, NodeError, NodeProcess
 
 FRAME_ID = "camera"
 MATCH_TIMEOUT_S = 20.0
@@ -30,7 +30,7 @@ Pixels = NDArray[np.uint8]
 
 
 class DemoClient:
-    """A ROS node that feeds one ``NodeProcess``; it works only while ``spin_until`` runs.
+    """A ROS node that feeds one ``NodeProcess``; it works only while ``lifecycle.spin_until`` runs.
 
     Set ``on_label(stamp, labels, time)`` and ``on_overlay(stamp, image)``, which are called from
     there: ``stamp`` is what ``publish`` returned for the frame, ``labels`` uint8 [H, W], ``image``
@@ -110,12 +110,6 @@ class DemoClient:
         sent = perf_counter()
         self._images.publish(message)
         return self._last_stamp, sent
-
-    def spin_until(
-        self, condition: Callable[[], bool], timeout_s: float, poll_s: float = POLL_S
-    ) -> bool:
-        """See ``Lifecycle.spin_until``."""
-        return self.lifecycle.spin_until(condition, timeout_s, poll_s)
 
     def _hear_label(self, message: Image) -> None:
         arrived = perf_counter()

@@ -140,9 +140,9 @@ class NodeProcess:
         last = (errors or [line for line in lines if line.strip()] or ["it said nothing"])[-1]
         return re.sub(r"^(\[[^\]]*\] ?){3}: ", "", last)
 
-    def log_tail(self, lines: int = 10) -> str:
-        """The last lines of the log."""
-        return "\n".join(self._lines()[-lines:])
+    def log_tail(self) -> str:
+        """The last ten lines of the log."""
+        return "\n".join(self._lines()[-10:])
 
     def _lines(self) -> list[str]:
         return self.log.read_text(errors="replace").splitlines()

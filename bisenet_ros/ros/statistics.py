@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
@@ -73,8 +73,8 @@ class Statistics:
         seconds = now - counted[0]
         message.fps = (len(counted) - 1) / seconds if seconds > 0 else 0.0
         table = np.array([astuple(times) for _, times in frames])
-        stages = ("decode_ms", "resize_ms", "inference_ms", "restore_ms", "publish_ms")
-        for name, mean in zip(stages, table.mean(axis=0), strict=False):
-            setattr(message, name, float(mean))
+        *stages, _ = fields(FrameTimes)  # the last is the latency
+        for stage, mean in zip(stages, table.mean(axis=0), strict=False):
+            setattr(message, stage.name, float(mean))
         p50, p95 = np.percentile(table[:, -1], (50, 95))
         message.latency_p50_ms, message.latency_p95_ms = float(p50), float(p95)
