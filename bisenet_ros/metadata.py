@@ -32,7 +32,7 @@ class Metadata:
     - ``classes``: one for each logit, in their order.
     - ``mean``, ``std``: of the channels in ``channel_order``, for images in 0..1.
     - ``resolution``: (width, height) in pixels that the network was trained for.
-    - ``scores``: measured fractions, such as ``{"camvid/val miou": 0.65}``.
+    - ``scores``: measured fractions, such as ``{"camvid/val miou fp32": 0.65}``.
     - ``recipe``: the settings that trained the weights.
     - ``calibration``: for INT8, the magnitude up to which the input of each convolution, by the
       name of its module, is represented; empty until ``bisenet export --calibrate``.

@@ -129,10 +129,16 @@ def test_the_launch_file_has_the_arguments(place: Place) -> None:
     package, file, *arguments = shlex.split(place.text)
     assert package == "bisenet_ros"
     tree = ast.parse((ROOT / "launch" / file).read_text())
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    declared = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name("DeclareLaunchArgument"), args=[ast.Constant(name), *_]):
+                declared.add(name)
+            case ast.Assign(targets=[ast.Name("PARAMETERS")], value=ast.Dict(keys=names)):
+                declared |= {name.value for name in names}
     for argument in arguments:
         if ":=" in argument:
-            assert argument.partition(":=")[0] in texts, f"{place}: {argument}"
+            assert argument.partition(":=")[0] in declared, f"{place}: {argument}"
 
 
 @pytest.mark.parametrize("place", commands_of("make"), ids=str)

@@ -25,7 +25,7 @@ class EngineOptions:
     - ``precision``: auto, or one of ``precision.PRECISIONS``.
     - ``confidence``: also compute the confidence of each label.
     - ``threads``: of the CPU; 0 for one per core.
-    - ``cache``: folder for compiled engines; None for the user's cache folder.
+    - ``cache``: folder for compiled engines, in its engines/; None for the user's cache folder.
     """
 
     resolution: tuple[int, int]

@@ -6,29 +6,33 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+SIZE = 512
+"""Of noise and surfaces in pixels, a multiple of 32, so that they repeat."""
+CROWNS, CROWN_SIZE = 6, 224
+
 
 @cache
-def noise(size: int = 512) -> NDArray[np.float32]:
-    """Cloud-like noise, float32 [size, size], mean 0, deviation 1, that repeats without a seam."""
+def noise() -> NDArray[np.float32]:
+    """Cloud-like noise, float32 [SIZE, SIZE], mean 0, deviation 1, that repeats without a seam."""
     rng = np.random.default_rng(7)
-    f = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
-    spectrum = np.fft.rfft2(rng.standard_normal((size, size))) / np.maximum(f, 1 / size) ** 1.3
-    noise = np.fft.irfft2(spectrum, (size, size))
+    f = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
+    spectrum = np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / np.maximum(f, 1 / SIZE) ** 1.3
+    noise = np.fft.irfft2(spectrum, (SIZE, SIZE))
     noise -= noise.mean()
     return np.asarray(noise / noise.std(), np.float32)
 
 
 @cache
-def surfaces(size: int = 512) -> NDArray[np.uint8]:
-    """Asphalt, slabs and bricks, uint8 [size, size, 3]: 128 is even, 256 more twice as bright."""
+def surfaces() -> NDArray[np.uint8]:
+    """Asphalt, slabs and bricks, uint8 [SIZE, SIZE, 3]: 128 is even, 256 more twice as bright."""
     rng = np.random.default_rng(8)
-    fine = rng.standard_normal((size, size)).astype(np.float32)
-    row, column = np.indices((size, size))
+    fine = rng.standard_normal((SIZE, SIZE)).astype(np.float32)
+    row, column = np.indices((SIZE, SIZE))
     asphalt = 0.07 * fine + 0.06 * noise()
     slabs = 0.04 * fine + 0.06 * noise() - 0.22 * ((row % 32 < 2) | (column % 32 < 2))
     course, along = row // 8, column + row // 8 % 2 * 8
-    bricks = rng.standard_normal((size // 8, size // 16)).astype(np.float32)
-    bricks = bricks[course, along // 16 % 32]
+    bricks = rng.standard_normal((SIZE // 8, SIZE // 16)).astype(np.float32)
+    bricks = bricks[course, along // 16 % (SIZE // 16)]
     mortar = (row % 8 < 1) | (along % 16 < 1)
     brickwork = np.where(mortar, 0.12, 0.09 * bricks) + 0.03 * fine + 0.06 * noise()
     surfaces = 128 + 256 * np.stack([asphalt, slabs, brickwork], -1)
@@ -36,11 +40,11 @@ def surfaces(size: int = 512) -> NDArray[np.uint8]:
 
 
 @cache
-def crowns(count: int = 6, size: int = 224) -> list[NDArray[np.uint8]]:
+def crowns() -> list[NDArray[np.uint8]]:
     """Crowns of leaves, uint8 [size, size]: 0 is a hole, 128 their colour, lighter on top."""
-    rng = np.random.default_rng(9)
+    rng, size = np.random.default_rng(9), CROWN_SIZE
     crowns = []
-    for _ in range(count):
+    for _ in range(CROWNS):
         crown = np.zeros((size, size), np.uint8)
         for _ in range(1900):
             angle, radius = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random()) * size * 0.44
