@@ -111,14 +111,10 @@ def run(args: argparse.Namespace) -> int:
     teacher = load(model_path(args.teacher)) if args.teacher else None
     licence = args.licence
     if licence is None:
-        before = {
-            args.init: start.licence,
-            args.teacher: teacher.metadata.licence if teacher else "",
-        }
-        for name, stays in before.items():
-            if stays:
-                print(f"the licence of {name} stays: {stays}")
-        licence = "; ".join(dict.fromkeys(filter(None, before.values())))
+        before = (start.licence, teacher.metadata.licence if teacher else "")
+        licence = "; ".join(dict.fromkeys(filter(None, before)))
+        if licence:
+            print(f"the licence of what it learns from stays: {licence}")
     training = Run(
         folder=args.output,
         dataset=dataset,
