@@ -161,11 +161,9 @@ def _scores(scores: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 
 
 def _recipes(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The recipe, its teacher, and those of the weights that it started from, one row each."""
-    own = {name: value for name, value in recipe.items() if name not in ("init", "teacher")}
+    """The recipe, and those of the weights that it started from, one row each."""
+    own = {name: value for name, value in recipe.items() if name != "init"}
     yield "recipe", _pairs(own) or "not stated"
-    if "teacher" in recipe:
-        yield "  taught by", _pairs(recipe["teacher"])
     if "init" in recipe:
         for _, value in _recipes(recipe["init"]):
             yield "  started from", value

@@ -64,27 +64,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from the weights of this model file: its architecture and normalisation stay, "
         "and what does not fit other classes is trained anew",
     )
-    parser.add_argument(
-        "--teacher",
-        metavar="MODEL",
-        help="also learn what this model file makes of the samples, with the weight that the "
-        "setting distill has",
-    )
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda or cuda:N; default: cuda where there is one"
     )
     parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
     parser.add_argument(
-        "--licence",
-        help="note on the weights' use, stored likewise; default: that of --init and --teacher",
+        "--licence", help="note on the weights' use, stored likewise; default: that of --init"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the model file at each checkpoint and at the end."""
     if args.check_data:
-        for option in ("val_data", "init", "teacher", "resume"):
+        for option in ("val_data", "init", "resume"):
             if getattr(args, option):
                 raise ValueError(
                     f"--check-data looks at --data alone; leave out --{option.replace('_', '-')}, "
@@ -108,21 +101,15 @@ def run(args: argparse.Namespace) -> int:
         start = start_from(load(model_path(args.init)), settings, dataset.classes)
     else:
         start = new_start(settings, len(dataset.classes))
-    teacher = load(model_path(args.teacher)) if args.teacher else None
-    licence = args.licence
-    if licence is None:
-        before = (start.licence, teacher.metadata.licence if teacher else "")
-        licence = "; ".join(dict.fromkeys(filter(None, before)))
-        if licence:
-            print(f"the licence of what it learns from stays: {licence}")
+    if start.licence and args.licence is None:
+        print(f"the licence of {args.init} stays: {start.licence}")
     training = Run(
         folder=args.output,
         dataset=dataset,
         settings=settings,
         start=start,
         dataset_name=args.dataset_name or args.data.resolve().name,
-        licence=licence,
-        teacher=teacher,
+        licence=start.licence if args.licence is None else args.licence,
         validation=validation,
     )
     with joined(args.device) as processes, StopRequest(patient=processes.size > 1) as stop:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
 from bisenet_ros.inference.deploy import Deployed
@@ -42,7 +41,7 @@ class MultiScale:
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise InferenceError(f"scales {list(scales)} must be at least one, each positive")
         self.resolution = segmenter.resolution
-        self.sizes = [scaled_size(self.resolution, scale) for scale in scales]
+        self.sizes = [_scaled(self.resolution, scale) for scale in scales]
         self.flip = flip
         self._device = backend.device
         deployed = Deployed(segmenter.model, dtype=DTYPES[backend.precision])
@@ -52,36 +51,22 @@ class MultiScale:
     def labels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Label ``image``, uint8 [H,W,3] RGB; class ids uint8 [H,W]."""
         width, height = self.resolution
-        resized = (torch.from_numpy(resize_image(image, size)) for size in self.sizes)
-        sized = [x.to(self._device).unsqueeze(0) for x in resized]
-        mean = mean_probabilities(self._deployed, sized, (height, width), flip=self.flip)
-        labels = mean.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        total = torch.zeros((), device=self._device)
+        for size in self.sizes:
+            resized = resize_image(image, size)
+            x = torch.from_numpy(resized).to(self._device).unsqueeze(0)
+            for mirrored in (False, True) if self.flip else (False,):
+                logits = self._deployed.logits(x.flip(2) if mirrored else x)
+                # To the one size of all scales, of which theirs are no simple fractions.
+                logits = functional.interpolate(
+                    logits.float(), (height, width), mode="bilinear", align_corners=False
+                )
+                probabilities = logits.softmax(dim=1)
+                total = total + (probabilities.flip(3) if mirrored else probabilities)
+        labels = total.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         return resize_labels(labels, (image.shape[1], image.shape[0]))
 
 
-def scaled_size(resolution: tuple[int, int], scale: float) -> tuple[int, int]:
-    """A (width, height) that the network can take, this factor of ``resolution`` or close to it."""
+def _scaled(resolution: tuple[int, int], scale: float) -> tuple[int, int]:
     width, height = (max(32, 8 * round(side * scale / 8)) for side in resolution)
     return width, height
-
-
-def mean_probabilities(
-    deployed: Deployed, images: Sequence[Tensor], size: tuple[int, int], *, flip: bool
-) -> Tensor:
-    """Mean of the class probabilities, float32 [N,C,H,W], over several sizes of the same images.
-
-    Args:
-        deployed: gives the logits.
-        images: one tensor [N,h,w,3] RGB in 0..255 for each size.
-        size: (H, W) of the result.
-        flip: add the mirror image at each size.
-    """
-    total = torch.zeros((), device=images[0].device)
-    for x in images:
-        for mirrored in (False, True) if flip else (False,):
-            logits = deployed.logits(x.flip(2) if mirrored else x)
-            # To the one size of all, of which theirs are no simple fractions.
-            logits = functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-            probabilities = logits.softmax(dim=1)
-            total = total + (probabilities.flip(3) if mirrored else probabilities)
-    return total / (len(images) * (1 + flip))

@@ -56,7 +56,7 @@ class Checkpoint:
         if changed:
             raise CheckpointError(
                 f"the checkpoint is of another run ({'; '.join(changed)}): give the same --config, "
-                "--set, --data, --init and --teacher, or train into another folder"
+                "--set, --data and --init, or train into another folder"
             )
 
 

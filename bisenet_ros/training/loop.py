@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bisenet_ros.classes import UNLABELLED
-from bisenet_ros.model_file import Model
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
 from bisenet_ros.training.datasets import Dataset, DatasetError
@@ -33,7 +32,6 @@ from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.start import Start, new_start
 from bisenet_ros.training.step import Batch, Step
-from bisenet_ros.training.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +66,6 @@ def train(
     start: Start | None = None,
     processes: Processes = ALONE,
     stop: Callable[[], bool] = lambda: False,
-    teacher: Model | None = None,
 ) -> BiSeNetV2:
     """Train on ``dataset`` and return the network after the last iteration, with its boosters.
 
@@ -80,25 +77,18 @@ def train(
     ask ``stop``, and if it is true for one of them, all raise KeyboardInterrupt.
 
     ``resume`` is a checkpoint of the same run (``resume_from``), and goes on with as many
-    processes. Without a ``start`` a new network of ``settings.preset`` is trained. ``teacher`` is
-    the model that ``settings.distill`` is for.
+    processes. Without a ``start`` a new network of ``settings.preset`` is trained.
 
     Raises:
-        TrainingError: the batch cannot be shared by the processes, a teacher is missing or without
-            effect, the loss is no longer a number, or a GPU's memory is too small.
-        ModelFileError: ``teacher`` has other classes.
+        TrainingError: the batch cannot be shared by the processes, the loss is no longer a
+            number, or a GPU's memory is too small.
         DatasetError: a file of ``dataset`` cannot be used.
     """
     device = processes.device
     _check_shares(settings, processes)
-    if bool(settings.distill) != (teacher is not None):
-        raise TrainingError(
-            f"setting 'distill' is {settings.distill} and there is {'a' if teacher else 'no'} "
-            "teacher; set distill to more than 0 and give --teacher, or neither"
-        )
     keep_freed_memory()
     start = start or new_start(settings, len(dataset.classes))
-    origin = start.origin(dataset, processes, teacher)
+    origin = start.origin(dataset, processes)
     learner = Learner(start.network, settings, device)
     iteration = written = 0
     if resume is not None:
@@ -125,15 +115,12 @@ def train(
         class_weights = inverse_log_weights(counts).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
     step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
-    taught = teacher and Teacher(teacher, settings, dataset.classes, device)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (start.mean, start.std))
 
     def to_device(images: Tensor, labels: Tensor) -> Batch:
-        images = images.to(device, non_blocking=True)
-        x = (images.float() / 255 - mean) / std
+        x = (images.to(device, non_blocking=True).float() / 255 - mean) / std
         x = x.contiguous(memory_format=torch.channels_last)
-        answers = taught.probabilities(images) if taught else None
-        return x, labels.to(device, non_blocking=True).long(), answers
+        return x, labels.to(device, non_blocking=True).long()
 
     loader = DataLoader(
         samples,

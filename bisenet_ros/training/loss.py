@@ -22,7 +22,7 @@ class HeadLosses(nn.Module):
 
     Args:
         network: in training mode, with its boosters.
-        settings: ``precision``, ``ohem``, ``dice``, ``distill`` and ``booster_stride`` are used.
+        settings: ``precision``, ``ohem``, ``dice`` and ``booster_stride`` are used.
         class_weights: float [C], or none for equal ones.
     """
 
@@ -34,12 +34,8 @@ class HeadLosses(nn.Module):
         self.settings = settings
         self.class_weights = class_weights
 
-    def forward(
-        self, images: Tensor, labels: Tensor, taught: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the pixels' losses and sum of their weights, each float [heads].
-
-        With ``taught``, a teacher's probabilities, float [N,C,H,W], one more of each follows.
 
         ``images`` is normalised, float [N,3,H,W]; ``labels`` int64 [N,H,W], 255 where a pixel
         does not count. Not yet divided, since the divisor is a sum over all processes.
@@ -53,16 +49,11 @@ class HeadLosses(nn.Module):
         heads += [upsample(logits, coarse.shape[1:]) for logits in boosters]
         truths = [labels] + [coarse] * len(boosters)
         sums, weights = zip(*map(self._cross_entropy, heads, truths), strict=True)
-        main_sum, *others = sums
+        main_sum, *booster_sums = sums
         if self.settings.dice:
             dice = dice_loss(heads[0], labels)
             main_sum = main_sum + self.settings.dice * weights[0] * dice
-        if taught is not None:
-            counted = (labels != UNLABELLED).float()
-            differences = functional.cross_entropy(heads[0], taught, reduction="none")
-            others.append(self.settings.distill * (differences * counted).sum())
-            weights = (*weights, counted.sum())
-        return torch.stack([main_sum, *others]), torch.stack(weights)
+        return torch.stack([main_sum, *booster_sums]), torch.stack(weights)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         counted = labels != UNLABELLED

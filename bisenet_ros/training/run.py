@@ -22,7 +22,7 @@ from bisenet_ros.training.loop import Progress, train
 from bisenet_ros.training.monitor import Monitor
 from bisenet_ros.training.scoring import score
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.start import Start, recipe_of
+from bisenet_ros.training.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ class Run:
 
     - ``folder``: gets model.safetensors, checkpoint.pt, log.csv, curves.png and the like.
     - ``dataset_name``, ``licence``: stored in the model file.
-    - ``teacher``: the model that ``settings.distill`` is for.
     - ``validation``: images with the classes of ``dataset``, to score; they change nothing.
     """
 
@@ -48,7 +47,6 @@ class Run:
     start: Start
     dataset_name: str
     licence: str = ""
-    teacher: Model | None = None
     validation: Dataset | None = None
 
     @property
@@ -78,7 +76,7 @@ class Run:
                 raise CheckpointError(
                     f"{kept} is there already: go on with --resume, or train into another folder"
                 )
-        origin = self.start.origin(self.dataset, processes, self.teacher)
+        origin = self.start.origin(self.dataset, processes)
         before = resume_from(checkpoint, self.settings, origin) if resume else None
         with ExitStack() as stack:
             if processes.rank == 0:
@@ -119,7 +117,6 @@ class Run:
                 start=self.start,
                 processes=processes,
                 stop=stop,
-                teacher=self.teacher,
             )
             if processes.rank == 0:
                 monitor.end_bar()
@@ -166,10 +163,6 @@ class Run:
         }
         if self.start.recipe is not None:
             recipe["init"] = dict(self.start.recipe)
-        if self.teacher is not None:
-            # Its own recipe would double this one, where it is what the run started from.
-            told = recipe_of(self.teacher)
-            recipe["teacher"] = {name: told[name] for name in ("model", "dataset", "licence")}
         metadata = Metadata(
             preset=self.start.preset,
             architecture=network.architecture,

@@ -43,10 +43,6 @@ class Settings:
     - ``ohem``: online hard example mining: only pixels whose true class has less than this
       probability count; 0 for all. The paper does not state it, the public code has 0.7.
     - ``dice``: weight of the main head's Dice loss beside its cross entropy; the paper has none.
-    - ``distill``: weight of the main head's cross entropy with the probabilities of a model to
-      learn from (``--teacher``) beside that with the labels; the paper has none.
-    - ``teacher_scales``: factors of ``crop`` at which that model sees a sample, and its mirror
-      image, for the mean of its probabilities.
     - ``booster_stride``: the boosters are compared with every so-manieth row and column of the
       labels. The paper has 1; with 4 an iteration on a CPU takes a quarter less time.
     - ``freeze_batch_norm``: keep the statistics that the network starts with: those of the model
@@ -80,8 +76,6 @@ class Settings:
     class_weights: bool = False
     ohem: float = 0.7
     dice: float = 0.0
-    distill: float = 0.0
-    teacher_scales: tuple[float, ...] = (1.0,)
     booster_stride: int = 1
     freeze_batch_norm: bool = False
     clip_norm: float = 0.0
@@ -132,15 +126,13 @@ class Settings:
         require("warmup_iterations", self.warmup_iterations < self.iterations, rule)
         for name in ("brightness", "tint", "ohem", "ema"):
             require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
-        for name in ("weight_decay", "poly_power", "clip_norm", "dice", "distill"):
+        for name in ("weight_decay", "poly_power", "clip_norm", "dice"):
             require(name, 0 <= getattr(self, name) < inf, "must not be negative")
         for name in ("jpeg", "cutmix"):
             require(name, 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
         require("learning_rate", 0 < self.learning_rate < inf, "must be positive")
-        for name in ("scales", "teacher_scales"):
-            scales = getattr(self, name)
-            positive = bool(scales) and all(0 < scale < inf for scale in scales)
-            require(name, positive, "must be a list of positive factors")
+        positive = bool(self.scales) and all(0 < scale < inf for scale in self.scales)
+        require("scales", positive, "must be a list of positive factors")
 
 
 def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:

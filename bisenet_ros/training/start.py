@@ -43,15 +43,12 @@ class Start:
     recipe: Mapping[str, Any] | None = None
     licence: str = ""
 
-    def origin(
-        self, dataset: Dataset, processes: Processes, teacher: Model | None = None
-    ) -> dict[str, Any]:
-        """What is trained on what by how many, and by what it is taught, in plain values."""
+    def origin(self, dataset: Dataset, processes: Processes) -> dict[str, Any]:
+        """What is trained on what by how many, in plain values."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
             "normalisation": [*self.mean, *self.std],
             "start": dict(self.recipe or {}),
-            "teacher": recipe_of(teacher) if teacher else None,
             "list of classes": [entry.name for entry in dataset.classes],
             "number of images": len(dataset),
             "number of processes": processes.size,
@@ -107,15 +104,11 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
             left.append(name)
     if left:
         logger.warning("not taken from %s, trained anew: %s", model.name, ", ".join(left))
-    m = model.metadata
-    return Start(network, m.preset, m.mean, m.std, recipe_of(model), m.licence)
-
-
-def recipe_of(model: Model) -> dict[str, Any]:
-    """How ``model`` was made, with its name, data and licence."""
-    return {
-        **model.metadata.recipe,
+    metadata = model.metadata
+    recipe = {
+        **metadata.recipe,
         "model": model.name,
-        "dataset": model.metadata.dataset,
-        "licence": model.metadata.licence,
+        "dataset": metadata.dataset,
+        "licence": metadata.licence,
     }
+    return Start(network, metadata.preset, metadata.mean, metadata.std, recipe, metadata.licence)

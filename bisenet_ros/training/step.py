@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.loss import HeadLosses
 
-Batch = tuple[Tensor, Tensor, Tensor | None]
+Batch = tuple[Tensor, Tensor]
 
 
 class Step:
@@ -48,16 +48,15 @@ class Step:
     def __call__(self, parts: Sequence[Batch]) -> float:
         """Take one step on this process's ``parts`` of a batch; returns the loss over all of it.
 
-        A part is what ``HeadLosses`` takes: normalised images, float [N,3,H,W], labels, int64
-        [N,H,W], and what a teacher makes of the images, float [N,C,H,W], or None. A head's loss is
+        A part is normalised images, float [N,3,H,W], and labels, int64 [N,H,W]. A head's loss is
         a mean over its pixels in that part of all processes, and the batch's a mean over parts.
         """
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.parameters[0].device)
-        for number, part in enumerate(parts, start=1):
+        for number, (images, labels) in enumerate(parts, start=1):
             # Gradients meet once a step, in the backward pass of the last part.
             with self._gradients_stay() if number < len(parts) else nullcontext():
-                sums, weights = self.losses(*part)
+                sums, weights = self.losses(images, labels)
                 # At least one, where no pixel counts.
                 counts = self.processes.sum(weights).clamp(min=1)
                 loss = (sums / counts).sum() / len(parts)

@@ -134,24 +134,6 @@ def test_init_keeps_what_fits_and_names_the_rest(
             assert torch.allclose(after.network.get_parameter(name), parameter, atol=1e-6), name
 
 
-def test_the_model_file_names_its_teacher(
-    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    teacher = trained / "model.safetensors"
-    line = command(data, tmp_path / "run", distill="1.0")
-    assert main([*line[3:], "--teacher", str(teacher)]) == 0
-    metadata = model_file.load(tmp_path / "run" / "model.safetensors").metadata
-    origin = {"model": "model", "dataset": "two tones", "licence": "for tests"}
-    assert metadata.recipe["teacher"] == origin
-    assert metadata.licence == "for tests"
-    capsys.readouterr()
-    assert main(["info", "--model", str(tmp_path / "run" / "model.safetensors")]) == 0
-    told = "  taught by     model model, dataset two tones, licence for tests"
-    assert told in capsys.readouterr().out.splitlines()
-    message = refusal([*line, "--resume"], capsys)
-    assert "it has another teacher" in message
-
-
 def test_the_log_has_a_row_an_iteration(trained: Path) -> None:
     header, *rows = log_of(trained)
     assert header == ["iteration", "loss", "learning_rate", "images_per_s", "waited_share"]

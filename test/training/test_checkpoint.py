@@ -61,7 +61,7 @@ def test_another_run(
 ) -> None:
     with pytest.raises(CheckpointError, match=difference) as raised:
         read_checkpoint(checkpoint).require_same_run(settings, origin)
-    assert "give the same --config, --set, --data, --init and --teacher" in str(raised.value)
+    assert "give the same --config, --set, --data and --init" in str(raised.value)
 
 
 def assert_refused(path: Path, text: str) -> None:

@@ -80,7 +80,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     resume = read_checkpoint(path)
     assert resume.iteration == 2
     again: list[Progress] = []
-    resumed = train(folder, settings, path, lambda p, _: again.append(p), resume)
+    resumed = train(folder, settings, path, lambda p, _: again.append(p), resume=resume)
     assert_equal(state(resumed), unbroken)
     assert [(p.iteration, p.loss) for p in again] == [(p.iteration, p.loss) for p in reported[2:]]
     assert read_checkpoint(path).iteration == 4
@@ -153,7 +153,8 @@ def test_a_finished_run_resumes_to_nothing(two_tone: Path, tmp_path: Path) -> No
     path, folder = tmp_path / "c.pt", open_dataset(two_tone)
     finished = state(train(folder, SETTINGS, path, silent))
     reported: list[Progress] = []
-    again = train(folder, SETTINGS, path, lambda p, _: reported.append(p), read_checkpoint(path))
+    before = read_checkpoint(path)
+    again = train(folder, SETTINGS, path, lambda p, _: reported.append(p), resume=before)
     assert_equal(state(again), finished)
     assert not reported
 
@@ -190,7 +191,7 @@ def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_pat
     good = path.read_bytes()
     settings = replace(settings, checkpoint_every=100)
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) at iteration 3: lower the"):
-        train(open_dataset(two_tone), settings, path, break_weights, read_checkpoint(path))
+        train(open_dataset(two_tone), settings, path, break_weights, resume=read_checkpoint(path))
     assert path.read_bytes() == good
 
 

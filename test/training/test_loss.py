@@ -94,24 +94,6 @@ def test_unlabelled_pixels_give_no_gradient() -> None:
     torch.testing.assert_close(logits.grad[0, :, 0, 0], torch.tensor([-0.5, 0.5]))
 
 
-def test_a_teacher_is_compared_with_on_labelled_pixels() -> None:
-    generator = torch.Generator().manual_seed(1)
-    logits = torch.randn(2, 3, 4, 5, generator=generator)
-    taught = torch.randn(2, 3, 4, 5, generator=generator).softmax(1)
-    labels = torch.randint(0, 3, (2, 4, 5), generator=generator)
-    labels[0, :2] = 255
-    module = HeadLosses(Heads(logits), replace(SETTINGS, distill=2.0), torch.ones(3))
-    sums, totals = module(torch.zeros(2, 3, 4, 5), labels, taught)
-    expected = -sum(
-        float(taught[n, c, y, x] * logits[n, :, y, x].log_softmax(0)[c])
-        for n, y, x in (labels != 255).nonzero().tolist()
-        for c in range(3)
-    )
-    assert totals.tolist() == [30, 30]
-    assert sums[0] == losses((logits,), labels)[0]  # that of the labels is what it was
-    assert sums[1].item() == pytest.approx(2 * expected, rel=1e-5)
-
-
 @pytest.mark.parametrize("ohem", [0.0, 0.7])
 def test_a_batch_without_labels_changes_nothing(ohem: float) -> None:
     logits = torch.ones(1, 2, 2, 2, requires_grad=True)

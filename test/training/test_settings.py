@@ -14,8 +14,8 @@ from bisenet_ros.training.settings import Settings, SettingsError, make_settings
     ("name", "value", "text"),
     [
         ("preset", "bisenet", "one of bisenetv2, bisenetv2_paper"),
-        ("optimizer", "adam", "sgd or adamw"),
-        ("precision", "fp8", "bf16, fp16 or fp32"),
+        ("optimizer", "adam", "one of sgd, adamw"),
+        ("precision", "fp8", "one of bf16, fp16, fp32"),
         ("resolution", [100, 64], "divisible by 8"),
         ("resolution", [64], "divisible by 8"),
         ("resolution", ["a", "b"], "a list, each item a whole number"),
