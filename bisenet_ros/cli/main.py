@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("bisenet_ros").setLevel(logging.INFO)
     try:
         status: int = options.run(options)
+        sys.stdout.flush()  # the errors of a pipe or disk belong here, not to Python's end
     except KeyboardInterrupt:
         print("bisenet: interrupted", file=sys.stderr)
         return 130

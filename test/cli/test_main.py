@@ -1,5 +1,6 @@
 """What holds for every subcommand."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,10 +37,15 @@ def test_a_missing_library_is_named_in_one_line(
     assert message.endswith("'bisenet doctor' says how to get what is missing")
 
 
-def test_a_reader_that_has_read_enough_is_no_error() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_read_enough_is_no_error(unbuffered: str) -> None:
     code = "from bisenet_ros.cli.main import main; import sys; sys.exit(main(['info']))"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     assert process.stdout is not None
     process.stdout.close()  # before a line is written
