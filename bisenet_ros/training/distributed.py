@@ -76,6 +76,9 @@ def joined(device: str) -> Iterator[Processes]:
         raise
     # Not after an error of this one alone: it would wait for the others, which wait for it, while
     # torchrun ends them once this one is gone.
+    # Gloo's threads outlive a group that DistributedDataParallel had. One that still lets go of a
+    # tensor while Python ends aborts the process: they are done when all have met once more.
+    distributed.barrier()
     distributed.destroy_process_group()
 
 

@@ -29,7 +29,7 @@ def test_children_that_were_waited_for_are_ours() -> None:
     others = load.others()
     available = cores * (time.monotonic() - started)
     idle, ours = psutil.cpu_times().idle - idle, sum(os.times()[:4]) - ours
-    assert ours >= 0.5 * cores
+    assert ours >= 0.49 * cores  # sums of rounded times
     # Were ours among the others, others would have all that was not idle. Half of ours is ample
     # for the kernel's clocks, which differ a little.
     assert others * available + idle < available - ours / 2
