@@ -73,8 +73,8 @@ class Statistics:
         seconds = now - counted[0]
         message.fps = (len(counted) - 1) / seconds if seconds > 0 else 0.0
         table = np.array([astuple(times) for _, times in frames])
-        *stages, _ = fields(FrameTimes)  # the last is the latency
-        for stage, mean in zip(stages, table.mean(axis=0), strict=False):
+        means = zip(fields(FrameTimes), table.mean(axis=0), strict=True)
+        for stage, mean in list(means)[:-1]:  # the last is the latency
             setattr(message, stage.name, float(mean))
         p50, p95 = np.percentile(table[:, -1], (50, 95))
         message.latency_p50_ms, message.latency_p95_ms = float(p50), float(p95)

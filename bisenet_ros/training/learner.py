@@ -20,8 +20,8 @@ def _average_up_to(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
     """A moving average whose decay grows to this, so that a short run forgets its first weights."""
 
     def update(averaged: Tensors, current: Tensors, number: Tensor | int) -> None:
-        # PyTorch has no types for it.
         now = min(decay, (1 + int(number)) / (10 + int(number)))
+        # PyTorch has no types for it.
         get_ema_multi_avg_fn(now)(averaged, current, number)  # type: ignore[no-untyped-call]
 
     return update

@@ -10,7 +10,7 @@ from busy import busy_processes
 
 from bisenet_ros.inference.benchmark.cpu_load import BUSY, CpuLoad, watch
 
-SPIN = "import time\nwhile time.process_time() < 0.5: pass"
+SPIN = "import time\nwhile time.process_time() < 0.6: pass"  # os.times is rounded
 
 
 def test_busy_processes_are_seen_and_named() -> None:
@@ -29,7 +29,7 @@ def test_children_that_were_waited_for_are_ours() -> None:
     others = load.others()
     available = cores * (time.monotonic() - started)
     idle, ours = psutil.cpu_times().idle - idle, sum(os.times()[:4]) - ours
-    assert ours >= 0.49 * cores  # sums of rounded times
+    assert ours >= 0.5 * cores
     # Were ours among the others, others would have all that was not idle. Half of ours is ample
     # for the kernel's clocks, which differ a little.
     assert others * available + idle < available - ours / 2
