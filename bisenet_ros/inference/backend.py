@@ -56,6 +56,15 @@ class Backend(Protocol):
 
     def __init__(self, model: Model, options: EngineOptions) -> None: ...
 
+    @staticmethod
+    def native_precisions(device: str) -> tuple[str, ...]:
+        """Return what ``device`` computes without emulation, the likely fastest first.
+
+        Raises:
+            InferenceError: the backend does not serve this device, or the device is not there.
+        """
+        ...
+
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """Labels uint8 [H,W], and confidence uint8 [H,W] if loaded with it.
 
@@ -116,7 +125,23 @@ def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
     raise InferenceError(f"no backend can do this here: {'; '.join(reasons)}")
 
 
-def _load(name: str, model: Model, options: EngineOptions) -> Backend:
+def native_precisions(name: str, device: str) -> tuple[str, ...]:
+    """Return what the backend ``name`` computes on ``device`` without emulation.
+
+    Args:
+        name: a key of ``BACKENDS``.
+        device: as in ``EngineOptions``.
+
+    Returns:
+        Names in ``precision.PRECISIONS``, the likely fastest first.
+
+    Raises:
+        InferenceError: no such backend, its library is missing, or it does not serve the device.
+    """
+    return _backend_class(name).native_precisions(device)
+
+
+def _backend_class(name: str) -> type[Backend]:
     if name not in BACKENDS:
         raise InferenceError(f"backend '{name}' is unknown; there are auto, {', '.join(BACKENDS)}")
     try:
@@ -126,7 +151,12 @@ def _load(name: str, model: Model, options: EngineOptions) -> Backend:
             f"backend '{name}' needs a library that cannot be imported ({error}); install it for "
             "this Python, or take another backend"
         ) from error
-    backend: Backend = getattr(module, BACKENDS[name])(model, options)
+    found: type[Backend] = getattr(module, BACKENDS[name])
+    return found
+
+
+def _load(name: str, model: Model, options: EngineOptions) -> Backend:
+    backend = _backend_class(name)(model, options)
     width, height = options.resolution
     try:
         backend.run(np.zeros((height, width, 3), np.uint8))

@@ -40,8 +40,7 @@ class OpenVINOBackend:
         core = openvino.Core()
         device = _device(options.device, core.available_devices)
         self.device = device.lower()
-        native = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-        supported = [each for each, capability in _CAPABILITIES.items() if capability in native]
+        supported = self.native_precisions(options.device)
         self.precision = choose_precision(
             options.precision, supported, model.metadata.scores, f"openvino on this {self.device}"
         )
@@ -66,13 +65,21 @@ class OpenVINOBackend:
             graph,
             engine=f"openvino {openvino.get_version()}",
             precision=self.precision,
-            device=f"{core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(native)}",
+            device=f"{core.get_property(device, 'FULL_DEVICE_NAME')}, {' '.join(supported)}",
             build=str(config),
         )
         cache = EngineCache(cache_folder(options.cache))
         with engine_errors("openvino", self.device):
             engine = _compile(core, device, graph, config, cache, key)
             self._request = engine.create_infer_request()
+
+    @staticmethod
+    def native_precisions(device: str) -> tuple[str, ...]:
+        """See ``Backend.native_precisions``."""
+        core = openvino.Core()
+        name = _device(device, core.available_devices)
+        native = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
+        return tuple(each for each, capability in _CAPABILITIES.items() if capability in native)
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""

@@ -44,9 +44,7 @@ class TensorRTBackend:
     name = "tensorrt"
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
-        number = 0 if options.device == "auto" else cuda_number(options.device, "tensorrt", "auto")
-        version = _version()
-        device = cuda_device(number)
+        device, version = _device_and_version(options.device)
         self.device = str(device)
         with engine_errors("tensorrt", self.device):
             gpu = torch.cuda.get_device_properties(device)
@@ -78,6 +76,12 @@ class TensorRTBackend:
             else:
                 self.precision = precision
                 break
+
+    @staticmethod
+    def native_precisions(device: str) -> tuple[str, ...]:
+        """See ``Backend.native_precisions``."""
+        _device_and_version(device)
+        return ONNX_PRECISIONS
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
@@ -135,6 +139,12 @@ def _open(
         return serialized
 
     return EngineCache(cache_folder(options.cache)).get(key, build, load)
+
+
+def _device_and_version(name: str) -> tuple[torch.device, str]:
+    number = 0 if name == "auto" else cuda_number(name, "tensorrt", "auto")
+    version = _version()
+    return cuda_device(number), version
 
 
 def _version() -> str:

@@ -47,6 +47,17 @@ class TorchBackend:
         if options.threads:
             torch.set_num_threads(options.threads)
 
+    @staticmethod
+    def native_precisions(device: str) -> tuple[str, ...]:
+        """See ``Backend.native_precisions``."""
+        name = _device(device)
+        if name == "cpu":
+            return ("bf16", "fp32") if _computes_bf16() else ("fp32",)
+        with engine_errors("torch", name):
+            # Before Ampere cuDNN has no convolutions in bf16, and PyTorch's own are slow.
+            ampere = torch.cuda.get_device_capability(name) >= (8, 0)
+        return ("fp16", "bf16", "fp32") if ampere else ("fp16", "fp32")
+
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
@@ -78,13 +89,9 @@ def _device(device: str) -> str:
 
 
 def _supported(device: str) -> tuple[str, ...]:
-    """Precisions, fastest first."""
-    if device != "cpu":
-        with engine_errors("torch", device):
-            # Before Ampere cuDNN has no convolutions in bf16, and PyTorch's own are slow.
-            ampere = torch.cuda.get_device_capability(device) >= (8, 0)
-        return ("fp16", "bf16", "fp32") if ampere else ("fp16", "fp32", "bf16")
-    return ("bf16", "fp32") if _computes_bf16() else ("fp32", "bf16")
+    """Precisions that can be asked for: the native ones, and bf16, which runs everywhere."""
+    native = TorchBackend.native_precisions(device)
+    return native if "bf16" in native else (*native, "bf16")
 
 
 def _computes_bf16() -> bool:
