@@ -67,7 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what ratios refer to; default: %(default)s",
     )
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="of the CPU; default: one a core"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the CPU; default: one for each core that this process may use (affinity, quota)",
     )
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="of engines; default: the user's cache folder"
@@ -130,7 +134,7 @@ class _Benchmark:
     """What is measured of one model, and found so far."""
 
     def __init__(self, args: argparse.Namespace, reference: "Engine", folder: Path) -> None:
-        from bisenet_ros.inference.benchmark.machine import default_threads
+        from bisenet_ros.cpu import default_threads
         from bisenet_ros.inference.benchmark.turns import Length
         from bisenet_ros.inference.segmenter import parse_resolution
 

@@ -26,7 +26,11 @@ def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--device", default="auto", help="such as cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="such as fp32, bf16, fp16 or int8")
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="of the CPU; default: one a core"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the CPU; default: one for each core that this process may use (affinity, quota)",
     )
     parser.add_argument(
         "--resolution", metavar="WxH", help="size the network works at; default: the model's"

@@ -1,11 +1,10 @@
 """PyTorch as it is: the backend that runs everywhere, and the measure for the others."""
 
-import platform
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bisenet_ros.cpu import default_threads, has_native_bf16
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.deploy import Deployed
@@ -44,15 +43,14 @@ class TorchBackend:
             self._on_device = self._input.to(self.device)  # the same tensor on the CPU
         # Last, since nothing gives it back where this fails.
         self._threads_before = torch.get_num_threads()
-        if options.threads:
-            torch.set_num_threads(options.threads)
+        torch.set_num_threads(options.threads or default_threads())
 
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
         """See ``Backend.native_precisions``."""
         name = _device(device)
         if name == "cpu":
-            return ("bf16", "fp32") if _computes_bf16() else ("fp32",)
+            return ("bf16", "fp32") if has_native_bf16() else ("fp32",)
         with engine_errors("torch", name):
             # Before Ampere cuDNN has no convolutions in bf16, and PyTorch's own are slow.
             ampere = torch.cuda.get_device_capability(name) >= (8, 0)
@@ -92,13 +90,3 @@ def _supported(device: str) -> tuple[str, ...]:
     """Precisions that can be asked for: the native ones, and bf16, which runs everywhere."""
     native = TorchBackend.native_precisions(device)
     return native if "bf16" in native else (*native, "bf16")
-
-
-def _computes_bf16() -> bool:
-    """Whether the CPU has bf16 and oneDNN uses it: elsewhere it is emulated, slower than fp32."""
-    # PyTorch has no types for it.
-    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    # On x86 that says no more than AVX512.
-    return platform.machine() not in ("x86_64", "AMD64") or torch.cpu._is_avx512_bf16_supported()

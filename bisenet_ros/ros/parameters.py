@@ -62,7 +62,12 @@ class Parameters:
     backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
     device: str = _parameter("auto", "auto, cpu, cuda, cuda:N, or gpu or gpu.N for an Intel GPU.")
     precision: str = _parameter("auto", "Arithmetic of the network.", choices=("auto", *PRECISIONS))
-    threads: int = _parameter(0, "CPU threads of the engine; 0: one a core.", low=0, high=1024)
+    threads: int = _parameter(
+        0,
+        "CPU threads of the engine; 0: one for each core that the node may use.",
+        low=0,
+        high=1024,
+    )
     engine_cache: str = _parameter(
         "", "Folder for compiled engines; empty: the cache folder of the user."
     )

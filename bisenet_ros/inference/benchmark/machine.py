@@ -1,6 +1,5 @@
 """What machine and libraries figures come from."""
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -13,12 +12,6 @@ _LIBRARIES = (
     # apt's and pip's.
     *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
 )
-
-
-def default_threads() -> int:
-    """One for each physical core that this process may use."""
-    usable = len(os.sched_getaffinity(0))
-    return min(usable, psutil.cpu_count(logical=False) or usable)
 
 
 def describe_machine() -> dict[str, object]:

@@ -1,0 +1,121 @@
+"""What of the CPU this process may use, and what the CPU computes natively."""
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+
+def default_threads(root: Path = Path("/")) -> int:
+    """Return one thread per physical core that this process may use, at least 1.
+
+    That is the smallest of its CPU affinity, the machine's physical cores and its CPU quota,
+    rounded up. ``root``: see ``cpu_quota``.
+    """
+    usable = len(os.sched_getaffinity(0))
+    limits = [usable, psutil.cpu_count(logical=False) or usable]
+    quota = cpu_quota(root)
+    if quota is not None:
+        limits.append(ceil(quota))
+    return min(limits)
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Return the CPU time per second that cgroups allow this process, in CPUs; None: no limit.
+
+    It is the smallest quota of the process's cgroup and all its ancestors that are mounted, of
+    cgroup v2 and v1. What cannot be read, or is malformed, sets no limit.
+
+    Args:
+        root: folder with proc/self/cgroup, proc/self/mountinfo and the mounted cgroups.
+    """
+    quotas = (_quota(group) for group in _cgroups(root))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def has_native_bf16() -> bool:
+    """Return whether PyTorch computes bf16 natively on this CPU.
+
+    Elsewhere it is emulated, and far slower than fp32.
+    """
+    import torch
+
+    # PyTorch has no types for it.
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    # On x86 that says no more than AVX512.
+    return platform.machine() not in ("x86_64", "AMD64") or torch.cpu._is_avx512_bf16_supported()
+
+
+class _Mount(NamedTuple):
+    """A mounted cgroup hierarchy: ``point`` shows the cgroup ``top`` and those below it."""
+
+    top: str
+    point: Path
+
+
+def _cgroups(root: Path) -> Iterator[Path]:
+    """The folders of this process's cgroups that can limit its CPU time, and of their ancestors."""
+    for line in _lines(root / "proc/self/cgroup"):
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if hierarchy != "0" and "cpu" not in controllers.split(","):
+            continue
+        mounts = list(_mounts(root, unified=hierarchy == "0"))
+        inside = [mount for mount in mounts if Path(path).is_relative_to(mount.top)]
+        for top, point in inside:
+            below = Path(path).relative_to(top)
+            yield point / below
+            yield from (point / parent for parent in below.parents)
+        if not inside:
+            # Path and mount are named from different cgroup namespaces, as in some nested
+            # containers; what is mounted there is the container's own cgroup.
+            yield from (mount.point for mount in mounts)
+
+
+def _mounts(root: Path, *, unified: bool) -> Iterator[_Mount]:
+    """Mounts of cgroup v2 (``unified``), or of v1's cpu controller."""
+    for line in _lines(root / "proc/self/mountinfo"):
+        # See proc_pid_mountinfo(5).
+        place, _, kind = line.partition(" - ")
+        match [*place.split()[3:5], *kind.split()]:
+            case [top, point, "cgroup2", *_]:
+                fits = unified
+            case [top, point, "cgroup", _, options]:
+                fits = not unified and "cpu" in options.split(",")
+            case _:
+                continue
+        if fits:
+            yield _Mount(_unescape(top), root / _unescape(point).lstrip("/"))
+
+
+def _unescape(text: str) -> str:
+    """``text`` of mountinfo without its octal escapes, of blanks and of systemd's backslashes."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
+
+
+def _quota(cgroup: Path) -> float | None:
+    """The CPU quota of one cgroup alone."""
+    words = " ".join(_lines(cgroup / "cpu.max")).split()  # v2: quota or "max", period
+    if not words:  # v1
+        files = (cgroup / "cpu.cfs_quota_us", cgroup / "cpu.cfs_period_us")
+        words = [line for file in files for line in _lines(file)]
+    try:
+        quota, period = map(int, words)
+    except ValueError:  # "max", or malformed
+        return None
+    # -1 is v1's word for no limit.
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
