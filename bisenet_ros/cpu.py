@@ -1,5 +1,6 @@
 """What of the CPU this process may use, and what the CPU computes natively."""
 
+import hashlib
 import os
 import platform
 import re
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
 def default_threads(root: Path = Path("/")) -> int:
@@ -36,6 +39,26 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     """
     quotas = (_quota(group) for group in _cgroups(root))
     return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def instruction_flags(root: Path = Path("/")) -> frozenset[str]:
+    """Return what the CPU says that it can do, in the words of /proc/cpuinfo, such as "avx2"."""
+    for line in _lines(root / "proc/cpuinfo"):
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):  # of x86 and of ARM
+            return frozenset(value.split())
+    return frozenset()
+
+
+def cpu_identity(root: Path = Path("/")) -> str:
+    """Return a digest of all of the CPU that compiled kernels can depend on.
+
+    The instructions and not the model's name, which is "AMD EPYC" in many virtual machines, and the
+    variables by which oneDNN and PyTorch are told to use fewer of them.
+    """
+    limits = [f"{name}={os.environ.get(name, '')}" for name in _LIMITS]
+    parts = (platform.machine(), *sorted(instruction_flags(root)), *limits)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
 
 
 def has_native_bf16() -> bool:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from bisenet_ros.classes import numbered_classes
 from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.model_file import Metadata, Model
-from bisenet_ros.network import PRESETS, BiSeNetV2
+from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 
 SEED = 0
 _RESOLUTION = 1024, 512
@@ -30,6 +30,12 @@ def random_model(preset: str, num_classes: int) -> Model:
     if preset not in PRESETS:
         raise ValueError(f"preset '{preset}' is none of {', '.join(PRESETS)}")
     architecture = replace(PRESETS[preset], num_classes=num_classes)
+    name = f"random {preset} of {num_classes} classes"
+    return with_random_weights(name, preset, architecture)
+
+
+def with_random_weights(name: str, preset: str, architecture: Architecture) -> Model:
+    """Return ``random_model`` of any architecture, which is stored as a variant of ``preset``."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(SEED)
         network = BiSeNetV2(architecture).train()
@@ -41,13 +47,13 @@ def random_model(preset: str, num_classes: int) -> Model:
     metadata = Metadata(
         preset=preset,
         architecture=architecture,
-        classes=numbered_classes(num_classes),
+        classes=numbered_classes(architecture.num_classes),
         mean=(_MEAN, _MEAN, _MEAN),
         std=(_STD, _STD, _STD),
         resolution=_RESOLUTION,
         dataset="none: random weights",
     )
-    model = Model(f"random {preset} of {num_classes} classes", network.eval(), metadata)
+    model = Model(name, network.eval(), metadata)
     pixels = ((noise * _STD + _MEAN).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1)
     calibration = calibrate(model, (image.numpy() for image in pixels), _NOISE)
     return replace(model, metadata=replace(metadata, calibration=calibration))
