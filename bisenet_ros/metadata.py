@@ -5,6 +5,7 @@ a network that runs with the wrong ones gives bad labels without a word.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -15,13 +16,41 @@ from bisenet_ros.network import PRESETS, Architecture
 
 T = TypeVar("T")
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)
+"""In format 1 scores were numbers named "<data set> <measure> <precision>"."""
+
+_SCORE_KEY = re.compile(r"(.+?) (miou|pixel accuracy|fw iou|iou .+) (\S+)")
 
 ChannelOrder = Literal["rgb", "bgr"]
 
 
 class ModelFileError(ValueError):
     """A model file that cannot be used; the text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured figure.
+
+    - ``dataset``: such as camvid/val.
+    - ``measure``: miou, pixel accuracy, fw iou (frequency-weighted), or iou CLASS.
+    - ``precision``: what the network was computed in.
+    - ``value``: 0..1.
+    - ``measured_on``: ``Backend.arithmetic``, such as "openvino avx512"; empty where unknown. A
+      score proves nothing for other arithmetic.
+    """
+
+    dataset: str
+    measure: str
+    precision: str
+    value: float
+    measured_on: str = ""
+
+    @property
+    def subject(self) -> tuple[str, str, str, str]:
+        """What was measured, without the value."""
+        return self.dataset, self.measure, self.precision, self.measured_on
 
 
 @dataclass(frozen=True)
@@ -32,7 +61,7 @@ class Metadata:
     - ``classes``: one for each logit, in their order.
     - ``mean``, ``std``: of the channels in ``channel_order``, for images in 0..1.
     - ``resolution``: (width, height) in pixels that the network was trained for.
-    - ``scores``: measured fractions, such as ``{"camvid/val miou fp32": 0.65}``.
+    - ``scores``: what ``bisenet evaluate --record`` measured.
     - ``recipe``: the settings that trained the weights.
     - ``calibration``: for INT8, the magnitude up to which the input of each convolution, by the
       name of its module, is represented; empty until ``bisenet export --calibrate``.
@@ -47,7 +76,7 @@ class Metadata:
     channel_order: ChannelOrder = "rgb"
     dataset: str = ""
     licence: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: tuple[Score, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
 
@@ -71,7 +100,7 @@ def from_json(document: Any) -> Metadata:
     Raises:
         ModelFileError: naming the field.
     """
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") not in _READABLE:
         found = document.get("format") if isinstance(document, dict) else None
         raise ModelFileError(
             f"its metadata has format {found!r} and this version reads {FORMAT}; update "
@@ -133,10 +162,32 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _scores(value: Any) -> dict[str, float]:
-    scores = {name: float(score) for name, score in _mapping(value).items()}
-    _require(all(0 <= score <= 1 for score in scores.values()), "scores must be in [0, 1]")
+def _scores(value: Any) -> tuple[Score, ...]:
+    records = _old_scores(value) if isinstance(value, dict) else value
+    usable = isinstance(records, list) and all(isinstance(each, dict) for each in records)
+    _require(usable, "must be a list of records")
+    scores = tuple(
+        Score(
+            dataset=_text(record["dataset"]),
+            measure=_text(record["measure"]),
+            precision=_text(record["precision"]),
+            value=float(record["value"]),
+            measured_on=_text(record["measured_on"]),
+        )
+        for record in records
+    )
+    _require(all(0 <= score.value <= 1 for score in scores), "scores must be in [0, 1]")
     return scores
+
+
+def _old_scores(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Format 1's as records; a name of another form is the data set's."""
+    records = []
+    for key, value in scores.items():
+        match = _SCORE_KEY.fullmatch(key)
+        dataset, measure, precision = match.groups() if match else (key, "", "")
+        records.append(asdict(Score(dataset, measure, precision, value)))
+    return records
 
 
 def _calibration(value: Any) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bisenet_ros.classes import SemanticClass
+from bisenet_ros.metadata import Score
 from bisenet_ros.model_file import Metadata, ModelFileError, annotate, load, save
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 
@@ -36,7 +37,7 @@ METADATA = Metadata(
     channel_order="bgr",
     dataset="a test",
     licence="none",
-    scores={"val miou": 0.5},
+    scores=(Score("val", "miou", "fp32", 0.5, "torch avx2"),),
     recipe={"iterations": 3, "scales": [0.5, 1.0]},
 )
 
@@ -180,9 +181,10 @@ def without(name: str) -> Callable[[dict[str, Any]], object]:
 
 
 SKY = {"id": 0, "name": "sky", "color": [1, 2, 3]}
+SCORE = asdict(METADATA.scores[0])
 BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda d: [], "metadata has format None and this version reads 1"),
-    (field("format", 2), "metadata has format 2 and this version reads 1; update"),
+    (lambda d: [], "metadata has format None and this version reads 2"),
+    (field("format", 3), "metadata has format 3 and this version reads 2; update"),
     (without("format"), "metadata has format None"),
     *[
         (without(name), f"field '{name}' is None, which cannot be used")
@@ -222,9 +224,11 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("channel_order", "grb"), "'channel_order' is 'grb'.*must be one of rgb, bgr"),
     (field("dataset", 3), "'dataset' is 3.*must be text"),
     (field("licence", None), "'licence' is None.*must be text"),
-    (field("scores", [0.5]), "'scores'.*must be a mapping"),
-    (field("scores", {"miou": 50}), r"'scores'.*must be in \[0, 1\]"),
-    (field("scores", {"miou": "high"}), "'scores'.*could not convert"),
+    (field("scores", [0.5]), "'scores'.*must be a list of records"),
+    (field("scores", [SCORE | {"value": 50}]), r"'scores'.*must be in \[0, 1\]"),
+    (field("scores", [SCORE | {"value": "high"}]), "'scores'.*could not convert"),
+    (field("scores", [SCORE | {"measured_on": 3}]), "'scores'.*must be text"),
+    (field("scores", [{"dataset": "val"}]), "'scores'.*'measure' is missing"),
     (field("recipe", "sgd"), "'recipe' is 'sgd'.*must be a mapping"),
 ]
 
@@ -277,9 +281,10 @@ def test_annotate_adds_to_what_others_wrote_meanwhile(good: Path, tmp_path: Path
     path = tmp_path / "m.safetensors"
     path.write_bytes(good.read_bytes())
     model = load(path)
-    save(path, model.network, replace(model.metadata, scores={"by another": 0.25}))
-    annotate(path, model, lambda now: replace(now, scores={**now.scores, "ours": 0.75}))
-    assert load(path).metadata.scores == {"by another": 0.25, "ours": 0.75}
+    theirs, ours = Score("val", "miou", "bf16", 0.25), Score("val", "miou", "int8", 0.75)
+    save(path, model.network, replace(model.metadata, scores=(theirs,)))
+    annotate(path, model, lambda now: replace(now, scores=(*now.scores, ours)))
+    assert load(path).metadata.scores == (theirs, ours)
 
 
 @pytest.mark.parametrize("head_channels", [8, 16])
@@ -296,7 +301,7 @@ def test_annotate_leaves_a_file_that_was_replaced(
     save(path, other, replace(METADATA, architecture=architecture))
     before = path.read_bytes()
     with pytest.raises(ModelFileError, match=r"m\.safetensors was replaced by another meanwhile"):
-        annotate(path, model, lambda now: replace(now, scores={"ours": 0.75}))
+        annotate(path, model, lambda now: replace(now, scores=()))
     assert path.read_bytes() == before
 
 

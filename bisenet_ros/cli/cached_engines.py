@@ -20,7 +20,7 @@ def prebuild(backend: str, model: "Model", options: "EngineOptions") -> None:
     Raises:
         InferenceError: there is no such engine on this machine.
     """
-    from bisenet_ros.inference.backend import load_backend
+    from bisenet_ros.inference.selection import load_backend
 
     engine = load_backend(backend, model, options)
     width, height = options.resolution

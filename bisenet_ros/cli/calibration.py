@@ -46,7 +46,7 @@ def calibrate_file(path: Path, data: Path) -> None:
 
     def calibrated(metadata: "Metadata") -> "Metadata":
         # Scores of INT8 were those of the calibration before.
-        scores = {k: v for k, v in metadata.scores.items() if not k.endswith(" int8")}
+        scores = tuple(score for score in metadata.scores if score.precision != "int8")
         return replace(metadata, calibration=ranges, scores=scores)
 
     model_file.annotate(path, model, calibrated)

@@ -146,13 +146,15 @@ def run(args: argparse.Namespace) -> int:
             "images": data.count,
             "backend": backend,
             "precision": precision,
+            "measured_on": segmenter.backend.arithmetic,
             "scales": list(args.scales),
             "flip": args.flip,
         }
         write_json(args.json, document)
     if args.record is not None:
         by_class = {f"iou {name}": value for name, value in iou.items() if value is not None}
-        _record(path, model, args.record, precision, measured | by_class)
+        measured_on = segmenter.backend.arithmetic
+        _record(path, model, args.record, precision, measured_on, measured | by_class)
     if args.confusion is not None:
         plot_confusion(scores.confusion, data.classes, args.confusion)
     if worst is not None:
@@ -180,15 +182,29 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
 
 
 def _record(
-    path: Path, model: "Model", name: str, precision: str, measured: Mapping[str, float]
+    path: Path,
+    model: "Model",
+    dataset: str,
+    precision: str,
+    measured_on: str,
+    measured: Mapping[str, float],
 ) -> None:
-    """Add the scores to those in the file, as "<data set> <measure> <precision>"."""
+    """Add the scores to those in the file, in place of earlier ones of the same."""
     from bisenet_ros import model_file
+    from bisenet_ros.metadata import Metadata, Score
 
-    recorded = {f"{name} {what} {precision}": round(value, 4) for what, value in measured.items()}
-    model_file.annotate(
-        path, model, lambda metadata: replace(metadata, scores={**metadata.scores, **recorded})
-    )
+    recorded = [
+        Score(dataset, measure, precision, round(value, 4), measured_on)
+        for measure, value in measured.items()
+    ]
+
+    def add(metadata: Metadata) -> Metadata:
+        # One whose arithmetic is not stated gives way, too.
+        superseded = {s.subject for s in recorded} | {(*s.subject[:3], "") for s in recorded}
+        kept = [score for score in metadata.scores if score.subject not in superseded]
+        return replace(metadata, scores=(*kept, *recorded))
+
+    model_file.annotate(path, model, add)
 
 
 def _scales(text: str) -> tuple[float, ...]:

@@ -120,22 +120,19 @@ def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]
         InferenceError: they differ by more than the precision explains; nothing is written.
     """
     from bisenet_ros.inference import exported
-    from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS
-    from bisenet_ros.inference.precision import choose_precision
 
-    precision = choose_precision(
-        args.precision or "auto", ONNX_PRECISIONS, model.metadata.scores, f"{args.format} files"
-    )
+    # Unless named: which precision is fast, and exact, depends on where the file will run.
+    precision = "fp32" if args.precision in (None, "auto") else args.precision
     width, height = resolution
     name = f"{model.name}_{width}x{height}_{precision}{SUFFIXES[args.format]}"
     path = args.output or Path(name)
     if path.suffix != SUFFIXES[args.format]:
         raise ValueError(f"--output {path} must end in {SUFFIXES[args.format]}")
     write = exported.write_onnx if args.format == "onnx" else exported.write_openvino
-    equal = write(
+    parity = write(
         model, path, resolution=resolution, precision=precision, confidence=bool(args.confidence)
     )
     print(
-        f"wrote {path}: {args.format} in {precision} at {width}x{height}; {equal:.3%} of the "
-        "labels of a drawn street are PyTorch's"
+        f"wrote {path}: {args.format} in {precision} at {width}x{height}; {parity.equal:.3%} of "
+        "the labels of the reference images are PyTorch's"
     )

@@ -1,9 +1,8 @@
 """``bisenet info``: what a network costs, and what a model file is."""
 
 import argparse
-import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,10 @@ from bisenet_ros.cli.output_files import write_json
 
 if TYPE_CHECKING:
     from bisenet_ros.complexity import Cost
-    from bisenet_ros.metadata import Metadata
+    from bisenet_ros.metadata import Metadata, Score
     from bisenet_ros.network import Architecture
 
 DEFAULT_PRESET = "bisenetv2"
-_SCORE = re.compile(r"(.+?) (miou|pixel accuracy|fw iou|iou .+) (\S+)")
-"""Data set, measure and precision, as ``bisenet evaluate --record`` names a score."""
 DEFAULT_RESOLUTION = (1024, 512)
 
 
@@ -145,15 +142,13 @@ def _description(metadata: "Metadata") -> str:
     return "\n".join(lines)
 
 
-def _scores(scores: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """A row for each data set and precision, whose names are what the keys begin and end with."""
+def _scores(scores: "Sequence[Score]") -> Iterator[tuple[str, str]]:
+    """A row for each data set, precision and arithmetic."""
     rows: dict[str, dict[str, float]] = {}
-    for key, value in scores.items():
-        if match := _SCORE.fullmatch(key):
-            data, what, precision = match.groups()
-            rows.setdefault(f"{data} {precision}: ", {})[what] = value
-        else:
-            rows.setdefault("", {})[key] = value
+    for score in scores:
+        on = score.measured_on or "arithmetic not stated"
+        about = " ".join(filter(None, (score.dataset, score.precision)))
+        rows.setdefault(f"{about} ({on}): ", {})[score.measure] = score.value
     for begin, values in rows.items():
         yield "scores", begin + _pairs(values)
     if not scores:

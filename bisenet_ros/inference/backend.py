@@ -1,7 +1,7 @@
 """What a backend is, and how one is loaded by name."""
 
-import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.inference.precision import PRECISIONS
+from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.model_file import Model
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class EngineOptions:
     - ``device``: auto, cpu, cuda, cuda:N, or an Intel GPU as gpu, gpu.N.
     - ``precision``: auto, or one of ``precision.PRECISIONS``.
     - ``confidence``: also compute the confidence of each label.
-    - ``threads``: of the CPU; 0 for one per core.
+    - ``threads``: of the CPU; 0 for ``cpu.default_threads``.
     - ``cache``: folder for compiled engines, in its engines/; None for the user's cache folder.
     """
 
@@ -36,7 +34,7 @@ class EngineOptions:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raise InferenceError if the number of threads is none."""
+        """Raise InferenceError if ``threads`` is negative."""
         if self.threads < 0:
             raise InferenceError(
                 f"threads is {self.threads}; give a number of CPU threads, or 0 for one a core"
@@ -44,17 +42,30 @@ class EngineOptions:
 
 
 class Backend(Protocol):
-    """An engine, loaded for one model and ``EngineOptions``.
+    """An engine, loaded for one model and ``EngineOptions`` with a named precision.
 
-    The constructor raises ``InferenceError`` where this machine cannot serve what is asked;
-    ``device`` and ``precision`` then say what "auto" became.
+    The constructor compares a new engine's labels with PyTorch's (``ParityCheck``) and raises
+    ``InferenceError`` where this machine cannot serve what is asked or computes it wrongly.
+
+    - ``device``: what "auto" became.
+    - ``threads``: of the CPU; 0 on other devices.
+    - ``instruction_set``: of the CPU that the kernels use, such as avx2, or the kind of GPU.
+    - ``arithmetic``: all that the labels depend on besides the precision, such as
+      "openvino avx2 7-bit"; what ``Score.measured_on`` holds.
+    - ``parity``: how its labels compared with PyTorch's when it was built.
     """
 
     name: str
     device: str
     precision: str
+    threads: int
+    instruction_set: str
+    arithmetic: str
+    parity: Parity
 
-    def __init__(self, model: Model, options: EngineOptions) -> None: ...
+    def __init__(
+        self, model: Model, options: EngineOptions, check: ParityCheck | None = None
+    ) -> None: ...
 
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
@@ -62,6 +73,15 @@ class Backend(Protocol):
 
         Raises:
             InferenceError: the backend does not serve this device, or the device is not there.
+        """
+        ...
+
+    @staticmethod
+    def identity(device: str) -> str:
+        """Return all that an engine depends on besides its model: library, version and device.
+
+        Raises:
+            InferenceError: as ``native_precisions``.
         """
         ...
 
@@ -81,48 +101,31 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS = {
+BACKENDS: Mapping[str, str] = {
     "tensorrt": "TensorRTBackend",
     "openvino": "OpenVINOBackend",
     "torch": "TorchBackend",
 }
 """Class of each backend, in the module ``<name>_backend``, which only loading it imports."""
 
-_AUTO = (("tensorrt", "auto"), ("torch", "cuda"), ("openvino", "auto"), ("torch", "cpu"))
-"""What "auto" tries, with the device for each where the user names none."""
 
-
-def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
-    """Load ``model`` into the backend ``name``; "auto" takes the fastest that works here.
-
-    It has run once then: the first run allocates and chooses kernels, and no frame should wait for
-    it; nor does a backend work that loads and cannot run. Which one "auto" took, and why not the
-    ones before it, goes to the log.
+def backend_class(name: str) -> type[Backend]:
+    """Return the class of the backend ``name``.
 
     Raises:
-        InferenceError: no such backend, or it cannot serve the options on this machine.
+        InferenceError: no such backend, or its library cannot be imported.
     """
-    if options.precision not in ("auto", *PRECISIONS):
+    if name not in BACKENDS:
+        raise InferenceError(f"backend '{name}' is unknown; there are auto, {', '.join(BACKENDS)}")
+    try:
+        module = import_module(f"bisenet_ros.inference.{name}_backend")
+    except ImportError as error:
         raise InferenceError(
-            f"precision '{options.precision}' is unknown; there are auto, {', '.join(PRECISIONS)}"
-        )
-    if name != "auto":
-        return _load(name, model, options)
-    if options.device == "auto":
-        candidates = [(each, replace(options, device=device)) for each, device in _AUTO]
-    else:
-        candidates = [(each, options) for each in BACKENDS]
-    reasons = []
-    for each, its_options in candidates:
-        try:
-            backend = _load(each, model, its_options)
-        except InferenceError as error:
-            reasons.append(f"{each}: {error}")
-            continue
-        told = f"backend auto is {backend.name} on {backend.device} in {backend.precision}"
-        logger.info("; not ".join([told, *reasons]))
-        return backend
-    raise InferenceError(f"no backend can do this here: {'; '.join(reasons)}")
+            f"backend '{name}' needs a library that cannot be imported ({error}); install it for "
+            "this Python, or take another backend"
+        ) from error
+    found: type[Backend] = getattr(module, BACKENDS[name])
+    return found
 
 
 def native_precisions(name: str, device: str) -> tuple[str, ...]:
@@ -138,29 +141,25 @@ def native_precisions(name: str, device: str) -> tuple[str, ...]:
     Raises:
         InferenceError: no such backend, its library is missing, or it does not serve the device.
     """
-    return _backend_class(name).native_precisions(device)
+    return backend_class(name).native_precisions(device)
 
 
-def _backend_class(name: str) -> type[Backend]:
-    if name not in BACKENDS:
-        raise InferenceError(f"backend '{name}' is unknown; there are auto, {', '.join(BACKENDS)}")
-    try:
-        module = import_module(f"bisenet_ros.inference.{name}_backend")
-    except ImportError as error:
-        raise InferenceError(
-            f"backend '{name}' needs a library that cannot be imported ({error}); install it for "
-            "this Python, or take another backend"
-        ) from error
-    found: type[Backend] = getattr(module, BACKENDS[name])
-    return found
+def open_engine(
+    name: str, model: Model, options: EngineOptions, check: ParityCheck | None = None
+) -> Backend:
+    """Load ``model`` into the backend ``name`` in a named precision, and run it once.
 
+    The first run allocates and chooses kernels, and no frame should wait for it; nor does a backend
+    work that loads and cannot run.
 
-def _load(name: str, model: Model, options: EngineOptions) -> Backend:
-    backend = _backend_class(name)(model, options)
+    Raises:
+        InferenceError: see ``Backend``.
+    """
+    engine = backend_class(name)(model, options, check)
     width, height = options.resolution
     try:
-        backend.run(np.zeros((height, width, 3), np.uint8))
+        engine.run(np.zeros((height, width, 3), np.uint8))
     except BaseException:
-        backend.close()
+        engine.close()
         raise
-    return backend
+    return engine

@@ -1,8 +1,9 @@
-"""Engines that take minutes to build, kept on disk for the next start.
+"""Engines that take minutes to build, and what was found out about them, kept on disk.
 
 An entry is one file: a line with the format's version, the SHA-256 of all that follows, a line of
 JSON with the entry's key, and the engine. An engine is code that runs on the GPU, so it is taken
-only from where nobody but this user and root can write.
+only from where nobody but this user and root can write. A record is a file of the same form with a
+JSON value in the engine's place.
 """
 
 import hashlib
@@ -14,13 +15,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 import platformdirs
 
 from bisenet_ros.inference.errors import UnusableEngineError
 from bisenet_ros.inference.private_files import check_file, check_folder, make_folder
+from bisenet_ros.metadata import to_json
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.backend import EngineOptions
@@ -34,9 +36,12 @@ Key = Mapping[str, str]
 logger = logging.getLogger(__name__)
 
 KEPT = 64
-"""Entries that a folder keeps, those that were used last."""
+"""Engines, and records, that a folder keeps: those that were used last."""
 
-_VERSION = b"bisenet_ros engine 1\n"
+_ENGINE, _RECORD = ".engine", ".record"
+_NOT_USED = "%s %s is not used and built again: %s"
+
+_VERSION = b"bisenet_ros engine 2\n"
 _PARTIAL = "partial"
 
 
@@ -65,23 +70,24 @@ def cache_folder(cache: Path | None = None) -> Path:
 def engine_key(
     model: "Model",
     options: "EngineOptions",
-    onnx: bytes,
     *,
     engine: str,
     precision: str,
     device: str,
-    build: str,
+    content: bytes,
+    build: str = "",
 ) -> Key:
-    """What a compiled engine depends on, and what a reader of the cache's list wants to know.
+    """Return what an engine depends on, and what a reader of the cache's list wants to know.
 
     Args:
-        model: for its name only, since ``onnx`` has the weights, the calibration and all that the
-            exporter makes of them: no engine outlives a change of any.
+        model: for its name only.
         options: for resolution and confidence.
-        onnx: the file that is compiled.
         engine: the library and its exact version.
-        precision: what "auto" became.
+        precision: what is computed in.
         device: all of the device that matters.
+        content: what the engine is made of: the ONNX file, which has the weights, the calibration
+            and all that the exporter makes of them, so that no engine outlives a change of any;
+            where there is no file, ``model_content``.
         build: what is asked of the compiler besides.
     """
     width, height = options.resolution
@@ -93,8 +99,15 @@ def engine_key(
         "confidence": "yes" if options.confidence else "no",
         "device": device,
         "build": build,
-        "onnx": hashlib.sha256(onnx).hexdigest(),
+        "content": hashlib.sha256(content).hexdigest(),
     }
+
+
+def model_content(model: "Model") -> bytes:
+    """Return the weights and all metadata of ``model``, scores and calibration included."""
+    document = json.dumps(to_json(model.metadata), sort_keys=True, default=str).encode()
+    tensors = (tensor.numpy().tobytes() for tensor in model.network.state_dict().values())
+    return b"".join((document, *tensors))
 
 
 class EngineCache:
@@ -116,12 +129,8 @@ class EngineCache:
         ``build`` and ``load`` raise is raised here, and nothing is stored. Beyond ``KEPT`` entries
         the one that was not used for longest is deleted.
         """
-        path = self._path(key)
-        try:
-            make_folder(self.folder)
-            check_folder(self.folder)
-        except OSError as error:
-            logger.warning("engine cache %s is not used: %s", self.folder, error)
+        path = self._path(key, _ENGINE)
+        if not self._prepare():
             return load(build())
         found = _find(path, key, load, logging.WARNING)
         if found is not None:
@@ -141,6 +150,32 @@ class EngineCache:
                 self._store(path, key, engine)
             return found
 
+    def recall(self, key: Key) -> Any:
+        """Return the JSON value that ``remember`` stored under ``key``, or None."""
+        if not self._prepare():
+            return None
+        return _find(self._path(key, _RECORD), key, json.loads, logging.WARNING)
+
+    def remember(self, key: Key, value: Any) -> None:
+        """Store a small JSON value, such as a measurement, beside the engines."""
+        if not self._prepare():
+            return
+        try:
+            with self._lock():
+                self._store(self._path(key, _RECORD), key, json.dumps(value).encode())
+        except (OSError, NotImplementedError) as error:
+            logger.warning("%s is not stored in %s: %s", key, self.folder, error)
+
+    def _prepare(self) -> bool:
+        """Make the folder; False, with a warning, where it cannot be used."""
+        try:
+            make_folder(self.folder)
+            check_folder(self.folder)
+        except OSError as error:
+            logger.warning("engine cache %s is not used: %s", self.folder, error)
+            return False
+        return True
+
     def entries(self) -> list[Entry]:
         """What the folder holds; nothing where there is no folder.
 
@@ -149,7 +184,7 @@ class EngineCache:
         """
         entries = []
         try:
-            for path in self._paths():
+            for path in self._paths(_ENGINE):
                 size = path.lstat().st_size
                 try:
                     entries.append(Entry(path, size, _read(path)[0]))
@@ -160,7 +195,7 @@ class EngineCache:
         return entries
 
     def clear(self) -> int:
-        """Delete all entries, once no process is building one; returns how many there were.
+        """Delete all, once no process is building an engine; returns how many engines there were.
 
         Raises:
             EngineCacheError: they cannot be deleted, or others could write in the folder.
@@ -170,21 +205,21 @@ class EngineCache:
                 return 0
             check_folder(self.folder)
             with self._lock():
-                paths = self._paths()
-                for path in (*paths, self.folder / _PARTIAL):
+                paths = self._paths(_ENGINE)
+                for path in (*paths, *self._paths(_RECORD), self.folder / _PARTIAL):
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise EngineCacheError(f"cannot clear engine cache {self.folder}: {error}") from error
         return len(paths)
 
-    def _paths(self) -> list[Path]:
+    def _paths(self, suffix: str) -> list[Path]:
         if not self.folder.exists():
             return []
         check_folder(self.folder)
-        return sorted(path for path in self.folder.iterdir() if path.suffix == ".engine")
+        return sorted(path for path in self.folder.iterdir() if path.suffix == suffix)
 
-    def _path(self, key: Key) -> Path:
-        return self.folder / f"{hashlib.sha256(_header(key)).hexdigest()[:32]}.engine"
+    def _path(self, key: Key, suffix: str) -> Path:
+        return self.folder / f"{hashlib.sha256(_header(key)).hexdigest()[:32]}{suffix}"
 
     def _lock(self) -> AbstractContextManager[object]:
         """One for the folder: builders choose kernels by their times, which two would spoil.
@@ -211,13 +246,33 @@ class EngineCache:
                 os.fsync(descriptor)
             partial.replace(path)
             _mark_as_used(path)
-            by_use = sorted(self._paths(), key=lambda entry: entry.lstat().st_mtime_ns)
+            by_use = sorted(self._paths(path.suffix), key=lambda entry: entry.lstat().st_mtime_ns)
             for entry in by_use[:-KEPT]:
                 entry.unlink(missing_ok=True)
         except OSError as error:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-            logger.warning("the engine is not stored in %s: %s", self.folder, error)
+            what = path.suffix[1:]
+            logger.warning("the %s is not stored in %s: %s", what, self.folder, error)
+
+
+def pack(facts: Mapping[str, float], engine: bytes) -> bytes:
+    """Return what ``unpack`` takes apart: an engine with what was measured when it was built."""
+    return json.dumps(dict(facts)).encode() + b"\n" + engine
+
+
+def unpack(content: bytes) -> tuple[dict[str, float], bytes]:
+    """Return facts and engine.
+
+    Raises:
+        UnusableEngineError: ``content`` is not from ``pack``.
+    """
+    header, _, engine = content.partition(b"\n")
+    try:
+        facts: dict[str, float] = json.loads(header)
+    except ValueError as error:
+        raise UnusableEngineError(f"it has no facts ({error})") from error
+    return facts, engine
 
 
 def _header(key: Key) -> bytes:
@@ -233,7 +288,7 @@ def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | N
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        logger.log(level, "engine %s is not used and built again: %s", path, error)
+        logger.log(level, _NOT_USED, path.suffix[1:], path, error)
         return None
     try:
         loaded = load(engine)
@@ -241,7 +296,7 @@ def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | N
             _mark_as_used(path)
         return loaded
     except UnusableEngineError as error:
-        logger.log(level, "engine %s is not used and built again: %s", path, error)
+        logger.log(level, _NOT_USED, path.suffix[1:], path, error)
         return None
 
 

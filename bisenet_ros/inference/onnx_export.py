@@ -25,6 +25,7 @@ def build_onnx(
     precision: str,
     confidence: bool = False,
     half: bool = False,
+    weight_bits: int = 8,
 ) -> ModelProto:
     """``Deployed`` of ``model`` as an ONNX graph with all sizes fixed.
 
@@ -36,6 +37,7 @@ def build_onnx(
         precision: of the network inside: fp32, fp16, or int8, which needs a calibration in the
             model. Normalisation and the last step are in fp32 always.
         confidence: also give the confidence.
+        weight_bits: in int8, see ``quantize``.
         half: in int8, what is not in INT8 is in fp16 instead of fp32, as GPUs are fast in.
 
     Raises:
@@ -53,7 +55,7 @@ def build_onnx(
     if precision == "int8":
         from bisenet_ros.inference.quantization import quantize
 
-        graph = quantize(graph, model)
+        graph = quantize(graph, model, weight_bits)
     onnx.checker.check_model(graph, full_check=True)
     return graph
 

@@ -1,62 +1,34 @@
-"""Which arithmetic an engine computes in, asked for or chosen."""
+"""Which arithmetic an engine computes in, and whether it is accurate enough to be a default."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.metadata import Score
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 MAX_DROP = 0.005
-"""How far the mean IoU, 0..1, of a precision taken by default may lie under that of fp32."""
-
-_UNSCORED = ("bf16", "fp32")
-"""What is taken without a score to prove it. fp16 can overflow, and INT8 costs accuracy."""
+"""Largest loss of mean IoU, 0..1, against fp32 of a precision that is taken by default."""
 
 
-def choose_precision(
-    asked: str, supported: Sequence[str], scores: Mapping[str, float], engine: str
-) -> str:
-    """The first of ``choose_precisions``."""
-    return choose_precisions(asked, supported, scores, engine)[0]
-
-
-def choose_precisions(
-    asked: str,
-    supported: Sequence[str],
-    scores: Mapping[str, float],
-    engine: str,
-    unscored: Sequence[str] = _UNSCORED,
-) -> list[str]:
-    """What to try: ``asked``, or for "auto" all that are accurate enough, fastest first.
-
-    Accurate enough is what ``scores`` have within ``MAX_DROP`` of fp32 on every data set on which
-    both are known, or one of ``unscored`` where they have nothing.
+def miou_drop(scores: Iterable[Score], precision: str, measured_on: str) -> float | None:
+    """Return the largest loss of mean IoU against fp32 over the data sets with both scores.
 
     Args:
-        asked: auto, or one of ``PRECISIONS``.
-        supported: what the engine can do for this model, fastest first, with fp32 in it.
-        scores: of the model file; its keys are "<data set> miou <precision>".
-        engine: for the error, such as "torch on cpu".
-        unscored: taken without a score.
+        scores: of the model file.
+        precision: one of ``PRECISIONS``.
+        measured_on: the arithmetic in question, ``Backend.arithmetic``. Scores of ``precision``
+            that were measured on another one are ignored: int8 that is exact on one CPU may
+            saturate on the next. Those of fp32 count wherever they were measured.
 
-    Raises:
-        InferenceError: the precision asked for is not supported.
+    Returns:
+        The loss in 0..1, negative for a gain; None if no data set has both scores.
     """
-    if asked == "auto":
-        return [each for each in supported if _accurate(each, scores, unscored)]
-    if asked not in supported:
-        raise InferenceError(
-            f"precision '{asked}' is not for {engine}; use auto, {', '.join(supported)}"
-        )
-    return [asked]
-
-
-def _accurate(precision: str, scores: Mapping[str, float], unscored: Sequence[str]) -> bool:
-    if precision == "fp32":
-        return True
+    mious = [score for score in scores if score.measure == "miou"]
+    exact = {score.dataset: score.value for score in mious if score.precision == "fp32"}
     drops = [
-        scores[f"{name.removesuffix(precision)}fp32"] - value
-        for name, value in scores.items()
-        if name.endswith(f" miou {precision}") and f"{name.removesuffix(precision)}fp32" in scores
+        exact[score.dataset] - score.value
+        for score in mious
+        if (score.precision, score.measured_on) == (precision, measured_on)
+        and score.dataset in exact
     ]
-    return max(drops) <= MAX_DROP if drops else precision in unscored
+    return max(drops, default=None)

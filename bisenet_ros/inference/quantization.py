@@ -18,7 +18,7 @@ _PREFIX, _SUFFIX = "network.", ".weight"
 """Around a convolution's name in the name of its weights, in ``Deployed`` and so in the graph."""
 
 
-def quantize(graph: ModelProto, model: Model) -> ModelProto:
+def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
     """``graph`` with the inputs and weights of its convolutions in INT8.
 
     What TensorRT and OpenVINO both take: signed, zero points 0, a scale for each output channel
@@ -31,6 +31,8 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
     Args:
         graph: of ``Deployed`` with ``model``, fp32 or fp16, from ``onnx_export``; it is changed.
         model: whose ``metadata.calibration`` is used.
+        weight_bits: 8, or 7 for kernels that saturate with 8 (``int8_probe``): the same type, with
+            values from -64 to 64.
 
     Raises:
         InferenceError: the model has no calibration, or it is one of other layers.
@@ -63,7 +65,7 @@ def quantize(graph: ModelProto, model: Model) -> ModelProto:
     quantizer = QDQQuantizer(
         graph,
         per_channel=True,
-        reduce_range=False,
+        reduce_range=weight_bits == 7,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8,
         tensors_range=TensorsData(

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.inference.backend import EngineOptions, load_backend
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model_file import Model
 from bisenet_ros.resizing import resize_image, resize_labels
 

@@ -2,20 +2,20 @@
 
 import logging
 import sys
-from itertools import zip_longest
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.inference.agreement import check_agreement
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
-from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key, pack, unpack
 from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
-from bisenet_ros.inference.precision import choose_precisions
+from bisenet_ros.inference.onnx_runner import ExactRunner
+from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.model_file import Model
 
 if TYPE_CHECKING:
@@ -30,58 +30,53 @@ _BUILD = "strongly typed"
 """What is asked of the builder, for the cache: another wish, another engine."""
 
 
-_UNSCORED = "fp16", "fp32"
-"""Taken without a score: weights that overflow in fp16 do not pass the comparison with PyTorch."""
-
-
 class TensorRTBackend:
     """``Deployed`` as a TensorRT engine, in fp32, fp16 or int8.
 
-    Building one takes minutes, and is told to the log; the cache keeps it. A new engine labels a
-    rendered street first, and is thrown away with an error if PyTorch labels that otherwise.
+    Building one takes minutes, and is told to the log; the cache keeps it. A new engine labels the
+    reference images first, and is discarded with an error if PyTorch labels them otherwise.
     """
 
     name = "tensorrt"
+    threads = 0
 
-    def __init__(self, model: Model, options: EngineOptions) -> None:
+    def __init__(
+        self, model: Model, options: EngineOptions, check: ParityCheck | None = None
+    ) -> None:
         device, version = _device_and_version(options.device)
         self.device = str(device)
-        with engine_errors("tensorrt", self.device):
-            gpu = torch.cuda.get_device_properties(device)
-        # Jetsons of one name differ in their multiprocessors, by model and power mode.
-        name = (
-            f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
-            f"{gpu.multi_processor_count} multiprocessors"
-        )
-        precisions = choose_precisions(
-            options.precision, ONNX_PRECISIONS, model.metadata.scores, "tensorrt", _UNSCORED
-        )
-        failures: list[InferenceError] = []
-        for precision, slower in zip_longest(precisions, precisions[1:]):
-            try:
-                with engine_errors("tensorrt", self.device), torch.cuda.device(device):
-                    self._engine = _open(model, options, precision, device, version, name)
-            except InferenceError as error:
-                failures.append(error)
-                if slower is None:
-                    raise failures[0] from None
-                logger.warning(
-                    "TensorRT failed in %s, and %s is tried instead (if it always does, "
-                    "'precision: %s' spares the attempt): %s",
-                    precision,
-                    slower,
-                    slower,
-                    error,
-                )
-            else:
-                self.precision = precision
-                break
+        self.precision = options.precision
+        if self.precision not in ONNX_PRECISIONS:
+            raise InferenceError(
+                f"precision '{self.precision}' is not for tensorrt; use auto, "
+                f"{', '.join(ONNX_PRECISIONS)}"
+            )
+        with engine_errors("tensorrt", self.device), torch.cuda.device(device):
+            major, minor = torch.cuda.get_device_capability(device)
+            self.instruction_set = f"sm_{major}{minor}"
+            self.arithmetic = f"tensorrt {self.instruction_set}"
+            prove = check or ParityCheck(model, options.resolution)
+            self._engine, self.parity = _open(
+                model, options, device, version, self.identity(options.device), prove
+            )
 
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
         """See ``Backend.native_precisions``."""
         _device_and_version(device)
         return ONNX_PRECISIONS
+
+    @staticmethod
+    def identity(device: str) -> str:
+        """See ``Backend.identity``."""
+        cuda, _ = _device_and_version(device)
+        with engine_errors("tensorrt", str(cuda)):
+            gpu = torch.cuda.get_device_properties(cuda)
+        # Jetsons of one name differ in their multiprocessors, by model and power mode.
+        return (
+            f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
+            f"{gpu.multi_processor_count} multiprocessors"
+        )
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
@@ -97,14 +92,15 @@ class TensorRTBackend:
 def _open(
     model: Model,
     options: EngineOptions,
-    precision: str,
     device: torch.device,
     version: str,
-    name: str,
-) -> "Engine":
-    """The engine of one precision, for the device of that name, from the cache or new."""
+    identity: str,
+    prove: ParityCheck,
+) -> "tuple[Engine, Parity]":
+    """The engine and its parity, from the cache or new."""
     from bisenet_ros.inference import tensorrt_engine
 
+    precision = options.precision
     onnx = build_onnx(
         model,
         resolution=options.resolution,
@@ -115,28 +111,28 @@ def _open(
     key = engine_key(
         model,
         options,
-        onnx,
         engine=f"tensorrt {version}",
         precision=precision,
-        device=name,
+        device=identity,
+        content=onnx,
         build=_BUILD,
     )
 
-    def load(serialized: bytes) -> "Engine":
-        return tensorrt_engine.Engine(serialized, device)
+    def load(content: bytes) -> "tuple[Engine, Parity]":
+        facts, serialized = unpack(content)
+        return tensorrt_engine.Engine(serialized, device), Parity(**facts)
 
     def build() -> bytes:
         logger.info("building a TensorRT engine, which takes minutes: %s", key)
         serialized = tensorrt_engine.build_engine(onnx)
-        engine = load(serialized)
-        check_agreement(
+        engine = tensorrt_engine.Engine(serialized, device)
+        parity = prove(
             lambda image: engine.run(image)[0],
-            model,
-            options.resolution,
             precision,
             "the TensorRT engine",
+            ExactRunner(onnx) if precision == "int8" else None,
         )
-        return serialized
+        return pack(asdict(parity), serialized)
 
     return EngineCache(cache_folder(options.cache)).get(key, build, load)
 

@@ -1,15 +1,25 @@
 """PyTorch as it is: the backend that runs everywhere, and the measure for the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.cpu import default_threads, has_native_bf16
+from bisenet_ros.cpu import cpu_identity, default_threads, has_native_bf16
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import engine_errors
-from bisenet_ros.inference.precision import choose_precision
+from bisenet_ros.inference.engine_cache import (
+    EngineCache,
+    cache_folder,
+    engine_key,
+    model_content,
+)
+from bisenet_ros.inference.errors import InferenceError, engine_errors
+from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.model_file import Model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,19 +28,22 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class TorchBackend:
     """``Deployed`` in eager PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16).
 
-    ``EngineOptions.threads`` is PyTorch's own setting, and so one of the whole process.
+    ``EngineOptions.threads`` is a setting of the whole process; it holds while an image runs.
     """
 
     name = "torch"
 
-    def __init__(self, model: Model, options: EngineOptions) -> None:
+    def __init__(
+        self, model: Model, options: EngineOptions, check: ParityCheck | None = None
+    ) -> None:
         self.device = _device(options.device)
-        self.precision = choose_precision(
-            options.precision,
-            _supported(self.device),
-            model.metadata.scores,
-            f"torch on {self.device}",
-        )
+        self.precision = options.precision
+        supported = _supported(self.device)
+        if self.precision not in supported:
+            raise InferenceError(
+                f"precision '{self.precision}' is not for torch on {self.device}; use auto, "
+                f"{', '.join(supported)}"
+            )
         deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
         width, height = options.resolution
         self._cuda = self.device != "cpu"
@@ -41,9 +54,10 @@ class TorchBackend:
                 (1, height, width, 3), dtype=torch.uint8, pin_memory=self._cuda
             )
             self._on_device = self._input.to(self.device)  # the same tensor on the CPU
-        # Last, since nothing gives it back where this fails.
-        self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(options.threads or default_threads())
+            self.instruction_set = _instruction_set(self.device)
+        self.arithmetic = f"torch {self.instruction_set}"
+        self.threads = 0 if self._cuda else options.threads or default_threads()
+        self.parity = self._compare(model, options, check)
 
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
@@ -56,11 +70,18 @@ class TorchBackend:
             ampere = torch.cuda.get_device_capability(name) >= (8, 0)
         return ("fp16", "bf16", "fp32") if ampere else ("fp16", "fp32")
 
+    @staticmethod
+    def identity(device: str) -> str:
+        """See ``Backend.identity``."""
+        name = _device(device)
+        on = f"instructions {cpu_identity()}" if name == "cpu" else torch.cuda.get_device_name(name)
+        return f"PyTorch {torch.__version__}, {on}"
+
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
         self._input.numpy()[0] = image
-        with engine_errors("torch", self.device):
+        with engine_errors("torch", self.device), _threads(self.threads):
             if self._cuda:
                 self._on_device.copy_(self._input, non_blocking=True)
             outputs = self._deployed(self._on_device)
@@ -73,9 +94,43 @@ class TorchBackend:
     def close(self) -> None:
         """See ``Backend.close``."""
         del self._deployed, self._on_device, self._input
-        torch.set_num_threads(self._threads_before)
         if self._cuda:
             release_memory()
+
+    def _compare(self, model: Model, options: EngineOptions, check: ParityCheck | None) -> Parity:
+        """How the labels compare with fp32 on the CPU, once for each model and machine."""
+        if (self.device, self.precision) == ("cpu", "fp32"):
+            return Parity(equal=1.0, wrong=0.0)  # it is what others are compared with
+        cache = EngineCache(cache_folder(options.cache))
+        key = engine_key(
+            model,
+            options,
+            engine="torch",
+            precision=self.precision,
+            device=self.identity(self.device),
+            content=model_content(model),
+        )
+        facts = cache.recall(key)
+        if facts is not None:
+            return Parity(**facts)
+        prove = check or ParityCheck(model, options.resolution)
+        parity = prove(lambda image: self.run(image)[0], self.precision, "this engine")
+        cache.remember(key, asdict(parity))
+        return parity
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads of the CPU; 0 for those that it has."""
+    before = torch.get_num_threads()
+    if count in (0, before):
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(device: str) -> str:
@@ -84,6 +139,15 @@ def _device(device: str) -> str:
     if device == "cpu":
         return device
     return str(cuda_device(cuda_number(device, "torch", "auto, cpu")))
+
+
+def _instruction_set(device: str) -> str:
+    """What PyTorch's kernels use, such as avx2, or the compute capability of a GPU."""
+    if device == "cpu":
+        name: str = torch.backends.cpu.get_cpu_capability()
+        return name.lower()
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
 
 
 def _supported(device: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import torch
 from bisenet_ros import model_file
 from bisenet_ros.cli.calibration import calibrate_file, evenly_spread
 from bisenet_ros.inference.calibration import calibrate
+from bisenet_ros.metadata import Score
 
 torch.set_num_threads(1)
 
@@ -57,10 +58,10 @@ def test_calibration_is_stored_and_nothing_else_changes(path: Path, tmp_path: Pa
 def test_scores_of_the_former_calibration_go(path: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "data", 1)
     model = model_file.load(path)
-    scores = {"val miou fp32": 0.5, "val miou int8": 0.4}
+    scores = Score("val", "miou", "fp32", 0.5), Score("val", "miou", "int8", 0.4)
     model_file.save(path, model.network, replace(model.metadata, scores=scores))
     calibrate_file(path, tmp_path / "data")
-    assert model_file.load(path).metadata.scores == {"val miou fp32": 0.5}
+    assert model_file.load(path).metadata.scores == scores[:1]
 
 
 def test_images_are_spread_evenly(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def test_onnx_file(tiny_model: Path, image: np.ndarray, capsys: pytest.CaptureFi
     name = "tiny_128x64_fp32.onnx"  # no scores: fp32, at the model's resolution
     said = capsys.readouterr().out
     match = re.fullmatch(
-        rf"wrote {name}: onnx in fp32 at 128x64; ([\d.]+)% of the labels of a drawn street are "
-        r"PyTorch's\n",
+        rf"wrote {name}: onnx in fp32 at 128x64; ([\d.]+)% of the labels of the reference "
+        r"images are PyTorch's\n",
         said,
     )
     assert match is not None, said
@@ -67,7 +67,7 @@ def test_openvino_file(tiny_model: Path, image: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--precision", "bf16"], "precision 'bf16' is not for onnx files; use auto, int8, fp16,"),
+        (["--precision", "bf16"], "precision 'bf16' is not for ONNX files; use int8, fp16, fp32"),
         (["--precision", "int8"], "has no calibration, which int8 needs"),
         (["--resolution", "100x100"], "must be at least 32x32 and divisible by 8"),
         (["--output", "model.xml"], "--output model.xml must end in .onnx"),

@@ -11,6 +11,7 @@ import pytest
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.cli.main import main
+from bisenet_ros.metadata import Score
 from bisenet_ros.model_file import Metadata, save
 from bisenet_ros.network import PRESETS, BiSeNetV2
 
@@ -73,7 +74,12 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         resolution=(96, 64),
         dataset="a test",
         licence="for tests only",
-        scores={"val miou": 0.625, "a drive iou road int8": 0.5, "a drive miou int8": 0.25},
+        scores=(
+            Score("val", "miou", "fp32", 0.625),
+            Score("a drive", "iou road", "int8", 0.5, "openvino avx2 7-bit"),
+            Score("a drive", "miou", "int8", 0.25, "openvino avx2 7-bit"),
+            Score("a drive", "miou", "int8", 0.75, "openvino avx512"),
+        ),
         recipe={"iterations": 3, "init": {"iterations": 2, "init": {"iterations": 1}}},
     )
     path = tmp_path / "tiny.safetensors"
@@ -86,13 +92,15 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert stored["classes"][1] == {"id": 1, "name": "road", "color": [255, 0, 16]}
     assert stored["architecture"]["lambda_"] == "1/4"
     assert (stored["mean"], stored["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
-    assert stored["scores"] == metadata.scores
+    assert [Score(**score) for score in stored["scores"]] == list(metadata.scores)
     assert stored["recipe"] == metadata.recipe
     out = capsys.readouterr().out
-    for text in ("tiny: 2 classes", "at 96x64", "for tests only", "a test", "val miou 0.625"):
+    for text in ("tiny: 2 classes", "at 96x64", "for tests only", "a test"):
         assert text in out
+    assert "val fp32 (arithmetic not stated): miou 0.625" in out
     lines = out.splitlines()
-    assert "scores          a drive int8: iou road 0.5, miou 0.25" in lines
+    assert "scores          a drive int8 (openvino avx2 7-bit): iou road 0.5, miou 0.25" in lines
+    assert "scores          a drive int8 (openvino avx512): miou 0.75" in lines
     assert "    1  #ff0010  road" in lines
     recipe = lines.index("recipe          iterations 3")
     assert lines[recipe + 1 : recipe + 3] == [

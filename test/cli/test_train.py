@@ -19,6 +19,7 @@ import torch
 
 from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
+from bisenet_ros.metadata import Score
 from bisenet_ros.training.checkpoint import read_checkpoint
 from bisenet_ros.training.evaluation import evaluate
 from bisenet_ros.training.step import Step
@@ -272,13 +273,14 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     # Nothing is left to do, and what was added to the model file stays.
     model = tmp_path / "model.safetensors"
     added = model_file.load(model)
-    model_file.annotate(model, added, lambda now: replace(now, scores={"val miou bf16": 0.5}))
+    score = Score("val", "miou", "bf16", 0.5, "torch avx512")
+    model_file.annotate(model, added, lambda now: replace(now, scores=(score,)))
     assert main([*line[3:], "--resume"]) == 0
     assert rows().count("3") == 1
-    assert model_file.load(model).metadata.scores == {"val miou bf16": 0.5}
+    assert model_file.load(model).metadata.scores == (score,)
     assert main([*line[3:], "--resume", "--licence", "mine"]) == 0
     assert model_file.load(model).metadata.licence == "mine"
-    assert model_file.load(model).metadata.scores == {"val miou bf16": 0.5}
+    assert model_file.load(model).metadata.scores == (score,)
 
     # But not what a run that could not write its result has left of earlier weights.
     bias = added.network.head[2].bias

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
-from bisenet_ros.inference.backend import BACKENDS, EngineOptions, load_backend
+from bisenet_ros.inference.backend import BACKENDS, EngineOptions
 from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model_file import Model
 
 torch.set_num_threads(1)
@@ -29,11 +30,13 @@ def model(tiny_model: Path) -> Model:
 def test_auto_takes_openvino_on_a_cpu_and_says_why(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
         backend = load_backend("auto", model, OPTIONS)
     assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
-    assert (
-        "backend auto is openvino on cpu in fp32; not tensorrt: device 'cpu' is not" in caplog.text
+    assert re.search(
+        r"auto is openvino on cpu in fp32 \(a frame of 64x32: openvino fp32 [\d.]+ ms, torch fp32 "
+        r"[\d.]+ ms\); not tensorrt: device 'cpu' is not",
+        caplog.text,
     )
 
 
@@ -43,7 +46,7 @@ def test_auto_goes_on_where_a_library_is_missing(
     # What Python itself does for a module that is not there.
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
-    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
         assert load_backend("auto", model, OPTIONS).name == "torch"
     assert "not openvino: backend 'openvino' needs a library that cannot be imported" in caplog.text
     with pytest.raises(InferenceError, match=r"needs a library that cannot be imported .*openvino"):
@@ -77,12 +80,12 @@ def test_auto_tries_all_in_order_and_survives_a_gpu_that_does_not_start(
     monkeypatch.delitem(sys.modules, "tensorrt")
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
-    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
         backend = load_backend("auto", model, replace(OPTIONS, device="auto"))
     assert (backend.name, backend.device, backend.precision) == ("torch", "cpu", "fp32")
     fails = r"failed on cuda:0 \(The NVIDIA driver on your system is too old\)"
     assert re.search(
-        f"auto is torch on cpu in fp32; not tensorrt: tensorrt {fails}.*; not torch: torch "
+        rf"auto is torch on cpu in fp32 \(.*\); not tensorrt: tensorrt {fails}.*; not torch: torch "
         f"{fails}.*; not openvino: .*cannot be imported",
         caplog.text,
     )
@@ -97,9 +100,9 @@ def test_auto_goes_on_where_an_engine_loads_and_cannot_run(
         raise InferenceError("the device is hot")
 
     monkeypatch.setattr(OpenVINOBackend, "run", run)
-    with caplog.at_level(logging.INFO, "bisenet_ros.inference.backend"):
+    with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
         assert load_backend("auto", model, OPTIONS).name == "torch"
-    assert "not openvino: the device is hot" in caplog.text
+    assert "not openvino fp32: the device is hot" in caplog.text
 
 
 def test_auto_names_every_reason_where_nothing_works(model: Model) -> None:
@@ -123,7 +126,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from bisenet_ros import model_file
-from bisenet_ros.inference.backend import EngineOptions, load_backend
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.inference.errors import InferenceError
 
 name, path, cache = sys.argv[1:]
@@ -168,9 +172,19 @@ def test_model_file_replaced_while_running(tiny_model: Path, tmp_path: Path) -> 
         path.write_bytes(tiny_model.read_bytes())
 
 
-def test_torch_gives_its_threads_back(model: Model) -> None:
+def test_torch_uses_its_threads_while_it_runs_and_gives_them_back(model: Model) -> None:
     before = torch.get_num_threads()
-    backend = load_backend("torch", model, EngineOptions((64, 64), "cpu", threads=before + 2))
-    assert torch.get_num_threads() == before + 2
-    backend.close()
+    options = replace(OPTIONS, threads=before + 2)
+    backend = load_backend("torch", model, options)
+    seen = []
+
+    class Threads(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            seen.append(torch.get_num_threads())
+            return function(*args, **(kwargs or {}))
+
+    with Threads():
+        backend.run(np.zeros((32, 64, 3), np.uint8))
+    assert before + 2 in seen
     assert torch.get_num_threads() == before
+    backend.close()

@@ -184,7 +184,7 @@ def make_pipe(entry: Path) -> None:
         pytest.param(damage(lambda d: b""), "another format", id="empty"),
         pytest.param(damage(lambda d: b"\x7fELF" + d), "another format", id="another program"),
         pytest.param(
-            damage(lambda d: d.replace(b"engine 1", b"engine 0")), "another format", id="outdated"
+            damage(lambda d: d.replace(b"engine 2", b"engine 1")), "another format", id="outdated"
         ),
         pytest.param(make_foreign, "it is for", id="foreign"),
         pytest.param(make_link, "symbolic link", id="link"),

@@ -192,7 +192,7 @@ def test_a_file_with_other_labels_does_not_replace_a_good_one(
     monkeypatch.setattr(exported, "build_onnx", lambda _, **how: build_onnx(other, **how))
     (tmp_path / name).write_text("good")
     write = exported.write_onnx if name == "model.onnx" else exported.write_openvino
-    with pytest.raises(InferenceError, match=rf"in fp32 .* PyTorch's.*{name} is thrown away"):
+    with pytest.raises(InferenceError, match=rf"in fp32, .* PyTorch's.*discarding .*{name}"):
         write(model, tmp_path / name, resolution=(64, 32), precision="fp32", confidence=False)
     assert (tmp_path / name).read_text() == "good"
     assert [each.name for each in tmp_path.iterdir()] == [name]

@@ -20,12 +20,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from bisenet_ros import metadata, model_file
-from bisenet_ros.inference.backend import EngineOptions, load_backend
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import _Histogram, calibrate
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.quantization import FLOAT_LAYERS
+from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, BiSeNetV2
 from bisenet_ros.resources import model_path

@@ -6,15 +6,18 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bisenet_ros import model_file
-from bisenet_ros.inference.backend import EngineOptions, load_backend
-from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
 from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.parity import Parity
+from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.inference.tensorrt_backend import TensorRTBackend
 from bisenet_ros.inference.torch_backend import TorchBackend
 from bisenet_ros.model_file import Model
@@ -151,7 +154,7 @@ def model(tiny_model: Path) -> Model:
 
 @pytest.fixture
 def options(model: Model, tmp_path: Path) -> EngineOptions:
-    return EngineOptions(model.metadata.resolution, cache=tmp_path)
+    return EngineOptions(model.metadata.resolution, precision="fp32", cache=tmp_path)
 
 
 def install(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +308,7 @@ def test_gpu_engine_that_tensorrt_refuses_is_built_again(
     (key,) = (entry.key for entry in cache.entries())
     assert key is not None
     cache.entries()[0].path.unlink()
-    cache.get(key, lambda: b"whole, and no engine", bytes)
+    cache.get(key, lambda: pack(asdict(Parity(1, 0)), b"whole, and no engine"), bytes)
     backend = TensorRTBackend(model, options)
     assert "is not used and built again: TensorRT does not load the engine" in caplog.text
     backend.run(street(options.resolution))
@@ -324,7 +327,7 @@ def test_gpu_engine_that_disagrees_with_torch_is_thrown_away(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "run", wrong)
-        with pytest.raises(InferenceError, match="the TensorRT engine is thrown away"):
+        with pytest.raises(InferenceError, match="discarding the TensorRT engine"):
             TensorRTBackend(model, options)
     assert EngineCache(cache_folder(options.cache)).entries() == []
 
@@ -346,7 +349,7 @@ def test_gpu_memory_is_given_back(shipped: Model, tmp_path: Path) -> None:
         free, total = torch.cuda.mem_get_info()
         return total - free
 
-    options = EngineOptions((1024, 512), cache=tmp_path)
+    options = EngineOptions((1024, 512), precision="fp16", cache=tmp_path)
     TensorRTBackend(shipped, options).close()
     before = used()
     backend = TensorRTBackend(shipped, options)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
-from bisenet_ros.inference.backend import EngineOptions, load_backend
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.inference.torch_backend import TorchBackend
 from bisenet_ros.model_file import Model
 from bisenet_ros.resources import model_path

@@ -1,0 +1,249 @@
+"""Which backend and precision "auto" means on this machine: the fastest of the accurate ones."""
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.cpu import default_threads
+from bisenet_ros.inference.backend import (
+    Backend,
+    EngineOptions,
+    backend_class,
+    open_engine,
+)
+from bisenet_ros.inference.engine_cache import (
+    EngineCache,
+    Key,
+    cache_folder,
+    engine_key,
+    model_content,
+)
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.parity import MAX_WRONG, ParityCheck
+from bisenet_ros.inference.precision import MAX_DROP, PRECISIONS, miou_drop
+from bisenet_ros.model_file import Model
+
+logger = logging.getLogger(__name__)
+
+FRAMES = 3
+"""Timed frames of a turn; one more comes before them, since it finds the caches full of another
+engine's data."""
+HOPELESS = 1.5
+"""An engine that takes so many times as long as the fastest in the first turn gets no second."""
+
+
+def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
+    """Load ``model`` into the backend ``name``; "auto" takes the fastest that is accurate here.
+
+    What is named is taken, or is an error. Where backend or precision is "auto", each precision
+    that the device computes natively is built, compared with PyTorch and timed at the first start;
+    the choice is kept beside the engines. What was chosen, and what else was tried, goes to the
+    log.
+
+    Raises:
+        InferenceError: no such backend, or it cannot serve the options on this machine.
+    """
+    if options.precision not in ("auto", *PRECISIONS):
+        raise InferenceError(
+            f"precision '{options.precision}' is unknown; there are auto, {', '.join(PRECISIONS)}"
+        )
+    if name != "auto" and options.precision != "auto":
+        return open_engine(name, model, options)
+    if name != "auto":
+        backend_class(name)
+    selection = _Selection(model, options)
+    for group in _groups(name, options.device):
+        engine = selection.fastest(group)
+        if engine is not None:
+            return engine
+    if name != "auto" and len(selection.failed) == 1:
+        raise InferenceError(*selection.failed.values())
+    reasons = "; ".join(_reasons(selection.failed))
+    raise InferenceError(f"no backend can do this here: {reasons}")
+
+
+def time_engines(
+    engines: Sequence[Backend],
+    image: NDArray[np.uint8],
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Return the median time of each engine in milliseconds, measured in turns.
+
+    Args:
+        engines: of one resolution.
+        image: uint8 [H,W,3] RGB of that resolution.
+        clock: seconds.
+    """
+    times: list[list[float]] = [[] for _ in engines]
+
+    def turn(index: int) -> None:
+        engines[index].run(image)
+        for _ in range(FRAMES):
+            started = clock()
+            engines[index].run(image)
+            times[index].append(1e3 * (clock() - started))
+
+    for index in range(len(engines)):
+        turn(index)
+    limit = HOPELESS * min(map(statistics.median, times), default=0.0)
+    # Backwards, so that a machine that slows down steadily favors none.
+    for index in reversed(range(len(engines))):
+        if statistics.median(times[index]) <= limit:
+            turn(index)
+    return [statistics.median(each) for each in times]
+
+
+class _Candidate(NamedTuple):
+    backend: str
+    device: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+
+def _groups(name: str, device: str) -> list[list[tuple[str, str]]]:
+    """Backends with their devices: of the first group that works, the fastest engine is taken."""
+    if name != "auto":
+        return [[(name, device)]]
+    if device == "auto":
+        return [
+            [("tensorrt", "auto")],
+            [("torch", "cuda")],
+            [("openvino", "cpu"), ("torch", "cpu")],
+        ]
+    return [[("tensorrt", device)], [("openvino", device), ("torch", device)]]
+
+
+class _Selection:
+    """The search for the fastest accurate engine; ``failed`` says why others are not it."""
+
+    def __init__(self, model: Model, options: EngineOptions) -> None:
+        self.failed: dict[str, str] = {}
+        self._identities: dict[str, str] = {}
+        self._model = model
+        self._options = options
+        self._check = ParityCheck(model, options.resolution)
+        self._cache = EngineCache(cache_folder(options.cache))
+
+    def fastest(self, group: Sequence[tuple[str, str]]) -> Backend | None:
+        """Return the fastest accurate engine of backends and devices; None if there is none."""
+        candidates = list(self._candidates(group))
+        if not candidates:
+            return None
+        key = self._key(candidates)
+        before = dict(self.failed)
+        choice = self._cache.recall(key)
+        if choice is not None:
+            engine = self._try(_Candidate(*choice["candidate"]))
+            if engine is not None:
+                self.failed |= choice["failed"]
+                self._tell(engine, choice["told"])
+                return engine
+        engines = self._build(candidates)
+        if not engines:
+            return None
+        times = time_engines(list(engines.values()), self._check.images["street"])
+        milliseconds = dict(zip(engines, times, strict=True))
+        best = min(engines, key=milliseconds.__getitem__)
+        for candidate in reversed(engines):
+            if candidate != best:
+                engines[candidate].close()
+        told = ", ".join(f"{each} {ms:.1f} ms" for each, ms in milliseconds.items())
+        failed = {what: why for what, why in self.failed.items() if what not in before}
+        self._cache.remember(key, {"candidate": best, "told": told, "failed": failed})
+        self._tell(engines[best], told)
+        return engines[best]
+
+    def _candidates(self, group: Sequence[tuple[str, str]]) -> Iterator[_Candidate]:
+        for index, (name, device) in enumerate(group):
+            try:
+                backend = backend_class(name)
+                native = backend.native_precisions(device)
+                self._identities[name] = backend.identity(device)
+            except InferenceError as error:
+                self.failed[name] = str(error)
+                continue
+            if self._options.precision != "auto":
+                yield _Candidate(name, device, self._options.precision)
+                continue
+            calibrated = bool(self._model.metadata.calibration)
+            usable = [each for each in native if each != "int8" or calibrated]
+            # PyTorch's fastest stands for all of PyTorch, which is there in case it beats OpenVINO.
+            for precision in usable[:1] if index else usable:
+                yield _Candidate(name, device, precision)
+
+    def _build(self, candidates: Sequence[_Candidate]) -> dict[_Candidate, Backend]:
+        """Return the engines that work and are accurate."""
+        engines: dict[_Candidate, Backend] = {}
+        for candidate in candidates:
+            # TensorRT builds for minutes, and its fp32 is for models that nothing faster suits.
+            if engines and (candidate.backend, candidate.precision) == ("tensorrt", "fp32"):
+                continue
+            engine = self._try(candidate)
+            if engine is not None:
+                engines[candidate] = engine
+        return engines
+
+    def _try(self, candidate: _Candidate) -> Backend | None:
+        """Return the engine; None, with the reason in ``failed``, if it does not work here."""
+        options = replace(self._options, device=candidate.device, precision=candidate.precision)
+        try:
+            engine = open_engine(candidate.backend, self._model, options, self._check)
+        except InferenceError as error:
+            self.failed[str(candidate)] = str(error)
+            return None
+        reason = self._inaccurate(engine) if self._options.precision == "auto" else ""
+        if reason:
+            self.failed[str(candidate)] = reason
+            engine.close()
+            return None
+        return engine
+
+    def _inaccurate(self, engine: Backend) -> str:
+        """Why the engine's precision is no default for this model; empty if it can be."""
+        drop = miou_drop(self._model.metadata.scores, engine.precision, engine.arithmetic)
+        if drop is not None:
+            return (
+                f"it loses {100 * drop:.1f} points of mIoU by the scores in the model file "
+                f"(limit {100 * MAX_DROP:.1f})"
+                if drop > MAX_DROP
+                else ""
+            )
+        if engine.precision != "fp32" and engine.parity.wrong > MAX_WRONG:
+            return (
+                f"{engine.parity.wrong:.1%} of the labels of the reference images differ from "
+                f"PyTorch's fp32 beyond rounding (limit {MAX_WRONG:.0%}), and the model file has "
+                f"no score for {engine.arithmetic}: 'bisenet evaluate --record' on your own images "
+                "would decide"
+            )
+        return ""
+
+    def _key(self, candidates: Sequence[_Candidate]) -> Key:
+        """All that the choice between the candidates depends on."""
+        names = dict.fromkeys(each.backend for each in candidates)
+        return engine_key(
+            self._model,
+            self._options,
+            engine="auto",
+            precision=", ".join(map(str, candidates)),
+            device="; ".join(f"{name} on {self._identities[name]}" for name in names),
+            content=model_content(self._model),
+            build=f"{self._options.threads or default_threads()} threads",
+        )
+
+    def _tell(self, engine: Backend, told: str) -> None:
+        width, height = self._options.resolution
+        chosen = f"auto is {engine.name} on {engine.device} in {engine.precision}"
+        timed = f"a frame of {width}x{height}: {told}"
+        logger.info("; not ".join([f"{chosen} ({timed})", *_reasons(self.failed)]))
+
+
+def _reasons(failed: Mapping[str, str]) -> list[str]:
+    return [f"{what}: {why}" for what, why in failed.items()]

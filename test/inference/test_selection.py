@@ -1,0 +1,191 @@
+"""Which engine "auto" takes, and that the choice is kept."""
+
+import itertools
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bisenet_ros import model_file
+from bisenet_ros.inference import selection
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.calibration import calibrate
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.openvino_backend import OpenVINOBackend
+from bisenet_ros.inference.selection import FRAMES, load_backend, time_engines
+from bisenet_ros.inference.torch_backend import TorchBackend
+from bisenet_ros.metadata import Score
+from bisenet_ros.model_file import Model
+from bisenet_ros.synthetic.street import Street
+
+torch.set_num_threads(1)
+
+SIZE = 64, 32
+LOGGER = "bisenet_ros.inference.selection"
+Times = Callable[..., list[float]]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Model:
+    loaded = model_file.load(tiny_model)
+    ranges = calibrate(loaded, [Street(seed, *SIZE).frame(0)[0] for seed in (1, 2, 3)])
+    return replace(loaded, metadata=replace(loaded.metadata, calibration=ranges))
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> EngineOptions:
+    return EngineOptions(SIZE, "cpu", threads=1, cache=tmp_path)
+
+
+def taking(**milliseconds: float) -> Times:
+    """Frame times by precision instead of measured ones; PyTorch takes 0.5 ms more."""
+
+    def time_engines(engines: Any, image: np.ndarray) -> list[float]:
+        return [milliseconds[e.precision] + 0.5 * (e.name == "torch") for e in engines]
+
+    return time_engines
+
+
+def scored(model: Model, **scores: float) -> Model:
+    """With scores of int8 in OpenVINO here, and of fp32."""
+    with closing(OpenVINOBackend(model, EngineOptions(SIZE, "cpu", "int8"))) as engine:
+        arithmetic = engine.arithmetic
+    records = (Score("val", "miou", name, value, arithmetic) for name, value in scores.items())
+    return replace(model, metadata=replace(model.metadata, scores=tuple(records)))
+
+
+class Stub:
+    """An engine whose frames take a known time."""
+
+    def __init__(self, clock: list[float], seconds: float) -> None:
+        self.clock, self.seconds, self.runs = clock, seconds, 0
+
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        self.runs += 1
+        self.clock[0] += 9 if self.runs in (1, FRAMES + 2) else self.seconds  # caches are cold
+        return (image[..., 0],)
+
+
+def test_engines_are_timed_in_turns_and_slow_ones_once() -> None:
+    clock = [0.0]
+    fast, close, slow = engines = [Stub(clock, seconds) for seconds in (0.01, 0.014, 0.016)]
+    times = time_engines(engines, np.zeros((32, 64, 3), np.uint8), lambda: clock[0])  # type: ignore[arg-type]
+    assert times == pytest.approx([10, 14, 16])
+    turn = FRAMES + 1
+    assert (fast.runs, close.runs, slow.runs) == (2 * turn, 2 * turn, turn)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"),
+    [
+        ({"int8": 1, "bf16": 2, "fp32": 3}, "int8"),
+        ({"int8": 3, "bf16": 2, "fp32": 1}, "fp32"),
+    ],
+)
+def test_the_fastest_accurate_precision_is_taken(
+    model: Model,
+    options: EngineOptions,
+    milliseconds: dict[str, float],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(selection, "time_engines", taking(**milliseconds))
+    good = scored(model, fp32=0.7, int8=0.6951)
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend("auto", good, options)) as e:
+        assert (e.name, e.precision) == ("openvino", expected)
+    assert f"auto is openvino on cpu in {expected} (a frame of 64x32: openvino int8 " in caplog.text
+    fastest_of_torch = TorchBackend.native_precisions("cpu")[0]
+    assert f"torch {fastest_of_torch} {milliseconds[fastest_of_torch] + 0.5:.1f} ms" in caplog.text
+
+
+def test_a_score_of_this_arithmetic_decides(
+    model: Model,
+    options: EngineOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(selection, "time_engines", taking(int8=1, bf16=2, fp32=3))
+    bad = scored(model, fp32=0.7, int8=0.6949)
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend("auto", bad, options)) as e:
+        assert e.precision != "int8"
+    assert "not openvino int8: it loses 0.5 points of mIoU by the scores" in caplog.text
+
+
+def test_without_a_score_of_this_arithmetic_the_reference_images_decide(
+    model: Model,
+    options: EngineOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A random network in int8 is far from fp32, whatever scores of another machine say."""
+    monkeypatch.setattr(selection, "time_engines", taking(int8=1, bf16=2, fp32=3))
+    elsewhere = tuple(
+        replace(score, measured_on="openvino on another machine")
+        for score in scored(model, fp32=0.7, int8=0.7).metadata.scores
+    )
+    other = replace(model, metadata=replace(model.metadata, scores=elsewhere))
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend("auto", other, options)) as e:
+        assert e.precision != "int8"
+    assert "and the model file has no score for openvino" in caplog.text
+    with closing(load_backend("openvino", other, replace(options, precision="int8"))) as named:
+        assert named.precision == "int8"
+
+
+def test_the_choice_is_kept_for_this_model_and_these_options(
+    model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = itertools.count()
+
+    def counting(engines: Any, image: np.ndarray) -> list[float]:
+        next(counted)
+        return taking(int8=2, bf16=2, fp32=1)(engines, image)
+
+    monkeypatch.setattr(selection, "time_engines", counting)
+
+    def choose(model: Model, options: EngineOptions) -> int:
+        """How often was timed so far."""
+        with closing(load_backend("auto", model, options)) as engine:
+            assert engine.precision == "fp32"
+        return next(counted)
+
+    assert choose(model, options) == 1
+    assert choose(model, options) == 2  # one more than counted here: nothing was timed
+    assert choose(model, replace(options, threads=2)) == 4
+    unscored = replace(model, metadata=replace(model.metadata, calibration={}))
+    assert choose(unscored, options) == 6
+    assert choose(unscored, options) == 7
+
+
+def test_a_kept_choice_that_no_longer_works_is_made_again(
+    model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "time_engines", taking(int8=9, bf16=9, fp32=1))
+    load_backend("auto", model, options).close()
+
+    def run(self: OpenVINOBackend, image: np.ndarray) -> None:
+        raise InferenceError("the device is hot")
+
+    monkeypatch.setattr(OpenVINOBackend, "run", run)
+    with closing(load_backend("auto", model, options)) as engine:
+        assert engine.name == "torch"
+
+
+def test_what_is_named_is_taken_or_an_error(model: Model, options: EngineOptions) -> None:
+    with pytest.raises(InferenceError, match=r"^precision 'fp64' is unknown; there are auto, fp32"):
+        load_backend("auto", model, replace(options, precision="fp64"))
+    with pytest.raises(
+        InferenceError, match=r"^precision 'fp16' is not for torch on cpu; use auto"
+    ):
+        load_backend("torch", model, replace(options, precision="fp16"))
+    with pytest.raises(InferenceError, match=r"^device 'tpu' is none of openvino's"):
+        load_backend("openvino", model, replace(options, device="tpu"))
+    bare = replace(model, metadata=replace(model.metadata, calibration={}))
+    with pytest.raises(InferenceError, match="has no calibration, which int8 needs"):
+        load_backend("openvino", bare, replace(options, precision="int8"))
