@@ -1,9 +1,11 @@
 """What a run shows and leaves behind while it goes on: a progress bar, logs and TensorBoard."""
 
 import csv
+import sys
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
+from statistics import mean
 from types import TracebackType
 
 from tqdm import tqdm
@@ -15,6 +17,11 @@ from bisenet_ros.training.settings import Settings
 LOG = "log.csv"
 VALIDATION = "validation.csv"
 LOG_COLUMNS = ("iteration", "loss", "learning_rate", "images_per_s", "waited_share")
+
+TIMED = 20
+"""After so many iterations the log says how long the others will take."""
+STARTUP = 5
+"""The first of them take longer, and do not count."""
 
 
 class MonitorError(ValueError):
@@ -48,6 +55,7 @@ class Monitor:
     ) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self._batch_size = settings.batch_size
+        self._iterations = settings.iterations
         self._log = _Table(output / LOG, LOG_COLUMNS, first)
         columns = ("iteration", "miou", *class_names)
         self._validation = _Table(output / VALIDATION, columns, first)
@@ -71,6 +79,7 @@ class Monitor:
             desc="train",
             delay=1e-3,
         )
+        self._timed: list[float] = []
         self._seconds = self._waited = 0.0
 
     def __enter__(self) -> "Monitor":
@@ -109,6 +118,11 @@ class Monitor:
             f"{waited:.3f}",
         )
         self._tell(progress.iteration, loss=progress.loss, learning_rate=progress.learning_rate)
+        if len(self._timed) < TIMED:
+            self._timed.append(progress.seconds)
+            left = self._iterations - progress.iteration
+            if len(self._timed) == TIMED <= left:
+                self._bar.write(time_left(left, mean(self._timed[STARTUP:])), file=sys.stderr)
 
     def validated(self, iteration: int, scores: Scores) -> None:
         """Add the scores on the validation images after ``iteration``."""
@@ -133,6 +147,19 @@ class Monitor:
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, iteration)
+
+
+def time_left(iterations: int, seconds: float) -> str:
+    """Return in words how long so many iterations take, of so many seconds each."""
+    total = iterations * seconds
+    if total < 90:
+        about = f"{total:.0f} s"
+    elif total < 90 * 60:
+        about = f"{total / 60:.0f} min"
+    else:
+        about = f"{total / 3600:.1f} h"
+    each = f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+    return f"about {about} left: {iterations} iterations at {each}"
 
 
 class _Table:
