@@ -68,6 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda or cuda:N; default: cuda where there is one"
     )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the CPU, in each process; default: one for each core that this process may use "
+        "(affinity, quota), shared by the processes of torchrun on this machine",
+    )
     parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
     parser.add_argument(
         "--licence", help="note on the weights' use, stored likewise; default: that of --init"
@@ -88,12 +96,16 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.model_file import load
     from bisenet_ros.resources import model_path
     from bisenet_ros.training.datasets import open_dataset
-    from bisenet_ros.training.distributed import joined
+    from bisenet_ros.training.distributed import joined, use_threads
     from bisenet_ros.training.run import Run
     from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.start import new_start, start_from
     from bisenet_ros.training.stop import StopRequest
 
+    if args.threads < 0:
+        raise ValueError(
+            f"--threads is {args.threads}; give a number of CPU threads, or leave it out"
+        )
     dataset = open_dataset(args.data, args.layout, args.split)
     validation = _open_validation(args, dataset) if args.val_data else None
     settings = read_settings(args.config, args.set)
@@ -112,7 +124,11 @@ def run(args: argparse.Namespace) -> int:
         licence=start.licence if args.licence is None else args.licence,
         validation=validation,
     )
-    with joined(args.device) as processes, StopRequest(patient=processes.size > 1) as stop:
+    with (
+        use_threads(args.threads),
+        joined(args.device) as processes,
+        StopRequest(patient=processes.size > 1) as stop,
+    ):
         try:
             training.finish(processes, stop, resume=args.resume, tensorboard=args.tensorboard)
         except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from bisenet_ros.cpu import default_threads
 from bisenet_ros.first_line import first_line
 
 
@@ -38,6 +39,8 @@ class Processes:
 
     def any(self, condition: bool) -> bool:
         """Whether ``condition`` holds in one of the processes."""
+        if self.size == 1:
+            return condition
         return bool(self.sum(torch.tensor(float(condition), device=self.device)) > 0)
 
 
@@ -57,8 +60,7 @@ def joined(device: str) -> Iterator[Processes]:
     """
     launched = distributed.is_torchelastic_launched()
     if device == "auto":
-        needed = int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1
-        device = "cuda" if torch.cuda.device_count() >= needed else "cpu"
+        device = "cuda" if torch.cuda.device_count() >= _processes_here() else "cpu"
     if launched and device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     _require(device)
@@ -80,6 +82,27 @@ def joined(device: str) -> Iterator[Processes]:
     # tensor while Python ends aborts the process: they are done when all have met once more.
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+@contextmanager
+def use_threads(number: int = 0) -> Iterator[None]:
+    """Let PyTorch compute with so many CPU threads in this process.
+
+    0: ``default_threads``, shared with the other processes that ``torchrun`` started on this
+    machine; at least one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or max(1, default_threads() // _processes_here()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _processes_here() -> int:
+    """How many processes ``torchrun`` started on this machine; 1 without it."""
+    launched = distributed.is_torchelastic_launched()
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1
 
 
 def _require(device: str) -> None:

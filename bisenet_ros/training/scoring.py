@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+import torch
 from tqdm import tqdm
 
 from bisenet_ros.inference.segmenter import Segmenter
@@ -16,13 +17,16 @@ def score(
 ) -> Scores:
     """Score ``model`` by PyTorch on the samples ``indices`` of ``dataset``.
 
+    It takes as many CPU threads as PyTorch has in this process now.
+
     Raises:
         KeyboardInterrupt: ``stop`` became true.
         DatasetError: a file cannot be used.
         ValueError: no pixel has a class.
     """
+    threads = torch.get_num_threads()
     with (
-        closing(Segmenter(model, backend="torch", device=device)) as segmenter,
+        closing(Segmenter(model, backend="torch", device=device, threads=threads)) as segmenter,
         tqdm(indices, desc="score", unit="image", leave=False, disable=None) as bar,
     ):
 
