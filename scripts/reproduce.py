@@ -24,9 +24,10 @@ from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
 from bisenet_ros.training.datasets import Dataset, DatasetError, open_dataset
-from bisenet_ros.training.distributed import Processes, joined
+from bisenet_ros.training.distributed import Processes, joined, use_threads
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.monitor import LOG, Monitor
+from bisenet_ros.training.precision import resolve_precision
 from bisenet_ros.training.scoring import score
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
 from bisenet_ros.training.stop import StopRequest
@@ -63,12 +64,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     if data.classes != val.classes:
         sys.exit(f"{args.val} has other classes than {args.data}")
-    runs = [
-        Run(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
-        for name in VARIANTS
-        for seed in SEEDS.get(name, (0,))
-    ]
-    with joined(args.device) as processes:
+    with use_threads(), joined(args.device) as processes:
+        base = resolve_precision(base, processes)
+        runs = [
+            Run(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
+            for name in VARIANTS
+            for seed in SEEDS.get(name, (0,))
+        ]
         with StopRequest(patient=processes.size > 1) as stop:
             for run in runs:
                 run.finish(data, val, processes, stop)
@@ -114,7 +116,8 @@ class Run:
         checkpoint = self.folder / "checkpoint.pt"
         resume = None
         if checkpoint.is_file():
-            resume = resume_from(checkpoint, self.settings, start.origin(data, processes))
+            origin = start.origin(data, processes)
+            resume = resume_from(checkpoint, self.settings, origin, processes)
         names = [entry.name for entry in data.classes]
         with ExitStack() as stack:
             report = None
@@ -151,6 +154,8 @@ class Run:
             "iou": dict(zip(names, scores.iou.tolist(), strict=True)),
             "settings": asdict(self.settings),
         }
+        if resume is not None and resume.changes:
+            document["resumed"] = list(resume.changes)
         (self.folder / SCORES).write_text(json.dumps(document, indent=1) + "\n")
         print(f"{self.folder.name}: {scores.miou:.2%} mIoU", flush=True)
 

@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bisenet_ros.first_line import first_line
+from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.settings import Settings, SettingsError, make_settings
 
 logger = logging.getLogger(__name__)
 
 WITHOUT_EFFECT = ("workers", "checkpoint_every")
 """Settings that change nothing of the result: a run may go on with others."""
+IN_ROUNDING = ("precision", "threads")
+"""What changes the result in rounding alone: a run may go on with others, and says so."""
 
 
 class CheckpointError(ValueError):
@@ -27,7 +30,9 @@ class Checkpoint:
 
     ``origin`` is what was trained on what, see ``Start.origin``, to know the run again.
     ``average`` is the state of the moving average of the weights, ``scaler`` that of the loss
-    scale of fp16; both are empty where they are not used.
+    scale of fp16; both are empty where they are not used. ``threads`` are those of the CPU, 0 in
+    checkpoints that do not name them. ``changes`` has a line for each time that the run was resumed
+    with something else of ``IN_ROUNDING``.
     """
 
     settings: Settings
@@ -37,6 +42,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     average: dict[str, Any]
     scaler: dict[str, Any]
+    threads: int = 0
+    changes: tuple[str, ...] = ()
 
     def require_same_run(self, settings: Settings, origin: Mapping[str, Any]) -> None:
         """Refuse to go on as another run than that which this is of.
@@ -48,7 +55,7 @@ class Checkpoint:
         changed = [
             f"{name} was {before[name]} and is {value}"
             for name, value in now.items()
-            if name not in WITHOUT_EFFECT and value != before[name]
+            if name not in (*WITHOUT_EFFECT, *IN_ROUNDING) and value != before[name]
         ]
         changed += [
             f"it has another {name}" for name in origin if origin[name] != self.origin.get(name)
@@ -56,7 +63,8 @@ class Checkpoint:
         if changed:
             raise CheckpointError(
                 f"the checkpoint is of another run ({'; '.join(changed)}): give the same --config, "
-                "--set, --data and --init, or train into another folder"
+                "--set, --data and --init to as many processes (precision, workers, "
+                "checkpoint_every and --threads may change), or train into another folder"
             )
 
 
@@ -109,14 +117,41 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return checkpoint
 
 
-def resume_from(path: Path, settings: Settings, origin: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint at ``path``, of a run with these settings and this origin.
+def resume_from(
+    path: Path, settings: Settings, origin: Mapping[str, Any], processes: Processes
+) -> Checkpoint:
+    """Return the checkpoint at ``path``, of a run with these settings and this origin.
+
+    Rank 0 logs in one line what the rest of the run is done with that the part before was not;
+    ``changes`` of the result has it, if it is of ``IN_ROUNDING``.
+
+    Args:
+        settings: with the precision that is computed in, not "auto".
 
     Raises:
         CheckpointError: see ``read_checkpoint`` and ``Checkpoint.require_same_run``.
     """
     checkpoint = read_checkpoint(path)
     checkpoint.require_same_run(settings, origin)
+    if checkpoint.iteration == settings.iterations:
+        return checkpoint
+    threads = torch.get_num_threads()
+    now = {**asdict(settings), "threads": threads}
+    before = {**asdict(checkpoint.settings), "threads": checkpoint.threads or threads}
+    rounding, harmless = (
+        [
+            f"{name} {now[name]} instead of {before[name]}"
+            for name in names
+            if now[name] != before[name]
+        ]
+        for names in (IN_ROUNDING, WITHOUT_EFFECT)
+    )
+    if processes.rank == 0 and (rounding or harmless):
+        effect = ": results differ from an unbroken run in rounding" if rounding else ""
+        logger.info("resumed with %s%s", ", ".join(rounding + harmless), effect)
+    if rounding:
+        change = f"after iteration {checkpoint.iteration}: {', '.join(rounding)}"
+        checkpoint = replace(checkpoint, changes=(*checkpoint.changes, change))
     return checkpoint
 
 
@@ -125,7 +160,9 @@ def _read(path: Path) -> Checkpoint:
         raise CheckpointError(f"there is no checkpoint {path} to resume from; start without")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        if "iteration" in values and values.keys() != {field.name for field in fields(Checkpoint)}:
+        known = {field.name for field in fields(Checkpoint)}
+        needed = {field.name for field in fields(Checkpoint) if field.default is MISSING}
+        if "iteration" in values and not needed <= values.keys() <= known:
             raise _of_another_version(path, "other contents")
         return Checkpoint(**{**values, "settings": make_settings(values["settings"])})
     except CheckpointError:

@@ -47,6 +47,7 @@ class Learner:
                     module.eval()
         self.optimizer = make_optimizer(self.network, settings)
         self.scaler = GradScaler(torch.device(device).type, enabled=settings.precision == "fp16")
+        self._changes: tuple[str, ...] = ()
         self._average: AveragedModel | None = None
         if settings.ema:
             average = _average_up_to(settings.ema)
@@ -81,12 +82,16 @@ class Learner:
             self.optimizer.state_dict(),
             average,
             self.scaler.state_dict(),
+            torch.get_num_threads(),
+            self._changes,
         )
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go back to the state of a run with these settings and this network."""
+        """Go back to the state of a run with this network, and but for precision these settings."""
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
-        self.scaler.load_state_dict(checkpoint.scaler)
+        self._changes = checkpoint.changes
+        if checkpoint.scaler:  # else the run was in another precision than fp16
+            self.scaler.load_state_dict(checkpoint.scaler)
         if self._average is not None:
             self._average.load_state_dict(checkpoint.average)

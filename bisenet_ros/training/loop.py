@@ -27,6 +27,7 @@ from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.learner import Learner
 from bisenet_ros.training.loss import HeadLosses, inverse_log_weights
 from bisenet_ros.training.memory import keep_freed_memory
+from bisenet_ros.training.precision import computes_bf16, resolve_precision
 from bisenet_ros.training.samples import Samples, sample_numbers
 from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
@@ -71,10 +72,11 @@ def train(
 
     With ``settings.ema`` the result is the moving average of the weights, else the last ones.
     A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and at any
-    exception that comes between two iterations: a resumed run then ends with the weights of an
-    unbroken one (on a GPU, whose sums have no fixed order, with similar ones). ``report`` is called
-    after each iteration, and its checkpoint, with the result so far, on rank 0. Then all processes
-    ask ``stop``, and if it is true for one of them, all raise KeyboardInterrupt.
+    exception that comes between two iterations: a run resumed with the same precision and number of
+    threads then ends with the weights of an unbroken one (on a GPU, whose sums have no fixed order,
+    with similar ones). ``report`` is called after each iteration, and its checkpoint, with the
+    result so far, on rank 0. Then all processes ask ``stop``, and if it is true for one of them,
+    all raise KeyboardInterrupt.
 
     ``resume`` is a checkpoint of the same run (``resume_from``), and goes on with as many
     processes. Without a ``start`` a new network of ``settings.preset`` is trained.
@@ -86,6 +88,7 @@ def train(
     """
     device = processes.device
     _check_shares(settings, processes)
+    settings = resolve_precision(settings, processes)
     keep_freed_memory()
     start = start or new_start(settings, len(dataset.classes))
     origin = start.origin(dataset, processes)
@@ -94,6 +97,8 @@ def train(
     if resume is not None:
         learner.load(resume)
         iteration = resume.iteration
+    if processes.rank == 0 and iteration < settings.iterations:
+        _announce(settings, device)
 
     def checkpoint() -> None:
         nonlocal written
@@ -213,6 +218,24 @@ def _memory_errors() -> Iterator[None]:
         raise TrainingError(
             "the GPU has too little memory: lower batch_size or crop, or raise accumulate"
         ) from error
+
+
+def _announce(settings: Settings, device: str) -> None:
+    """Log what the run is computed with."""
+    threads = torch.get_num_threads()
+    logger.info(
+        "training on %s in %s, %d thread%s",
+        device,
+        settings.precision,
+        threads,
+        "s" if threads > 1 else "",
+    )
+    if settings.precision == "bf16" and not computes_bf16(device):
+        logger.warning(
+            "precision bf16 is emulated on %s, many times slower than fp32: give precision: auto, "
+            "which takes what is native",
+            device,
+        )
 
 
 def _check_shares(settings: Settings, processes: Processes) -> None:

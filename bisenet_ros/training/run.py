@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,7 @@ from bisenet_ros.training.datasets import Dataset, refuse
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.loop import Progress, train
 from bisenet_ros.training.monitor import Monitor
+from bisenet_ros.training.precision import resolve_precision
 from bisenet_ros.training.scoring import score
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.start import Start
@@ -77,7 +79,11 @@ class Run:
                     f"{kept} is there already: go on with --resume, or train into another folder"
                 )
         origin = self.start.origin(self.dataset, processes)
-        before = resume_from(checkpoint, self.settings, origin) if resume else None
+        settings = resolve_precision(self.settings, processes)
+        before = resume_from(checkpoint, settings, origin, processes) if resume else None
+        if before is not None and before.iteration == settings.iterations:
+            settings = before.settings  # nothing is left to compute in another precision
+        recipe = self._recipe(settings, processes, before.changes if before else ())
         with ExitStack() as stack:
             if processes.rank == 0:
                 if self.validation is not None:
@@ -99,7 +105,7 @@ class Run:
                 if images is None and now % self.settings.checkpoint_every:
                     return
                 monitor.flush()
-                self._export(network, processes)
+                self._export(network, recipe)
                 if images is not None:
                     # All processes stop together, when they are asked after this iteration.
                     with suppress(KeyboardInterrupt):
@@ -110,7 +116,7 @@ class Run:
 
             network = train(
                 self.dataset,
-                self.settings,
+                settings,
                 checkpoint,
                 report,
                 resume=before,
@@ -123,7 +129,7 @@ class Run:
                 # Of a run that was finished before, the file may have been calibrated since.
                 stored = self._stored(network) if done == self.settings.iterations else None
                 if stored is None:
-                    self._export(network, processes)
+                    self._export(network, recipe)
                     print(f"wrote {self.model_file}")
                 else:
                     self._name_again(stored)
@@ -153,16 +159,24 @@ class Run:
         annotate(self.model_file, model, named)
         print(f"wrote data set and licence into {self.model_file}")
 
-    def _export(self, network: BiSeNetV2, processes: Processes) -> None:
+    def _recipe(
+        self, settings: Settings, processes: Processes, changes: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """How the weights came about, in plain values; ``changes``: see ``Checkpoint``."""
         # The architecture of --init stays, whatever the settings say.
-        recipe = asdict(self.settings) | {
+        recipe = asdict(settings) | {
             "processes": processes.size,
             "preset": self.start.preset,
-            "head_channels": network.architecture.head_channels,
+            "head_channels": self.start.network.architecture.head_channels,
             "torch": str(torch.__version__),
         }
+        if changes:
+            recipe["resumed"] = list(changes)
         if self.start.recipe is not None:
             recipe["init"] = dict(self.start.recipe)
+        return recipe
+
+    def _export(self, network: BiSeNetV2, recipe: dict[str, Any]) -> None:
         metadata = Metadata(
             preset=self.start.preset,
             architecture=network.architecture,

@@ -12,7 +12,7 @@ import yaml
 from bisenet_ros.network import PRESETS
 
 Optimizer: TypeAlias = Literal["sgd", "adamw"]
-Precision: TypeAlias = Literal["bf16", "fp16", "fp32"]
+Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
 
 
 class SettingsError(ValueError):
@@ -52,6 +52,8 @@ class Settings:
       (1 + n) / (10 + n) after n iterations; 0 for the last ones.
     - ``batch_size``: images an iteration, over all processes.
     - ``accumulate``: parts that a process cuts its share of the batch into, for less memory.
+    - ``precision``: of the network's activations. "auto" is bf16 where that is computed natively,
+      else fp16 on CUDA and fp32 on the CPU.
     - ``workers``: processes that prepare samples.
     - ``checkpoint_every``: iterations between checkpoints.
     """
@@ -83,7 +85,7 @@ class Settings:
     batch_size: int = 16
     accumulate: int = 1
     iterations: int = 10_000
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     seed: int = 0
     workers: int = 2
     checkpoint_every: int = 200

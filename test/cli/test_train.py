@@ -1,7 +1,9 @@
 """``bisenet train`` as a user has it: from a folder to a model file, stopped and resumed."""
 
 import csv
+import logging
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -19,6 +21,7 @@ import torch
 
 from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
+from bisenet_ros.inference import torch_backend
 from bisenet_ros.metadata import Score
 from bisenet_ros.training.checkpoint import read_checkpoint
 from bisenet_ros.training.evaluation import evaluate
@@ -59,9 +62,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+START = "import sys; from bisenet_ros.cli.main import main; sys.exit(main())"
+
+
 def command(data: Path, output: Path, *more: str, **settings: str) -> list[str]:
-    start = "import sys; from bisenet_ros.cli.main import main; sys.exit(main())"
-    line = [sys.executable, "-c", start, "train", "--data", str(data), "--output", str(output)]
+    line = [sys.executable, "-c", START, "train", "--data", str(data), "--output", str(output)]
+    line += ["--threads", "1"]
     for name, value in {**SETTINGS, **settings}.items():
         line += ["--set", f"{name}={value}"]
     return [*line, *more]
@@ -133,6 +139,89 @@ def test_init_keeps_what_fits_and_names_the_rest(
     for name, parameter in before.network.named_parameters():
         if not name.startswith("head.2"):
             assert torch.allclose(after.network.get_parameter(name), parameter, atol=1e-6), name
+
+
+def test_a_run_in_another_precision_goes_on_and_the_model_file_says_so(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that began in bf16 and goes on where auto is fp32."""
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "model.safetensors"
+
+    def interrupted(self: Step, parts: Any) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(self, parts)
+
+    step = Step.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "__call__", interrupted)
+        line = command(data, tmp_path, workers="0", precision="bf16", checkpoint_every="1")[3:]
+        assert main(line) == 130
+    recipe = model_file.load(file).metadata.recipe
+    assert recipe["precision"] == "bf16"
+    assert "resumed" not in recipe
+
+    monkeypatch.setattr(torch_backend, "has_native_bf16", lambda: False)
+    caplog.clear()
+    line = command(data, tmp_path, workers="0", precision="auto", checkpoint_every="1")[3:]
+    assert main([*line, "--resume", "--threads", "2"]) == 0
+    resumed = "precision fp32 instead of bf16, threads 2 instead of 1"
+    assert caplog.messages[:2] == [
+        f"resumed with {resumed}: results differ from an unbroken run in rounding",
+        "training on cpu in fp32, 2 threads",
+    ]
+    recipe = model_file.load(file).metadata.recipe
+    assert recipe["precision"] == "fp32"
+    assert recipe["resumed"] == [f"after iteration 1: {resumed}"]
+
+    # What is written again of a finished run keeps what it was computed in.
+    file.unlink()
+    line = command(data, tmp_path, workers="0", precision="bf16", checkpoint_every="1")[3:]
+    assert main([*line, "--resume"]) == 0
+    assert model_file.load(file).metadata.recipe == recipe
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="limits the instructions of an x86 CPU")
+def test_without_native_bf16_auto_is_fp32_and_bf16_is_warned_of(data: Path, tmp_path: Path) -> None:
+    limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+    def said(precision: str) -> list[str]:
+        line = command(data, tmp_path / precision, precision=precision, iterations="1")
+        done = subprocess.run(
+            line, env=environment() | limits, capture_output=True, text=True, check=True
+        )
+        return [each for each in done.stderr.splitlines() if "cpu" in each]
+
+    assert said("auto") == ["training on cpu in fp32, 1 thread"]
+    warning = "precision bf16 is emulated on cpu, many times slower than fp32: give precision: auto"
+    first, *others = said("bf16")
+    assert first == "training on cpu in bf16, 1 thread"
+    assert [each.partition(",")[0] for each in others] == [warning.partition(",")[0]]
+    assert warning in others[0]
+    for precision, recorded in (("auto", "fp32"), ("bf16", "bf16")):
+        model = model_file.load(tmp_path / precision / "model.safetensors")
+        assert model.metadata.recipe["precision"] == recorded
+
+
+def test_training_and_scoring_have_the_threads_that_are_asked_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, before, seen = Step.__call__, torch.get_num_threads(), []
+
+    def observed_step(self: Step, parts: Any) -> float:
+        seen.append(torch.get_num_threads())
+        return step(self, parts)
+
+    def observed_evaluate(*arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(Step, "__call__", observed_step)
+    monkeypatch.setattr("bisenet_ros.training.scoring.evaluate", observed_evaluate)
+    line = command(data, tmp_path, "--threads", str(before + 2), workers="0", iterations="1")
+    assert main(line[3:]) == 0
+    assert seen == [before + 2] * 2
+    assert torch.get_num_threads() == before
 
 
 def test_the_log_has_a_row_an_iteration(trained: Path) -> None:
@@ -322,6 +411,8 @@ def test_refusals(
     assert "no folder" in message
     message = refusal(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
     assert "setting 'crop' is (60, 60); must be [width, height], both divisible by 8" in message
+    message = refusal(command(data, tmp_path / "new", "--threads", "-1"), capsys)
+    assert "--threads is -1; give a number of CPU threads, or leave it out" in message
     assert not (tmp_path / "new").exists()
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: what goes in comes out, and anything else is refused with a remedy."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from bisenet_ros.training.checkpoint import (
     Checkpoint,
     CheckpointError,
     read_checkpoint,
+    resume_from,
     write_checkpoint,
 )
+from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.settings import Settings
 
-SETTINGS = Settings(iterations=7, crop=(64, 32))
+SETTINGS = Settings(iterations=7, crop=(64, 32), precision="bf16")
 ORIGIN = {"list of classes": ["sky", "road"], "start": {"scales": [1.0]}}
 
 
@@ -44,7 +47,8 @@ def test_round_trip(checkpoint: Path) -> None:
 def test_same_run(checkpoint: Path) -> None:
     read = read_checkpoint(checkpoint)
     read.require_same_run(SETTINGS, ORIGIN)
-    read.require_same_run(replace(SETTINGS, workers=5, checkpoint_every=3), ORIGIN)
+    free = replace(SETTINGS, workers=5, checkpoint_every=3, precision="fp32")
+    read.require_same_run(free, ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,7 @@ def test_another_run(
     with pytest.raises(CheckpointError, match=difference) as raised:
         read_checkpoint(checkpoint).require_same_run(settings, origin)
     assert "give the same --config, --set, --data and --init" in str(raised.value)
+    assert "precision, workers, checkpoint_every and --threads may change" in str(raised.value)
 
 
 def assert_refused(path: Path, text: str) -> None:
@@ -114,6 +119,73 @@ def test_foreign(checkpoint: Path, tmp_path: Path) -> None:
     torch.save({"settings": Evil(tmp_path / "executed")}, checkpoint)
     assert_refused(checkpoint, "is damaged or no checkpoint")
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_checkpoint_of_before_threads_were_kept(checkpoint: Path) -> None:
+    values = torch.load(checkpoint, weights_only=True)
+    del values["threads"], values["changes"]
+    torch.save(values, checkpoint)
+    read = read_checkpoint(checkpoint)
+    assert (read.iteration, read.threads, read.changes) == (3, 0, ())
+    resumed = resume_from(checkpoint, SETTINGS, ORIGIN, Processes())
+    assert resumed.changes == ()
+
+
+RESUMED = "results differ from an unbroken run in rounding"
+
+
+@pytest.mark.parametrize(
+    ("changes", "threads", "told", "kept"),
+    [
+        ({}, 1, "", ()),
+        ({"workers": 5}, 1, "resumed with workers 5 instead of 2", ()),
+        (
+            {"precision": "fp32", "workers": 5},
+            1,
+            f"resumed with precision fp32 instead of bf16, workers 5 instead of 2: {RESUMED}",
+            ("after iteration 3: precision fp32 instead of bf16",),
+        ),
+        (
+            {"precision": "fp32", "checkpoint_every": 9},
+            2,
+            "resumed with precision fp32 instead of bf16, threads 1 instead of 2, "
+            f"checkpoint_every 9 instead of 200: {RESUMED}",
+            ("after iteration 3: precision fp32 instead of bf16, threads 1 instead of 2",),
+        ),
+        (
+            {},
+            4,
+            f"resumed with threads 1 instead of 4: {RESUMED}",
+            ("after iteration 3: threads 1 instead of 4",),
+        ),
+        ({}, 0, "", ()),
+    ],
+)
+def test_resuming_says_what_changed(
+    checkpoint: Path,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    threads: int,
+    told: str,
+    kept: tuple[str, ...],
+) -> None:
+    caplog.set_level(logging.INFO)
+    write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), threads=threads))
+    settings = replace(SETTINGS, **changes)
+    resumed = resume_from(checkpoint, settings, ORIGIN, Processes())
+    assert caplog.messages == ([told] if told else [])
+    assert resumed.changes == kept
+    caplog.clear()
+    assert resume_from(checkpoint, settings, ORIGIN, Processes(rank=1, size=2)).changes == kept
+    assert caplog.messages == []
+
+
+def test_a_finished_run_changes_nothing(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), iteration=7))
+    settings = replace(SETTINGS, precision="fp32")
+    assert resume_from(checkpoint, settings, ORIGIN, Processes()).changes == ()
+    assert caplog.messages == []
 
 
 def test_settings_of_another_version(checkpoint: Path) -> None:

@@ -10,8 +10,9 @@ import cv2
 import pytest
 import torch
 
+from bisenet_ros.cpu import default_threads
 from bisenet_ros.training.datasets import open_dataset
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import Processes, use_threads
 from bisenet_ros.training.loop import TrainingError, train
 from bisenet_ros.training.samples import sample_numbers
 from bisenet_ros.training.settings import Settings
@@ -100,3 +101,53 @@ def test_a_batch_that_cannot_be_shared(two_tone: Path, tmp_path: Path) -> None:
             lambda p, n: None,
             processes=three,
         )
+
+
+def test_threads_are_those_asked_for_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with use_threads(before + 2):
+        assert torch.get_num_threads() == before + 2
+    with use_threads():
+        assert torch.get_num_threads() == default_threads()
+    assert torch.get_num_threads() == before
+
+
+SHARE = """
+import torch
+from bisenet_ros.training.distributed import joined, use_threads
+
+with use_threads(), joined("cpu"):
+    print(torch.get_num_threads(), flush=True)
+"""
+
+AGREE = """
+from bisenet_ros.inference import torch_backend
+from bisenet_ros.training.distributed import joined
+from bisenet_ros.training.precision import resolve_precision
+from bisenet_ros.training.settings import Settings
+
+with joined("cpu") as processes:
+    for have_it in (1, 2):
+        torch_backend.has_native_bf16 = lambda: processes.rank < have_it
+        print(resolve_precision(Settings(), processes).precision, flush=True)
+"""
+
+
+def printed_by_two(program: str, folder: Path) -> list[str]:
+    """What two processes of ``program`` print, in any order."""
+    script = folder / "program.py"
+    script.write_text(program)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.check_output(
+        [sys.executable, *launcher], env=environment, text=True, timeout=300
+    ).split()
+
+
+def test_processes_of_one_machine_share_its_threads(tmp_path: Path) -> None:
+    assert printed_by_two(SHARE, tmp_path) == [str(max(1, default_threads() // 2))] * 2
+
+
+def test_processes_agree_on_a_precision_that_is_native_to_all(tmp_path: Path) -> None:
+    """As two machines of which one has bf16, and two that have it both."""
+    assert sorted(printed_by_two(AGREE, tmp_path)) == ["bf16", "bf16", "fp32", "fp32"]

@@ -1,5 +1,6 @@
 """The loop: it learns, and a run that is interrupted ends where an unbroken one does."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from bisenet_ros.cpu import has_native_bf16
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import CheckpointError, read_checkpoint, resume_from
 from bisenet_ros.training.datasets import DatasetError, open_dataset
 from bisenet_ros.training.distributed import DeviceError, Processes, joined
 from bisenet_ros.training.loop import ALONE, Progress, TrainingError, train
 from bisenet_ros.training.schedule import learning_rate
-from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.settings import Precision, Settings
 from bisenet_ros.training.start import new_start
 
 SETTINGS = Settings(
@@ -84,6 +86,49 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     assert_equal(state(resumed), unbroken)
     assert [(p.iteration, p.loss) for p in again] == [(p.iteration, p.loss) for p in reported[2:]]
     assert read_checkpoint(path).iteration == 4
+
+
+@pytest.mark.parametrize(("first", "then"), [("bf16", "fp32"), ("fp16", "fp32"), ("fp32", "fp16")])
+def test_a_run_resumed_in_another_precision_ends_close_to_an_unbroken_one(
+    two_tone: Path, tmp_path: Path, first: Precision, then: Precision
+) -> None:
+    """The state of fp16's loss scale comes along where it applies."""
+    folder, path = open_dataset(two_tone), tmp_path / "checkpoint.pt"
+    gentle = replace(SETTINGS, learning_rate=1e-4)  # so that rounding stays small
+    settings = replace(gentle, precision=first)
+    unbroken: list[Progress] = []
+    train(folder, settings, path, lambda p, _: unbroken.append(p))
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, settings, path, silent, stop=iter([False, True]).__next__)
+
+    settings = replace(gentle, precision=then)
+    origin = new_start(settings, 2).origin(folder, ALONE)
+    resume = resume_from(path, settings, origin, ALONE)
+    rest: list[Progress] = []
+    train(folder, settings, path, lambda p, _: rest.append(p), resume=resume)
+    assert [p.iteration for p in rest] == [3, 4]
+    losses, expected = ([p.loss for p in run] for run in (rest, unbroken[2:]))
+    assert losses == pytest.approx(expected, rel=0.1)
+    assert losses != expected  # it was another precision
+    written = read_checkpoint(path)
+    assert written.settings.precision == then
+    assert bool(written.scaler) == (then == "fp16")
+    assert written.changes == (f"after iteration 2: precision {then} instead of {first}",)
+    assert written.threads == 1
+
+
+def test_auto_is_what_the_cpu_computes_natively(
+    two_tone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = replace(
+        SETTINGS, precision="auto", iterations=1, warmup_iterations=0, class_weights=False
+    )
+    train(open_dataset(two_tone), settings, tmp_path / "c.pt", silent)
+    native = "bf16" if has_native_bf16() else "fp32"
+    assert caplog.messages == [f"training on cpu in {native}, 1 thread"]
+    assert read_checkpoint(tmp_path / "c.pt").settings.precision == native
 
 
 def test_reports_count_and_follow_the_schedule(two_tone: Path, tmp_path: Path) -> None:
@@ -164,13 +209,13 @@ def test_other_classes_do_not_fit(two_tone: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, iterations=1, warmup_iterations=0)
     train(open_dataset(two_tone), settings, path, silent)
     same = new_start(settings, 2).origin(open_dataset(two_tone), ALONE)
-    assert resume_from(path, settings, same).iteration == 1
+    assert resume_from(path, settings, same, ALONE).iteration == 1
     with (two_tone / "classes.txt").open("a") as file:
         file.write("2 third 0 0 0\n")
     other = new_start(settings, 3).origin(open_dataset(two_tone), Processes(size=2))
     differences = "another architecture; .*another list of classes; .*another number of processes"
     with pytest.raises(CheckpointError, match=differences):
-        resume_from(path, settings, other)
+        resume_from(path, settings, other, ALONE)
 
 
 def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_path: Path) -> None:

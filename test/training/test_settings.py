@@ -15,7 +15,7 @@ from bisenet_ros.training.settings import Settings, SettingsError, make_settings
     [
         ("preset", "bisenet", "one of bisenetv2, bisenetv2_paper"),
         ("optimizer", "adam", "one of sgd, adamw"),
-        ("precision", "fp8", "one of bf16, fp16, fp32"),
+        ("precision", "fp8", "one of auto, bf16, fp16, fp32"),
         ("resolution", [100, 64], "divisible by 8"),
         ("resolution", [64], "divisible by 8"),
         ("resolution", ["a", "b"], "a list, each item a whole number"),
@@ -122,3 +122,10 @@ def test_the_recipes_that_we_ship_are_valid() -> None:
     assert recipes
     for recipe in recipes:
         read_settings(recipe)
+
+
+def test_recipes_of_shipped_weights_and_figures_keep_their_precision() -> None:
+    """They are records; what users train with goes by their machine."""
+    for recipe in (share_directory() / "config" / "training").glob("*.yaml"):
+        is_record = recipe.stem == "ablation" or recipe.stem.startswith("camvid_480")
+        assert read_settings(recipe).precision == ("bf16" if is_record else "auto"), recipe
