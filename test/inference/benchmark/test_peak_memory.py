@@ -1,5 +1,8 @@
 """Peak memory is that of the engine's own process."""
 
+import multiprocessing
+import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.benchmark.peak_memory import peak_memory
 from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.model_file import load
+from bisenet_ros.model_file import Model, load
 
 OPTIONS = EngineOptions((64, 32), device="cpu", precision="fp32", threads=1)
 
@@ -25,3 +28,19 @@ def test_an_engine_that_cannot_be_loaded(tiny_model: Path) -> None:
     wrong = EngineOptions((64, 32), device="cuda:99")
     with pytest.raises(InferenceError, match="'cuda:99' is not there"):
         peak_memory(partial(load, tiny_model), "torch", wrong)
+
+
+def test_a_process_that_takes_too_long_is_ended(tiny_model: Path) -> None:
+    with pytest.raises(TimeoutError, match="the process of torch took more than 0 s"):
+        peak_memory(partial(load, tiny_model), "torch", OPTIONS, seconds=0.0)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_is_killed() -> None:
+    with pytest.raises(InferenceError, match="the process of torch was killed, probably for want"):
+        peak_memory(_die, "torch", OPTIONS)
+
+
+def _die() -> Model:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
