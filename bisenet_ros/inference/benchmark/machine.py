@@ -7,6 +7,20 @@ from pathlib import Path
 import psutil
 import torch
 
+_EXTENSIONS = {
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "BF16": ("avx512_bf16",),
+    "AMX": ("amx_tile",),
+}
+"""Instructions that make low precisions fast, with their flags in /proc/cpuinfo."""
+
+_ONEDNN_LIMITS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("SSE41", "AVX", "AVX2", "AVX512_CORE"), ()),
+    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE_VNNI"), ("VNNI",)),
+    **dict.fromkeys(("AVX512_CORE_BF16", "AVX512_CORE_FP16"), ("VNNI", "BF16")),
+}
+"""Values of ONEDNN_MAX_CPU_ISA, with the extensions that they leave; all others leave all."""
+
 _LIBRARIES = (
     *("torch", "openvino", "onnxruntime", "numpy", "opencv-python-headless"),
     # apt's and pip's.
@@ -15,7 +29,7 @@ _LIBRARIES = (
 
 
 def describe_machine() -> dict[str, object]:
-    """Processor, memory, GPU, system and versions of the libraries that are installed."""
+    """Return processor, memory, GPU, system and versions of the libraries that are installed."""
     versions = {}
     for name in _LIBRARIES:
         try:
@@ -24,6 +38,7 @@ def describe_machine() -> dict[str, object]:
             continue
     return {
         "cpu": _cpu_name(),
+        "instruction_set": instruction_set(),
         "cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
@@ -34,11 +49,41 @@ def describe_machine() -> dict[str, object]:
     }
 
 
+def instruction_set() -> str:
+    """Return the CPU's vector instructions that are in effect, such as "AVX512, VNNI, BF16".
+
+    They are what PyTorch uses, by its own word, and extensions that the CPU has besides. The
+    variables ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA may leave less than the CPU has.
+    """
+    base = torch.backends.cpu.get_cpu_capability()
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    flags = {
+        flag
+        for flag in _cpuinfo("flags").split()
+        if base.startswith("AVX512") or flag == "avx_vnni"  # which CPUs without AVX512 have
+    }
+    extensions = (
+        name
+        for name in _ONEDNN_LIMITS.get(limit, tuple(_EXTENSIONS))
+        if not flags.isdisjoint(_EXTENSIONS[name])
+    )
+    return ", ".join((base, *extensions))
+
+
 def _cpu_name() -> str:
     # platform.processor() is empty or the bare architecture on Linux.
+    return _cpuinfo("model name") or platform.machine()
+
+
+def _cpuinfo(name: str) -> str:
+    """Return what /proc/cpuinfo says of the first core under ``name``; "" if nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+        return ""
+    values = (
+        value.strip()
+        for key, _, value in (line.partition(":") for line in lines)
+        if key.strip() == name
+    )
+    return next(values, "")
