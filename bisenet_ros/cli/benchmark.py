@@ -1,10 +1,9 @@
 """``bisenet benchmark``: how fast each engine is on this machine, side by side."""
 
 import argparse
-import itertools
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from bisenet_ros.inference.backend import EngineOptions
     from bisenet_ros.inference.benchmark.measurement import Engine, Result
+    from bisenet_ros.inference.benchmark.turns import Budget
     from bisenet_ros.model_file import Model
 
 ALL = "all"
@@ -27,6 +27,8 @@ REFERENCE = "torch:fp32"
 EXIT_BUSY = 3
 WATCH_SECONDS = 1.0
 """How long the machine is watched before anything is measured."""
+MEMORY_SECONDS = 5.0
+"""How long an engine's own process is expected to take until one was measured."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[ALL],
         metavar="NAME",
-        help="of fp32, bf16, fp16, int8; default: all that a backend can",
+        help="of fp32, bf16, fp16, int8; default: all that a backend computes without emulation",
     )
     parser.add_argument("--device", default="auto", help="of all backends; default: auto")
     parser.add_argument(
@@ -78,9 +80,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=float, default=20.0, help="of each resolution; default: %(default)g"
+        "--seconds",
+        type=float,
+        default=20.0,
+        help="for each resolution, with at most 30 more to load engines; default: %(default)g",
     )
-    length.add_argument("--rounds", type=int, default=0, metavar="N", help="instead of seconds")
+    length.add_argument(
+        "--rounds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead of seconds, without a limit of time",
+    )
     parser.add_argument(
         "--no-memory",
         action="store_true",
@@ -102,12 +113,14 @@ def run(args: argparse.Namespace) -> int:
     so beforehand, nothing is measured; if meanwhile, that resolution has no ratios.
     """
     from bisenet_ros.inference.benchmark.cpu_load import BUSY, watch
+    from bisenet_ros.inference.benchmark.turns import Budget
 
     if min(args.threads, args.rounds, args.seconds) < 0:
         raise ValueError("--threads, --rounds and --seconds must not be negative")
     check_output_files([args.json], plots=[args.plot])
     allowed = 1.0 if args.allow_busy else BUSY
-    engines, reference = _engines(args)
+    budget = Budget(args.seconds, args.rounds)  # what comes before the first resolution counts
+    engines, reference, unserved = _engines(args)
     load = watch(WATCH_SECONDS)
     if load.others() > allowed:
         _tell_busy(f"use {load.others():.0%} of the CPU ({load.busiest()}): nothing was measured")
@@ -116,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         benchmark = _Benchmark(args, reference, Path(folder))
         for resolution in benchmark.resolutions:
-            benchmark.measure(engines, resolution, allowed)
+            benchmark.measure(engines, unserved, resolution, allowed, budget)
+            budget = Budget(args.seconds, args.rounds)
     document = benchmark.document()
     if args.json is not None:
         write_json(args.json, document)
@@ -135,7 +149,6 @@ class _Benchmark:
 
     def __init__(self, args: argparse.Namespace, reference: "Engine", folder: Path) -> None:
         from bisenet_ros.cpu import default_threads
-        from bisenet_ros.inference.benchmark.turns import Length
         from bisenet_ros.inference.segmenter import parse_resolution
 
         self.load = _loader(args)
@@ -148,7 +161,6 @@ class _Benchmark:
         self.device = args.device
         self.asked_threads = args.threads
         self.threads = args.threads or default_threads()
-        self.length = Length(args.seconds, args.rounds)
         self.with_memory = not args.no_memory
         # Engines of a model that nobody uses have no place in the user's cache.
         self.cache = args.cache or (folder if args.random_weights else None)
@@ -158,13 +170,31 @@ class _Benchmark:
         self.gmacs: dict[str, float] = {}
         self.peaks: dict[str, dict[str, float | None]] = {}
         self.others = 0.0
+        self.memory_seconds = MEMORY_SECONDS
 
     def measure(
-        self, engines: "Sequence[Engine]", resolution: tuple[int, int], allowed: float
+        self,
+        engines: "Sequence[Engine]",
+        unserved: "Mapping[Engine, str]",
+        resolution: tuple[int, int],
+        allowed: float,
+        budget: "Budget",
     ) -> None:
-        """Measure one resolution and print its table; ratios need others to take ``allowed``."""
+        """Measure one resolution and print its table.
+
+        Args:
+            engines: to be measured.
+            unserved: engines that this machine does not have, with the reason.
+            resolution: (width, height) of the network.
+            allowed: share of the CPU that others may use without making ratios worthless.
+            budget: of this resolution.
+
+        Raises:
+            InferenceError: the reference does not work.
+        """
         from bisenet_ros.complexity import count
         from bisenet_ros.inference.backend import EngineOptions
+        from bisenet_ros.inference.benchmark.machine import instruction_set
         from bisenet_ros.inference.benchmark.measurement import measure
         from bisenet_ros.inference.benchmark.report import by_reason, table
 
@@ -182,24 +212,28 @@ class _Benchmark:
             options,
             self.image,
             self.gmacs[name],
-            self.length,
+            budget,
         )
         self.others = max(self.others, measurement.others)
-        results = [self._finish(result, options) for result in measurement.results]
+        results = measurement.results
+        self._measure_peaks(results, budget)
+        if self.with_memory:
+            results = self._add_memory(results, options, budget)
         if measurement.others > allowed:
             results = [replace(result, ratio=None) for result in results]
         self.results += results
+        skipped = {**unserved, **measurement.skipped}
         self.skipped += [
             {**engine._asdict(), "resolution": list(resolution), "reason": reason}
-            for engine, reason in measurement.skipped.items()
+            for engine, reason in skipped.items()
         ]
         height, width = self.image.shape[:2]
         print(
-            f"{self.model.name} at {name}: {self.gmacs[name]:.2f} GMAC, threads {self.threads}, "
-            f"image {width}x{height}, reference {self.reference}"
+            f"{self.model.name} at {name}: {self.gmacs[name]:.2f} GMAC, threads {self.threads} "
+            f"({instruction_set()}), image {width}x{height}, reference {self.reference}"
         )
         print(table(results, self.peaks))
-        for reason, names in by_reason(measurement.skipped).items():
+        for reason, names in by_reason(skipped).items():
             print(f"not run: {', '.join(names)}: {reason}")
         print(flush=True)
 
@@ -221,46 +255,86 @@ class _Benchmark:
             "machine": describe_machine(),
         }
 
-    def _finish(self, result: "Result", options: "EngineOptions") -> "Result":
-        """The result with what is measured apart from the rounds: its memory, and the peak."""
+    def _measure_peaks(self, results: "Sequence[Result]", budget: "Budget") -> None:
+        """Find the most that was seen in each precision, be it a matrix product or an engine."""
         from bisenet_ros.inference.benchmark.matrix_peak import matrix_peak
+
+        for result in results:
+            peaks = self.peaks.setdefault(result.device, {})
+            precision = result.engine.precision
+            peak = peaks.get(precision)
+            if peak is None:
+                peak = matrix_peak(result.device, precision, self.threads, budget)
+            # The best engine alone would only be compared with itself.
+            peaks[precision] = None if peak is None else max(peak, result.gmacs_per_s)
+
+    def _add_memory(
+        self, results: "Sequence[Result]", options: "EngineOptions", budget: "Budget"
+    ) -> "list[Result]":
+        """Return ``results`` with peak memory where there was time to measure it."""
         from bisenet_ros.inference.benchmark.peak_memory import peak_memory
+        from bisenet_ros.inference.benchmark.turns import ROUNDS_SHARE
 
-        backend, precision = result.engine
-        peaks = self.peaks.setdefault(result.device, {})
-        if precision not in peaks:
-            peaks[precision] = matrix_peak(result.device, precision, self.threads)
-        if not self.with_memory:
-            return result
-        try:
-            memory = peak_memory(self.load, backend, replace(options, precision=precision))
-        except (OSError, ValueError) as error:  # the other figures are good all the same
-            print(f"no peak memory of {result.engine}: {error}")
-            return result
-        return replace(result, peak_memory_mb=memory)
+        finished = []
+        late = []
+        for result in results:
+            backend, precision = result.engine
+            wanted = replace(options, precision=precision)
+            started, left = budget.clock(), budget.left()
+            memory = None
+            if left < self.memory_seconds:
+                late.append(str(result.engine))
+            else:
+                try:
+                    memory = peak_memory(self.load, backend, wanted, left)
+                    self.memory_seconds = budget.clock() - started
+                except TimeoutError:
+                    self.memory_seconds = left  # at least
+                    late.append(str(result.engine))
+                except (OSError, ValueError) as error:  # the other figures are good all the same
+                    print(f"no peak memory of {result.engine}: {error}")
+            finished.append(replace(result, peak_memory_mb=memory))
+        if late:
+            missing = len(late) * self.memory_seconds - budget.left()
+            enough = budget.extended(missing, 1 - ROUNDS_SHARE)
+            print(f"no peak memory of {', '.join(late)}: no time left, give --seconds {enough}")
+        return finished
 
 
-def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine]":
-    """The engines that are asked for, and the reference."""
-    from bisenet_ros.inference.backend import BACKENDS
+def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engine, str]]":
+    """Return the engines asked for, the reference, and backends that cannot serve, with reasons.
+
+    Raises:
+        ValueError: there is no such backend or precision.
+    """
+    from bisenet_ros.inference.backend import BACKENDS, native_precisions
     from bisenet_ros.inference.benchmark.measurement import Engine
+    from bisenet_ros.inference.errors import InferenceError
     from bisenet_ros.inference.precision import PRECISIONS
 
-    def chosen(option: str, names: Sequence[str], known: Sequence[str]) -> list[str]:
+    for option, names, known in (
+        ("backend", args.backend, tuple(BACKENDS)),
+        ("precision", args.precision, PRECISIONS),
+    ):
         for name in names:
             if name not in (ALL, *known):
                 raise ValueError(f"--{option} '{name}' is none of {ALL}, {', '.join(known)}")
-        return list(known) if ALL in names else list(names)
-
-    backends = chosen("backend", args.backend, tuple(BACKENDS))
-    precisions = chosen("precision", args.precision, PRECISIONS)
     backend, _, precision = args.against.partition(":")
     if backend not in BACKENDS or precision not in PRECISIONS:
         raise ValueError(
             f"--against '{args.against}' is not of the form BACKEND:PRECISION, such as {REFERENCE}"
         )
-    engines = [Engine(b, p) for b, p in itertools.product(backends, precisions)]
-    return engines, Engine(backend, precision)
+    engines: list[Engine] = []
+    unserved: dict[Engine, str] = {}
+    for name in BACKENDS if ALL in args.backend else args.backend:
+        wanted = set(args.precision) - {ALL}
+        if ALL in args.precision:
+            try:
+                wanted |= set(native_precisions(name, args.device))
+            except InferenceError as error:
+                unserved[Engine(name, ALL)] = str(error)
+        engines += [Engine(name, each) for each in PRECISIONS if each in wanted]
+    return engines, Engine(backend, precision), unserved
 
 
 def _loader(args: argparse.Namespace) -> "Callable[[], Model]":

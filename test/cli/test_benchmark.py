@@ -1,30 +1,37 @@
 """``bisenet benchmark``: its table, JSON and picture, and when it gives no ratios."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from busy import busy_processes
+from fake_clock import FakeClock
 
+from bisenet_ros.cli import benchmark as module
 from bisenet_ros.cli.main import main
-from bisenet_ros.inference.benchmark import cpu_load, peak_memory
+from bisenet_ros.inference import backend
+from bisenet_ros.inference.backend import EngineOptions, native_precisions
+from bisenet_ros.inference.benchmark import (
+    cpu_load,
+    matrix_peak,
+    measurement,
+    peak_memory,
+    turns,
+)
+from bisenet_ros.inference.benchmark.machine import instruction_set
 from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.precision import PRECISIONS
+from bisenet_ros.inference.segmenter import StageTimes
+from bisenet_ros.model_file import Model
 
-SMALL = [
-    "--threads",
-    "1",
-    "--device",
-    "cpu",
-    "--rounds",
-    "1",
-    "--resolution",
-    "64x32",
-    "--input-size",
-    "160x90",
-]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = ["--threads", "1", "--device", "cpu", "--resolution", "64x32", "--input-size", "160x90"]
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +42,21 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watch other processes, and measure products, no longer than a test needs."""
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(matrix_peak, "SIZES", {"cpu": (128,)})
+
+
 def benchmark(model: Path, *more: str) -> int:
-    return main(["benchmark", "--model", str(model), *SMALL, *more])
+    return main(["benchmark", "--model", str(model), *SMALL, "--rounds", "1", *more])
 
 
 def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, picture = tmp_path / "b.json", tmp_path / "b.png"
-    arguments = ["--backend", "torch", "--allow-busy", "--json", str(file), "--plot", str(picture)]
+    arguments = ["--backend", "torch", "--precision", *PRECISIONS, "--allow-busy"]
+    arguments += ["--json", str(file), "--plot", str(picture)]
     assert benchmark(tiny_model, *arguments) == 0
     document: dict[str, Any] = json.loads(file.read_text())
     assert (document["model"], document["reference"]) == ("tiny", "torch:fp32")
@@ -57,15 +72,22 @@ def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert fp32["stages_ms"].keys() == {"resize", "inference", "restore"}
     assert fp32["gmacs_per_s"] == pytest.approx(document["gmacs"]["64x32"] * fp32["fps"])
     assert min(fp32["peak_memory_mb"], bf16["peak_memory_mb"]) > 50
-    assert document["peak_gmacs_per_s"]["cpu"].keys() == {"fp32", "bf16"}
+    peaks = document["peak_gmacs_per_s"]["cpu"]
+    assert peaks.keys() == {"fp32", "bf16"}
+    assert peaks["fp32"] >= fp32["gmacs_per_s"]
+    # What is emulated is measured where it is named, and has no peak.
+    assert (peaks["bf16"] is not None) == ("bf16" in native_precisions("torch", "cpu"))
     assert 0 <= document["others_cpu_share"] <= 1
     assert document["machine"]["libraries"]["torch"] == torch.__version__
     reasons = {entry["precision"]: entry["reason"] for entry in document["skipped"]}
     assert reasons.keys() == {"fp16", "int8"}
     assert "precision 'fp16' is not for torch on cpu" in reasons["fp16"]
+    assert document["machine"]["instruction_set"] == instruction_set()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("tiny at 64x32: 0.0")
-    assert lines[0].endswith("GMAC, threads 1, image 160x90, reference torch:fp32")
+    assert lines[0].endswith(
+        f"GMAC, threads 1 ({instruction_set()}), image 160x90, reference torch:fp32"
+    )
     assert [line.split()[0] for line in lines[1:4]] == ["engine", "torch:fp32", "torch:bf16"]
     # Four frames have no percentiles that far out.
     assert [lines[2].split()[place] for place in (2, 4, 5, 7)] == ["4", "-", "-", "1.00"]
@@ -105,10 +127,181 @@ def test_each_resolution_has_its_own_reference(tiny_model: Path, tmp_path: Path)
     assert {result["peak_memory_mb"] for result in results} == {None}
 
 
+def test_no_share_exceeds_the_best_that_was_seen(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(matrix_peak, "matrix_peak", lambda *_: 1e-9)
+    file = tmp_path / "b.json"
+    arguments = ["--backend", "torch", "--precision", "fp32", "--no-memory", "--allow-busy"]
+    assert benchmark(tiny_model, *arguments, "--json", str(file)) == 0
+    document = json.loads(file.read_text())
+    (result,) = document["results"]
+    assert document["peak_gmacs_per_s"] == {"cpu": {"fp32": result["gmacs_per_s"]}}
+    assert capsys.readouterr().out.splitlines()[2].split()[-2:] == ["100%", "-"]
+
+
+class SlowMachine:
+    """Stands in for all that takes time, in ``clock``; ``memory`` has the engines asked for."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        load: float,
+        frame: float,
+        product: float,
+        memory: float,
+    ) -> None:
+        self.clock = clock = FakeClock()
+        self.memory: list[str] = []
+
+        class SlowSegmenter:
+            def __init__(self, model: Model, *, backend: str, **options: Any) -> None:
+                clock.now += load
+                self.backend = SimpleNamespace(device="cpu")
+                self.resolution = options["resolution"]
+
+            def segment(self, image: object) -> SimpleNamespace:
+                clock.now += frame
+                return SimpleNamespace(times=StageTimes(0.0, 1e3 * frame, 0.0))
+
+            def close(self) -> None:
+                pass
+
+        def make_product(*_: object) -> Callable[[], None]:
+            return clock.taking(product, lambda: None)
+
+        def measure_memory(
+            load: object, backend: str, options: EngineOptions, seconds: float
+        ) -> float:
+            self.memory.append(f"{backend}:{options.precision}")
+            clock.now += min(memory, seconds)
+            if memory > seconds:
+                raise TimeoutError
+            return 100.0
+
+        monkeypatch.setattr(turns, "Budget", partial(turns.Budget, clock=clock))
+        monkeypatch.setattr(measurement, "Segmenter", SlowSegmenter)
+        monkeypatch.setattr(matrix_peak, "_torch_product", make_product)
+        monkeypatch.setattr(matrix_peak, "_onnxruntime_product", make_product)
+        monkeypatch.setattr(peak_memory, "peak_memory", measure_memory)
+
+    def benchmark(self, model: Path, file: Path, *more: str) -> int:
+        """Measure six engines, all of which this machine has."""
+        arguments = ["--model", str(model), "--json", str(file), "--allow-busy", *SMALL, *more]
+        engines = ["--backend", "torch", "openvino", "--precision", "fp32", "bf16", "int8"]
+        return main(["benchmark", *arguments, *engines])
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 5, 20, 60])
+@pytest.mark.parametrize(
+    "costs",
+    [
+        {"load": 0.1, "frame": 0.01, "product": 0.01, "memory": 2.0},
+        {"load": 2.0, "frame": 0.2, "product": 1.0, "memory": 4.0},
+        {"load": 1.0, "frame": 1.0, "product": 5.0, "memory": 6.0},
+        {"load": 4.0, "frame": 1.0, "product": 5.0, "memory": 9.0},
+        {"load": 7.0, "frame": 3.0, "product": 4.0, "memory": 50.0},
+    ],
+)
+def test_it_ends_within_the_seconds_and_thirty(
+    costs: dict[str, float],
+    seconds: int,
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = SlowMachine(monkeypatch, **costs)
+    file = tmp_path / "b.json"
+    assert machine.benchmark(tiny_model, file, "--seconds", str(seconds)) == 0
+    assert 0 < machine.clock.now <= seconds + 30
+    document = json.loads(file.read_text())
+    results = document["results"]
+    assert len(results) + len(document["skipped"]) == 6
+    assert len({result["frames"] for result in results}) == 1
+    assert results[0]["frames"] >= turns.MIN_ROUNDS
+
+
+def test_a_slow_machine_measures_what_the_time_allows(
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machine = SlowMachine(monkeypatch, load=0.5, frame=0.5, product=0.1, memory=4.0)
+    file = tmp_path / "b.json"
+    assert machine.benchmark(tiny_model, file, "--seconds", "5") == 0
+    document = json.loads(file.read_text())
+    assert [result["frames"] for result in document["results"]] == [turns.MIN_ROUNDS] * 6
+    measured = [result["peak_memory_mb"] for result in document["results"]]
+    assert measured == [100.0] * len(machine.memory) + [None] * (6 - len(machine.memory))
+    assert 0 < len(machine.memory) < 6
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if "no peak memory" in each)
+    assert line.startswith("no peak memory of ")
+    assert ": no time left, give --seconds " in line
+    enough = line.rpartition(" ")[2]
+    assert machine.benchmark(tiny_model, file, "--seconds", enough) == 0
+    assert "no peak memory" not in capsys.readouterr().out
+
+
+def test_each_resolution_has_the_time(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = SlowMachine(monkeypatch, load=1.0, frame=1.0, product=5.0, memory=3.0)
+    file = tmp_path / "b.json"
+    sizes = ["64x32", "32x32"]
+    assert machine.benchmark(tiny_model, file, "--seconds", "5", "--resolution", *sizes) == 0
+    assert machine.clock.now <= 2 * 35
+    assert len(json.loads(file.read_text())["results"]) == 12
+
+
+def test_precisions_that_are_not_named_are_the_native_ones(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    natives = {"openvino": ("fp32",), "torch": ("bf16", "fp32")}
+
+    def native(name: str, device: str) -> tuple[str, ...]:
+        if name not in natives:
+            raise InferenceError(f"no {name} on {device}")
+        return natives[name]
+
+    monkeypatch.setattr(backend, "native_precisions", native)
+    SlowMachine(monkeypatch, load=1.0, frame=0.1, product=0.1, memory=1.0)
+    file = tmp_path / "b.json"
+    arguments = ["--no-memory", "--allow-busy", "--json", str(file)]
+
+    def engines(*more: str) -> list[str]:
+        assert benchmark(tiny_model, *arguments, *more) == 0
+        results = json.loads(file.read_text())["results"]
+        return [f"{each['backend']}:{each['precision']}" for each in results]
+
+    assert engines() == ["torch:fp32", "openvino:fp32", "torch:bf16"]
+    assert json.loads(file.read_text())["skipped"] == [
+        {
+            "backend": "tensorrt",
+            "precision": "all",
+            "resolution": [64, 32],
+            "reason": "no tensorrt on cpu",
+        }
+    ]
+    natives["torch"] = ("fp32",)
+    assert engines("--backend", "torch") == ["torch:fp32"]
+    assert engines("--backend", "torch", "--precision", "all", "bf16") == [
+        "torch:fp32",
+        "torch:bf16",
+    ]
+    # The reference runs in any case.
+    torch_bf16 = ["--against", "torch:bf16", "--backend", "openvino"]
+    assert engines(*torch_bf16) == ["torch:bf16", "openvino:fp32"]
+
+
 def test_random_weights(tmp_path: Path) -> None:
     file = tmp_path / "b.json"
     arguments = ["--random-weights", "bisenetv2_paper/19", "--backend", "torch", "--precision"]
-    line = ["benchmark", *SMALL, *arguments, "fp32", "--no-memory", "--allow-busy"]
+    line = ["benchmark", *SMALL, "--rounds", "1", *arguments, "fp32", "--no-memory", "--allow-busy"]
     assert main([*line, "--json", str(file)]) == 0
     document = json.loads(file.read_text())
     assert document["model"] == "random bisenetv2_paper of 19 classes"

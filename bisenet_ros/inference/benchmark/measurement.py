@@ -1,6 +1,6 @@
 """Engines of one model, measured side by side at one resolution."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.benchmark.cpu_load import CpuLoad
-from bisenet_ros.inference.benchmark.turns import Length, take_turns
+from bisenet_ros.inference.benchmark.turns import MIN_ROUNDS, Budget, take_turns
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter, StageTimes
 from bisenet_ros.model_file import Model
@@ -76,7 +76,7 @@ def measure(
     options: EngineOptions,
     image: NDArray[np.uint8],
     gmacs: float,
-    length: Length,
+    budget: Budget,
 ) -> Measurement:
     """Measure ``engines`` and the ``reference`` in rounds in which they take turns.
 
@@ -87,27 +87,48 @@ def measure(
         options: the same for each, but for the precision.
         image: the camera's, uint8 [H,W,3] RGB, of any size.
         gmacs: multiply-adds of one frame, in 1e9.
-        length: of the measurement, after the engines are loaded and have run once.
+        budget: of all of it. Engines whose loading would leave no time for the rounds are skipped;
+            one that has begun to load is not interrupted.
 
     Raises:
         InferenceError: the reference does not work.
     """
-    wanted = dict.fromkeys((reference, *engines))
+    wanted = list(dict.fromkeys((reference, *engines)))
     segmenters: dict[Engine, Segmenter] = {}
     skipped: dict[Engine, str] = {}
+    frame_seconds: list[float] = []
+    slowest_load = 0.0
     # The last one is closed first: each puts back the number of threads that it found.
     with ExitStack() as stack:
-        for engine in wanted:
+        for position, engine in enumerate(wanted):
+            # One more engine is expected to take as long as the slowest so far.
+            one_more = slowest_load + MIN_ROUNDS * max(frame_seconds, default=0.0)
+            missing = MIN_ROUNDS * sum(frame_seconds) + one_more - budget.left()
+            if segmenters and missing > 0:
+                late = wanted[position:]
+                enough = budget.extended(missing + (len(late) - 1) * one_more)
+                reason = f"no time left to load it, give --seconds {enough}"
+                skipped |= dict.fromkeys(late, reason)
+                break
+            started = budget.clock()
             try:
-                segmenters[engine] = stack.enter_context(_loaded(model, engine, options, image))
+                segmenter, seconds = stack.enter_context(
+                    _loaded(model, engine, options, image, budget.clock)
+                )
             except InferenceError as error:
                 if engine == reference:
                     raise InferenceError(
                         f"the reference {reference} does not work: {error}"
                     ) from error
                 skipped[engine] = str(error)
+                continue
+            segmenters[engine] = segmenter
+            frame_seconds.append(seconds)
+            slowest_load = max(slowest_load, budget.clock() - started)
         load = CpuLoad()
-        times = take_turns([partial(_times, each, image) for each in segmenters.values()], length)
+        times = take_turns(
+            [partial(_times, each, image) for each in segmenters.values()], budget, frame_seconds
+        )
         others = load.others()
         results = [
             _result(engine, segmenter, each, gmacs)
@@ -119,13 +140,18 @@ def measure(
 
 @contextmanager
 def _loaded(
-    model: Model, engine: Engine, options: EngineOptions, image: NDArray[np.uint8]
-) -> Iterator[Segmenter]:
-    """A segmenter that has labelled ``image`` once."""
+    model: Model,
+    engine: Engine,
+    options: EngineOptions,
+    image: NDArray[np.uint8],
+    clock: Callable[[], float],
+) -> Iterator[tuple[Segmenter, float]]:
+    """Yield a segmenter that has labeled ``image``, and the seconds that it took to; close it."""
     wanted = replace(options, precision=engine.precision)
     with closing(Segmenter(model, backend=engine.backend, **vars(wanted))) as segmenter:
+        started = clock()
         segmenter.segment(image)
-        yield segmenter
+        yield segmenter, clock() - started
 
 
 def _times(segmenter: Segmenter, image: NDArray[np.uint8]) -> StageTimes:

@@ -25,10 +25,10 @@ def entry(result: Result) -> dict[str, Any]:
 
 
 def table(results: Sequence[Result], peaks: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Results as text, with ``peaks`` in GMAC/s by device and precision."""
+    """Return results as text, with ``peaks`` in GMAC/s by device and precision."""
     head = (
         f"{'engine':<15}{'device':<8}{'frames':>7}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'FPS':>8}"
-        f"{'ratio':>7}{'resize':>8}{'restore':>8}{'GMAC/s':>8}{'of peak':>8}{'MB':>7}"
+        f"{'ratio':>7}{'resize':>8}{'restore':>8}{'GMAC/s':>8}{'of best':>8}{'MB':>7}"
     )
     lines = [head]
     for r in results:
