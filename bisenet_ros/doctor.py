@@ -92,8 +92,12 @@ def check_engine(load: "Callable[[], Segmenter]") -> Check:
         remedy = "see docs/engines.md, or take backend auto"
         return Check("engine", ok=False, detail=str(error), remedy=remedy)
     engine = segmenter.backend
+    kernels = engine.arithmetic.removeprefix(f"{engine.name} ")
+    threads = f"{engine.threads} thread{'' if engine.threads == 1 else 's'}, "
     detail = (
-        f"{engine.name} on {engine.device} in {engine.precision}: {np.median(times):.0f} ms a frame"
+        f"{engine.name} on {engine.device} in {engine.precision}: {np.median(times):.0f} ms a "
+        f"frame, {threads if engine.threads else ''}{kernels}, labels checked against PyTorch: "
+        f"{engine.parity.equal:.1%}"
     )
     segmenter.close()
     return Check("engine", ok=True, detail=detail)

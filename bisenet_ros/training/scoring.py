@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from tqdm import tqdm
@@ -15,7 +17,7 @@ from bisenet_ros.training.evaluation import Image, Labels, Scores, evaluate
 def score(
     model: Model, dataset: Dataset, indices: range, device: str, stop: Callable[[], bool]
 ) -> Scores:
-    """Score ``model`` by PyTorch on the samples ``indices`` of ``dataset``.
+    """Score ``model`` by PyTorch in fp32 on the samples ``indices`` of ``dataset``.
 
     It takes as many CPU threads as PyTorch has in this process now.
 
@@ -26,7 +28,18 @@ def score(
     """
     threads = torch.get_num_threads()
     with (
-        closing(Segmenter(model, backend="torch", device=device, threads=threads)) as segmenter,
+        # Weights that change with every iteration have no place in the user's cache.
+        TemporaryDirectory() as cache,
+        closing(
+            Segmenter(
+                model,
+                backend="torch",
+                device=device,
+                precision="fp32",
+                threads=threads,
+                cache=Path(cache),
+            )
+        ) as segmenter,
         tqdm(indices, desc="score", unit="image", leave=False, disable=None) as bar,
     ):
 

@@ -1,6 +1,7 @@
 """``bisenet doctor``: what it finds well, and what it says to do where something is not."""
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("rclpy")
 
@@ -20,6 +22,7 @@ from std_msgs.msg import Header
 
 import bisenet_ros
 from bisenet_ros.cli.main import main
+from bisenet_ros.cpu import default_threads
 from bisenet_ros.ros.image_messages import image_message
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +73,13 @@ def test_all_is_well_with_a_camera(
     assert all(check["ok"] for check in found.values())
     assert found["transport"]["detail"].startswith("FASTDDS_BUILTIN_TRANSPORTS is set, and")
     assert found["model"]["detail"].startswith("tiny: 5 classes at 128x64, rgb normalised by mean")
-    assert found["engine"]["detail"].startswith("torch on cpu in fp32: ")
+    kernels = torch.backends.cpu.get_cpu_capability().lower()
+    threads = default_threads()
+    assert re.fullmatch(
+        rf"torch on cpu in fp32: \d+ ms a frame, {threads} threads?, {kernels}, labels checked "
+        r"against PyTorch: 100\.0%",
+        found["engine"]["detail"],
+    )
     rate = float(found["camera"]["detail"].partition(" ")[0])
     assert 5 < rate <= 25  # of 20, on a machine that may be busy
     assert "images/s of 64x48, 'rgb8', frame 'front'" in found["camera"]["detail"]

@@ -16,7 +16,13 @@ from typing import Any
 
 import pytest
 
-from bisenet_ros.inference.engine_cache import EngineCache, EngineCacheError, cache_folder
+from bisenet_ros.inference.engine_cache import (
+    EngineCache,
+    EngineCacheError,
+    cache_folder,
+    pack,
+    unpack,
+)
 from bisenet_ros.inference.errors import UnusableEngineError
 
 KEY = {"model": "a1b2", "resolution": "1024x512", "gpu": "NVIDIA L4", "tensorrt": "10.13.0.35"}
@@ -481,3 +487,47 @@ def test_the_folder_is_in_the_user_s_cache(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "bisenet_ros" / "engines"
     assert cache_folder(Path("robot")) == Path("robot/engines")
+
+
+def test_a_record_is_kept_beside_the_engines(cache: EngineCache) -> None:
+    assert cache.recall(KEY) is None
+    cache.remember(KEY, {"bits": 7})
+    cache.remember(OTHER_KEY, [1.5, "text"])
+    again = EngineCache(cache.folder)
+    assert (again.recall(KEY), again.recall(OTHER_KEY)) == ({"bits": 7}, [1.5, "text"])
+    cache.remember(KEY, {"bits": 8})
+    assert cache.recall(KEY) == {"bits": 8}
+    # It is no engine: neither listed nor found as one, but cleared with them.
+    assert cache.entries() == []
+    assert cache.get(KEY, build, bytes) == ENGINE
+    assert cache.clear() == 1
+    assert cache.recall(KEY) is None
+    assert list(cache.folder.glob("*.record")) == []
+
+
+def test_a_damaged_record_is_not_used(cache: EngineCache, caplog: pytest.LogCaptureFixture) -> None:
+    cache.remember(KEY, {"bits": 7})
+    (record,) = cache.folder.glob("*.record")
+    record.write_bytes(record.read_bytes().replace(b"7", b"8"))
+    assert cache.recall(KEY) is None
+    assert f"record {record} is not used and built again: its checksum is wrong" in caplog.text
+
+
+def test_where_nothing_can_be_kept_nothing_is_recalled(
+    cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.folder.mkdir(parents=True)
+    cache.folder.chmod(0o777)
+    cache.remember(KEY, 7)
+    assert cache.recall(KEY) is None
+    assert list(cache.folder.iterdir()) == []
+    assert "others than its owner may write in it" in caplog.text
+
+
+def test_facts_lie_with_the_engine() -> None:
+    assert unpack(pack({"equal": 0.98, "wrong": 0.0}, ENGINE)) == (
+        {"equal": 0.98, "wrong": 0.0},
+        ENGINE,
+    )
+    with pytest.raises(UnusableEngineError, match="it has no facts"):
+        unpack(ENGINE)

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
+from bisenet_ros.cpu import default_threads
+from bisenet_ros.inference import openvino_backend
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.inference.deploy import Deployed
@@ -63,6 +65,17 @@ def test_threads_of_two_processes_do_not_meet_on_one_core(model: Model, tmp_path
                 with suppress(ProcessLookupError):
                     seen.add(frozenset(os.sched_getaffinity(int(task.name))))
     assert seen == {frozenset(cores)}
+
+
+def test_threads_are_those_that_the_process_may_use(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_default = replace(options(tmp_path), threads=0)
+    assert OpenVINOBackend(model, by_default).threads == default_threads()
+    # OpenVINO sees the affinity by itself, and not a container's quota.
+    monkeypatch.setattr(openvino_backend, "cpu_quota", lambda: 0.5)
+    monkeypatch.setattr(openvino_backend, "default_threads", lambda: 1)
+    assert OpenVINOBackend(model, by_default).threads == 1
 
 
 def test_labels_and_confidence_are_those_of_torch(model: Model, tmp_path: Path) -> None:

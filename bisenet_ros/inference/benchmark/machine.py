@@ -1,11 +1,14 @@
 """What machine and libraries figures come from."""
 
+import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 import torch
+
+from bisenet_ros.cpu import instruction_flags
 
 _EXTENSIONS = {
     "VNNI": ("avx512_vnni", "avx_vnni"),
@@ -59,7 +62,7 @@ def instruction_set() -> str:
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     flags = {
         flag
-        for flag in _cpuinfo("flags").split()
+        for flag in instruction_flags()
         if base.startswith("AVX512") or flag == "avx_vnni"  # which CPUs without AVX512 have
     }
     extensions = (
@@ -72,18 +75,9 @@ def instruction_set() -> str:
 
 def _cpu_name() -> str:
     # platform.processor() is empty or the bare architecture on Linux.
-    return _cpuinfo("model name") or platform.machine()
-
-
-def _cpuinfo(name: str) -> str:
-    """Return what /proc/cpuinfo says of the first core under ``name``; "" if nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return ""
-    values = (
-        value.strip()
-        for key, _, value in (line.partition(":") for line in lines)
-        if key.strip() == name
-    )
-    return next(values, "")
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -46,7 +46,7 @@ def test_instruction_set(
     capability: str, flags: str, limit: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(machine, "_cpuinfo", {"flags": flags, "model name": "a CPU"}.__getitem__)
+    monkeypatch.setattr(machine, "instruction_flags", lambda: frozenset(flags.split()))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert instruction_set() == expected
     assert describe_machine()["instruction_set"] == expected
