@@ -1,4 +1,4 @@
-"""The launch file under launch_testing; test_executable.py is its twin without launch."""
+"""The launch file under launch_testing; test_installed_node.py is its twin without launch."""
 
 import atexit
 import unittest
