@@ -1,17 +1,46 @@
 """What all tests share: a ROS domain of their own, and a small model."""
 
 import os
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny_model import make_model
 
-# ctest runs each folder as a process, and other people's nodes may run beside them: each process
-# gets a domain, which the nodes that it starts inherit. Domains above 100 use ports that Linux
-# hands out to others.
-os.environ["ROS_DOMAIN_ID"] = str(20 + os.getpid() % 81)
+# ctest runs several files and folders at a time, and other people's nodes may run beside them: each
+# process takes a domain, which the nodes that it starts inherit. Domains above 100 use ports that
+# Linux hands out to others.
+DOMAINS = range(20, 101)
+
+
+def take_domain() -> tuple[int, socket.socket]:
+    """Return a domain that no other process of tests has, and what keeps it until the end."""
+    # From another one each time: nodes of a process that has just ended may be heard for a while.
+    first = os.getpid() % len(DOMAINS)
+    for domain in (*DOMAINS[first:], *DOMAINS[:first]):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # An abstract address: taken once in a network namespace, as the ports of a domain are,
+            # and free again when its process ends, however that ends.
+            claim.bind(f"\0bisenet_ros test domain {domain}")
+        except OSError:
+            claim.close()
+        else:
+            return domain, claim
+    raise RuntimeError(f"all domains from {DOMAINS[0]} to {DOMAINS[-1]} are taken by other tests")
+
+
+domain, domain_claim = take_domain()
+os.environ["ROS_DOMAIN_ID"] = str(domain)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+# Under nohup, or behind an &, these are ignored, which every process that a test starts and then
+# signals would inherit. A handler it does not.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session", autouse=True)
