@@ -34,10 +34,17 @@ def run_demo(*arguments: object) -> tuple[int, str, str]:
     process = start_demo(*arguments)
     try:
         out, err = process.communicate(timeout=TIMEOUT_S)
+        assert nodes_of(process) == []
     finally:
-        process.kill()
-    assert nodes_of(process) == []
+        kill(process)
     return process.returncode, out, err
+
+
+def kill(demo: "subprocess.Popen[str]") -> None:
+    """End what a failed test leaves."""
+    demo.kill()
+    for node in nodes_of(demo):
+        os.kill(node, signal.SIGKILL)
 
 
 def nodes_of(demo: "subprocess.Popen[str]") -> list[int]:
@@ -189,10 +196,10 @@ def test_a_signal_ends_demo_and_node_and_keeps_the_results(
         assert len(nodes_of(demo)) == 1
         demo.send_signal(getattr(signal, name))
         out, err = demo.communicate(timeout=TIMEOUT_S)
+        assert demo.returncode == 130, err
+        assert nodes_of(demo) == []
     finally:
-        demo.kill()
-    assert demo.returncode == 130, err
-    assert nodes_of(demo) == []
+        kill(demo)
     assert "interrupted" in err
     assert "Traceback" not in err
     found = json.loads(result.read_text())
