@@ -2,6 +2,7 @@
 #
 #   make demo [INPUT=...] [LABELS=...]   the node at work on INPUT; without, on a street drawn by code
 #   make test    make lint    make format
+#   make test-avx2                       what computes, as on a CPU that has no AVX-512
 #   make build   make env     make clean (build products)    make distclean (.venv as well)
 #
 # A shell of your own: source env.sh
@@ -10,12 +11,14 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
 .ONESHELL:
-.PHONY: demo test build env lint format clean distclean FORCE
+.PHONY: demo test test-avx2 build env lint format clean distclean FORCE
 
 PYTHON ?= python3
 # CUDA, Jetson: requirements/README.md. What .venv was made with stays until another is asked for.
 TORCH ?= $(if $(wildcard .venv/torch),$(file < .venv/torch),torch==2.13.0+cpu)
 DEMO_OUTPUT ?= demo_output
+# Processes of tests at a time.
+JOBS ?= $(shell nproc)
 
 ENV_STAMP := .venv/stamp-env
 TEST_STAMP := .venv/stamp-test
@@ -62,11 +65,15 @@ $(BUILD_STAMP): $(ENV_STAMP) build/files package.xml CMakeLists.txt scripts/exec
 test: build $(TEST_STAMP)
 	@source env.sh
 	rm -rf build/bisenet_ros/test_results build/bisenet_ros/Testing
-	colcon test --event-handlers console_direct+
+	colcon test --event-handlers console_direct+ --ctest-args -j $(JOBS)
 	status=0
 	colcon test-result --verbose || status=1
 	python scripts/report_tests.py || status=1
 	exit $$status
+
+test-avx2: build $(TEST_STAMP)
+	@source env.sh
+	JOBS='$(JOBS)' scripts/test_avx2.sh
 
 lint: $(TEST_STAMP)
 	@source env.sh

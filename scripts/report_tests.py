@@ -1,4 +1,4 @@
-"""Sum up the latest `colcon test`: the skipped tests by reason, then the totals.
+"""Sum up the latest `make test`, and `make test-avx2` after it: skips by reason, then the totals.
 
 Fails when a test failed, when no test ran, and, with --expected-skips, when the skipped tests are
 not those that the files list. Needs nothing but Python.
@@ -47,24 +47,26 @@ def main() -> int:
     arguments = parser.parse_args()
 
     files = sorted(RESULTS.glob("*.xml"))
-    cases = [case for file in files for case in ET.parse(file).iter("testcase")]
-    totals = Counter(map(outcome, cases))
-    skips = {test_id(case): skip_reason(case) for case in cases if outcome(case) == "skipped"}
+    cases = [(case, file.name) for file in files for case in ET.parse(file).iter("testcase")]
+    totals = Counter(outcome(case) for case, _ in cases)
+    # A set, as a test that runs without AVX-512 as well skips there for the same reason.
+    skips = {(test_id(c), skip_reason(c)) for c, _ in cases if outcome(c) == "skipped"}
     ok = totals["failed"] == 0 and totals["passed"] > 0
 
     by_reason = defaultdict(list)
-    for name, reason in sorted(skips.items()):
+    for name, reason in sorted(skips):
         by_reason[reason].append(name)
     for reason, names in by_reason.items():
         print(f"skipped: {reason}")
         for name in names:
             print(f"  {name}")
-    for case in cases:
+    for case, file_name in cases:
         if outcome(case) == "failed":
-            print(f"failed: {test_id(case)}")
+            where = "failed under AVX2" if file_name.startswith("avx2_") else "failed"
+            print(f"{where}: {test_id(case)}")
 
     if arguments.expected_skips:
-        found = {f"{name}: {reason}" for name, reason in skips.items()}
+        found = {f"{name}: {reason}" for name, reason in skips}
         lines = [
             line for file in arguments.expected_skips for line in file.read_text().splitlines()
         ]

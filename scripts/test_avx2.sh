@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# make test-avx2: the tests that compute, once more as on a CPU that has nothing wider than AVX2.
+# Called in a sourced shell, after the build.
+#   JOBS   processes at a time
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Longest first. What starts nodes is left out: it takes long, and computes what test/inference does.
+paths=(test/cli test/inference test/training test/readers test/test_network.py)
+export LEFT_OUT="--ignore=test/cli/test_demo.py
+  --deselect=test/cli/test_doctor.py::test_all_is_well_with_a_camera
+  --deselect=test/cli/test_doctor.py::test_a_camera_that_the_node_would_not_understand"
+
+export RESULTS=build/bisenet_ros/test_results/bisenet_ros # report_tests.py adds them to the others
+rm -f "$RESULTS"/avx2_*
+mkdir -p "$RESULTS"
+
+if [[ $(uname -m) != x86_64 ]]; then
+  echo "test-avx2: skipped, as this machine is $(uname -m)"
+  exit
+fi
+native=$(python scripts/instruction_sets.py)
+echo "instruction sets of PyTorch and OpenVINO, natively: $native"
+if [[ $native != *512* ]]; then
+  echo "test-avx2: skipped, as this CPU has nothing wider than AVX2: make test was it"
+  exit
+fi
+# PyTorch's own kernels obey the first; oneDNN, in PyTorch and in OpenVINO, obeys the second.
+export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+limited=$(python scripts/instruction_sets.py)
+echo "instruction sets of PyTorch and OpenVINO, limited:  $limited"
+if [[ $limited != "AVX2 avx2" ]]; then
+  echo "test-avx2: failed, as the limit has no effect" >&2
+  exit 1
+fi
+
+run() {
+  local name status=0
+  name=avx2_$(basename "$1" .py)
+  # shellcheck disable=SC2086
+  OMP_NUM_THREADS=1 timeout 1800 python -m pytest "$1" $LEFT_OUT --junit-prefix=bisenet_ros \
+    --junit-xml="$RESULTS/$name.xunit.xml" -p no:cacheprovider > "$RESULTS/$name.txt" 2>&1 || status=1
+  cat "$RESULTS/$name.txt"
+  return "$status"
+}
+export -f run
+printf '%s\n' "${paths[@]}" | xargs -P "${JOBS:-$(nproc)}" -I{} bash -c 'run {}'
