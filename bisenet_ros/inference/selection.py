@@ -4,6 +4,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -146,15 +147,17 @@ class _Selection:
                 self.failed |= choice["failed"]
                 self._tell(engine, choice["told"])
                 return engine
-        engines = self._build(candidates)
-        if not engines:
-            return None
-        times = time_engines(list(engines.values()), self._check.images["street"])
-        milliseconds = dict(zip(engines, times, strict=True))
-        best = min(engines, key=milliseconds.__getitem__)
-        for candidate in reversed(engines):
+        with ExitStack() as opened:
+            engines = self._build(candidates, opened)
+            if not engines:
+                return None
+            times = time_engines(list(engines.values()), self._check.images["street"])
+            milliseconds = dict(zip(engines, times, strict=True))
+            best = min(engines, key=milliseconds.__getitem__)
+            opened.pop_all()
+        for candidate, engine in engines.items():
             if candidate != best:
-                engines[candidate].close()
+                engine.close()
         told = ", ".join(f"{each} {ms:.1f} ms" for each, ms in milliseconds.items())
         failed = {what: why for what, why in self.failed.items() if what not in before}
         self._cache.remember(key, {"candidate": best, "told": told, "failed": failed})
@@ -179,8 +182,10 @@ class _Selection:
             for precision in usable[:1] if index else usable:
                 yield _Candidate(name, device, precision)
 
-    def _build(self, candidates: Sequence[_Candidate]) -> dict[_Candidate, Backend]:
-        """Return the engines that work and are accurate."""
+    def _build(
+        self, candidates: Sequence[_Candidate], opened: ExitStack
+    ) -> dict[_Candidate, Backend]:
+        """Return the engines that work and are accurate; ``opened`` closes them."""
         engines: dict[_Candidate, Backend] = {}
         for candidate in candidates:
             # TensorRT builds for minutes, and its fp32 is for models that nothing faster suits.
@@ -188,6 +193,7 @@ class _Selection:
                 continue
             engine = self._try(candidate)
             if engine is not None:
+                opened.callback(engine.close)
                 engines[candidate] = engine
         return engines
 
@@ -204,10 +210,13 @@ class _Selection:
             self.failed[str(candidate)] = reason
             engine.close()
             return None
+        self.failed.pop(str(candidate), None)  # of a kept choice that failed at first
         return engine
 
     def _inaccurate(self, engine: Backend) -> str:
         """Why the engine's precision is no default for this model; empty if it can be."""
+        if engine.precision == "fp32":
+            return ""
         drop = miou_drop(self._model.metadata.scores, engine.precision, engine.arithmetic)
         if drop is not None:
             return (
@@ -216,7 +225,7 @@ class _Selection:
                 if drop > MAX_DROP
                 else ""
             )
-        if engine.precision != "fp32" and engine.parity.wrong > MAX_WRONG:
+        if engine.parity.wrong > MAX_WRONG:
             return (
                 f"{engine.parity.wrong:.1%} of the labels of the reference images differ from "
                 f"PyTorch's fp32 beyond rounding (limit {MAX_WRONG:.0%}), and the model file has "

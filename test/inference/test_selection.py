@@ -189,3 +189,24 @@ def test_what_is_named_is_taken_or_an_error(model: Model, options: EngineOptions
     bare = replace(model, metadata=replace(model.metadata, calibration={}))
     with pytest.raises(InferenceError, match="has no calibration, which int8 needs"):
         load_backend("openvino", bare, replace(options, precision="int8"))
+
+
+def test_an_error_while_engines_are_timed_closes_them(
+    model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    for backend in (OpenVINOBackend, TorchBackend):
+
+        def close(self: Any, original: Callable[[Any], None] = backend.close) -> None:
+            closed.append(self.name)
+            original(self)
+
+        monkeypatch.setattr(backend, "close", close)
+
+    def time_engines(engines: Any, image: np.ndarray) -> list[float]:
+        raise InferenceError("the device is gone")
+
+    monkeypatch.setattr(selection, "time_engines", time_engines)
+    with pytest.raises(InferenceError, match="the device is gone"):
+        load_backend("auto", model, replace(options, precision="fp32"))
+    assert sorted(closed) == ["openvino", "torch"]
