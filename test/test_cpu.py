@@ -187,8 +187,7 @@ from bisenet_ros.inference.torch_backend import TorchBackend
 
 model = model_file.load(Path(sys.argv[1]))
 torch.set_num_threads(3)
-TorchBackend(model, EngineOptions((64, 32), "cpu", "fp32"))
-print(torch.get_num_threads())
+print(TorchBackend(model, EngineOptions((64, 32), "cpu", "fp32")).threads)
 """
 
 
