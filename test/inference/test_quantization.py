@@ -24,6 +24,7 @@ from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import _Histogram, calibrate
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.int8_probe import exact_weight_bits
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.quantization import FLOAT_LAYERS
 from bisenet_ros.inference.selection import load_backend
@@ -180,9 +181,20 @@ def test_an_eighth_of_the_calibration_spoils_the_labels(model: Model, graph: Mod
     assert bad < good - 0.05
 
 
-def test_openvino_computes_what_the_file_says(graph: ModelProto) -> None:
+def test_openvino_computes_what_the_file_says(model: Model) -> None:
     core = openvino.Core()
     exact = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+
+    def run_probe(probe: bytes, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        engine = core.compile_model(core.read_model(probe), "CPU", exact)
+        results = engine([image])
+        return [results[output] for output in engine.outputs]
+
+    bits = exact_weight_bits(run_probe)
+    assert bits is not None
+    graph = build_onnx(
+        model, resolution=RESOLUTION, precision="int8", confidence=True, weight_bits=bits
+    )
     compiled = core.compile_model(core.read_model(graph.SerializeToString()), "CPU", exact)
     images = [blocks(seed) for seed in range(100, 104)]
     equal = [(run(graph, each)[0] == compiled([each[None]])[0]).mean() for each in images]
@@ -362,3 +374,20 @@ def test_shipped_model_loses_at_most_a_point_in_int8(tmp_path: Path) -> None:
     assert Scores(exact).miou > 0.6
     assert Scores(int8).miou >= Scores(exact).miou - 0.01
     assert np.mean(equal) >= 0.97
+
+
+def test_weights_of_7_bits_leave_room_for_the_sums_of_kernels_without_vnni(
+    model: Model, graph: ModelProto
+) -> None:
+    seven = build_onnx(model, resolution=RESOLUTION, precision="int8", weight_bits=7)
+    assert list(check_int8_rules(seven)) == []
+    largest = {
+        bits: max(
+            np.abs(numpy_helper.to_array(each).astype(int)).max()
+            for each in file.graph.initializer
+            if each.data_type == TensorProto.INT8 and len(each.dims) == 4
+        )
+        for bits, file in ((7, seven), (8, graph))
+    }
+    assert largest == {7: 64, 8: 127}
+    assert 2 * 255 * largest[7] < 2**15 < 2 * 255 * largest[8]
