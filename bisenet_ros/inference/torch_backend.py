@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bisenet_ros.cpu import cpu_identity, default_threads, has_native_bf16
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
+from bisenet_ros.inference.cuda_runner import CudaRunner
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.engine_cache import (
     EngineCache,
@@ -26,9 +27,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchBackend:
-    """``Deployed`` in eager PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16).
+    """``Deployed`` in PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16).
 
-    ``EngineOptions.threads`` is a setting of the whole process; it holds while an image runs.
+    On CUDA it is a CUDA graph, see ``CudaRunner``. ``EngineOptions.threads`` is a setting of the
+    whole process; it holds while an image runs.
     """
 
     name = "torch"
@@ -45,18 +47,17 @@ class TorchBackend:
                 f"{', '.join(supported)}"
             )
         deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
-        width, height = options.resolution
-        self._cuda = self.device != "cpu"
+        cuda = self.device != "cpu"
+        self.threads = 0 if cuda else options.threads or default_threads()
         with engine_errors("torch", self.device):
-            self._deployed = deployed.on(self.device)
-            # Pinned memory is what the GPU copies from by itself.
-            self._input = torch.empty(
-                (1, height, width, 3), dtype=torch.uint8, pin_memory=self._cuda
+            deployed.on(self.device)
+            self._runner = (
+                CudaRunner(deployed, options.resolution, self.device)
+                if cuda
+                else _CpuRunner(deployed, options.resolution, self.threads)
             )
-            self._on_device = self._input.to(self.device)  # the same tensor on the CPU
             self.instruction_set = _instruction_set(self.device)
         self.arithmetic = f"torch {self.instruction_set}"
-        self.threads = 0 if self._cuda else options.threads or default_threads()
         self.parity = self._compare(model, options, check)
 
     @staticmethod
@@ -77,24 +78,15 @@ class TorchBackend:
         on = f"instructions {cpu_identity()}" if name == "cpu" else torch.cuda.get_device_name(name)
         return f"PyTorch {torch.__version__}, {on}"
 
-    @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        self._input.numpy()[0] = image
-        with engine_errors("torch", self.device), _threads(self.threads):
-            if self._cuda:
-                self._on_device.copy_(self._input, non_blocking=True)
-            outputs = self._deployed(self._on_device)
-            # Without blocking, PyTorch copies to pinned memory, which it keeps for the next frames.
-            results = [output[0].to("cpu", non_blocking=True) for output in outputs]
-            if self._cuda:
-                torch.cuda.synchronize(self.device)
-        return tuple(result.numpy() for result in results)
+        with engine_errors("torch", self.device):
+            return self._runner.run(image)
 
     def close(self) -> None:
         """See ``Backend.close``."""
-        del self._deployed, self._on_device, self._input
-        if self._cuda:
+        del self._runner
+        if self.device != "cpu":
             release_memory()
 
     def _compare(self, model: Model, options: EngineOptions, check: ParityCheck | None) -> Parity:
@@ -119,11 +111,29 @@ class TorchBackend:
         return parity
 
 
+class _CpuRunner:
+    """``Deployed`` on the CPU for images of one resolution, (width, height)."""
+
+    def __init__(self, deployed: Deployed, resolution: tuple[int, int], threads: int) -> None:
+        width, height = resolution
+        self._deployed = deployed
+        self._threads = threads
+        self._image = torch.empty((1, height, width, 3), dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """See ``Backend.run``."""
+        self._image.numpy()[0] = image
+        with _threads(self._threads):
+            outputs = self._deployed(self._image)
+        return tuple(output[0].numpy() for output in outputs)
+
+
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Let PyTorch use so many threads of the CPU; 0 for those that it has."""
+    """Let PyTorch use so many threads of the CPU."""
     before = torch.get_num_threads()
-    if count in (0, before):
+    if count == before:
         yield
         return
     torch.set_num_threads(count)

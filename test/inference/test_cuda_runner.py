@@ -1,0 +1,122 @@
+"""The CUDA graph: what of it needs no GPU, and, marked ``gpu``, what does."""
+
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bisenet_ros import model_file
+from bisenet_ros.inference.cuda_runner import CudaRunner, _fastest_kernels, graphed
+from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.model_file import Model
+from bisenet_ros.resources import model_path
+from bisenet_ros.synthetic.street import Street
+
+SIZE = 480, 360
+
+NOT_CAPTURED = """
+import logging
+
+import numpy as np
+import torch
+
+from bisenet_ros.inference.cuda_runner import CudaRunner
+
+class RedPixels(torch.nn.Module):
+    def forward(self, image):
+        torch.cuda.current_stream().synchronize()  # breaks a capture, and is allowed otherwise
+        return (image[..., 0].contiguous(),)
+
+logging.basicConfig(format="%(levelname)s %(message)s")
+runner = CudaRunner(RedPixels(), (64, 32), "cuda:0")
+for seed in range(3):
+    image = np.random.default_rng(seed).integers(0, 256, (32, 64, 3), np.uint8)
+    (red,) = runner.run(image)
+    np.testing.assert_array_equal(red, image[..., 0])
+assert torch.cuda.current_stream() == torch.cuda.default_stream()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _needs_cuda(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+
+
+def test_what_cannot_be_captured_is_called_plainly(caplog: pytest.LogCaptureFixture) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("the CUDA of this machine captures it")
+    labels = torch.arange(6)
+
+    def call() -> tuple[Tensor, ...]:
+        return (labels,)
+
+    with caplog.at_level(logging.INFO):
+        replay = graphed(call, None)  # type: ignore[arg-type]  # there is no stream without CUDA
+    assert replay() == (labels,)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    told, _, reason = record.getMessage().partition(": ")
+    assert told == "torch works without a CUDA graph, more slowly"
+    assert "CUDA" in reason
+
+
+def test_the_search_for_the_fastest_kernels_is_no_setting_of_the_process() -> None:
+    with pytest.raises(KeyError), _fastest_kernels():
+        assert torch.backends.cudnn.benchmark is True
+        raise KeyError
+    assert torch.backends.cudnn.benchmark is False
+
+
+# On a GPU.
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return model_file.load(model_path(""))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", list(DTYPES))
+def test_gpu_graph_labels_as_plain_calls_do(
+    model: Model, precision: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployed = Deployed(model, confidence=True, dtype=DTYPES[precision]).on("cuda:0")
+    graph = CudaRunner(deployed, SIZE, "cuda:0")
+    plain = CudaRunner(deployed, SIZE, "cuda:0", graph=False)
+    street = Street(7, *SIZE)
+    for index in (0, 60, 0):
+        image = street.frame(index)[0]
+        for output, expected in zip(graph.run(image), plain.run(image), strict=True):
+            np.testing.assert_array_equal(output, expected)
+    assert "without a CUDA graph" not in caplog.text
+
+
+@pytest.mark.gpu
+def test_gpu_stream_is_usable_after_a_capture_that_failed() -> None:
+    # In a process of its own: PyTorch before 2.13 can free no memory after that.
+    done = subprocess.run(
+        [sys.executable, "-c", NOT_CAPTURED], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("WARNING torch works without a CUDA graph, more slowly: ") == 1
+
+
+@pytest.mark.gpu
+def test_gpu_graph_gives_its_memory_back(model: Model) -> None:
+    def reserved() -> int:
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved()
+
+    deployed = Deployed(model, dtype=torch.float16).on("cuda:0")
+    CudaRunner(deployed, SIZE, "cuda:0")  # libraries keep what they take at first
+    before = reserved()
+    runner = CudaRunner(deployed, SIZE, "cuda:0")
+    assert reserved() > before
+    del runner
+    assert reserved() == before
