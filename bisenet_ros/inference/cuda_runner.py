@@ -32,21 +32,13 @@ class CudaRunner:
         deployed: on ``device``.
         resolution: (width, height) of the images.
         device: a CUDA device.
-        graph: replay a CUDA graph; False for plain calls, to compare with.
 
     Raises:
         RuntimeError: PyTorch's, where the device fails or has too little memory.
     """
 
     @torch.inference_mode()
-    def __init__(
-        self,
-        deployed: Deployed,
-        resolution: tuple[int, int],
-        device: str,
-        *,
-        graph: bool = True,
-    ) -> None:
+    def __init__(self, deployed: Deployed, resolution: tuple[int, int], device: str) -> None:
         width, height = resolution
         # PyTorch has no types for some of these.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -58,7 +50,7 @@ class CudaRunner:
             image = torch.zeros((1, height, width, 3), dtype=torch.uint8, device=device)
 
             def call() -> tuple[Tensor, ...]:
-                with _fastest_kernels():
+                with fastest_kernels():
                     return deployed(image)  # type: ignore[no-any-return]
 
             for _ in range(WARM_UP):
@@ -67,7 +59,7 @@ class CudaRunner:
             del outputs  # the graph has memory of its own
         self._image = image
         self._host_image = _pinned_like(image)
-        self._label = graphed(call, self._stream) if graph else call
+        self._label = graphed(call, self._stream)
 
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -118,7 +110,7 @@ def _capture(call: Call, stream: torch.cuda.Stream) -> Call:
 
 
 @contextmanager
-def _fastest_kernels() -> Iterator[None]:
+def fastest_kernels() -> Iterator[None]:
     """Let cuDNN measure its kernels once for each shape, and take the fastest."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bisenet_ros import model_file
-from bisenet_ros.inference.cuda_runner import CudaRunner, _fastest_kernels, graphed
+from bisenet_ros.inference.cuda_runner import CudaRunner, fastest_kernels, graphed
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.model_file import Model
@@ -66,8 +66,8 @@ def test_what_cannot_be_captured_is_called_plainly(caplog: pytest.LogCaptureFixt
     assert "CUDA" in reason
 
 
-def test_the_search_for_the_fastest_kernels_is_no_setting_of_the_process() -> None:
-    with pytest.raises(KeyError), _fastest_kernels():
+def test_the_search_for_thefastest_kernels_is_no_setting_of_the_process() -> None:
+    with pytest.raises(KeyError), fastest_kernels():
         assert torch.backends.cudnn.benchmark is True
         raise KeyError
     assert torch.backends.cudnn.benchmark is False
@@ -87,13 +87,14 @@ def test_gpu_graph_labels_as_plain_calls_do(
     model: Model, precision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     deployed = Deployed(model, confidence=True, dtype=DTYPES[precision]).on("cuda:0")
-    graph = CudaRunner(deployed, SIZE, "cuda:0")
-    plain = CudaRunner(deployed, SIZE, "cuda:0", graph=False)
+    runner = CudaRunner(deployed, SIZE, "cuda:0")
     street = Street(7, *SIZE)
     for index in (0, 60, 0):
         image = street.frame(index)[0]
-        for output, expected in zip(graph.run(image), plain.run(image), strict=True):
-            np.testing.assert_array_equal(output, expected)
+        with torch.inference_mode(), fastest_kernels():
+            plain = deployed(torch.from_numpy(image[None]).to("cuda:0"))
+        for output, expected in zip(runner.run(image), plain, strict=True):
+            np.testing.assert_array_equal(output, expected[0].cpu().numpy())
     assert "without a CUDA graph" not in caplog.text
 
 
