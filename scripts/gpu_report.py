@@ -1,0 +1,644 @@
+#!/usr/bin/env python3
+"""Run the CUDA engines on the GPU at hand, and print a section for docs/engines.md.
+
+    PYTHONPATH=. python3 scripts/gpu_report.py --output report.md
+
+The section has the GPU tests, the time of each engine, GPU memory over many frames and many loads,
+and the node end to end. It needs neither ROS nor TensorRT: what cannot run here, or no longer fits
+in --minutes, stands in the section with the reason.
+
+Besides PyTorch it needs what requirements/gpu_report.txt lists. On a machine without a network
+these travel as wheels, downloaded elsewhere for its Python:
+
+    pip download -d wheels --python-version 3.12 --only-binary :all: -r requirements/gpu_report.txt
+    python3 -m pip install --no-index --find-links wheels -r requirements/gpu_report.txt
+
+--device cpu is a dry run. The exit status is 1 if a part or a test failed.
+"""
+
+import argparse
+import importlib.util
+import json
+import logging
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from bisenet_ros import model_file
+from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.complexity import count
+from bisenet_ros.first_line import first_line
+from bisenet_ros.inference.backend import (
+    EngineOptions,
+    native_precisions,
+    open_engine,
+)
+from bisenet_ros.inference.benchmark.machine import describe_machine
+from bisenet_ros.inference.benchmark.report import P95_FRAMES, P99_FRAMES
+from bisenet_ros.inference.benchmark.turns import Budget, take_turns
+from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
+from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.inference.parity import ParityCheck
+from bisenet_ros.inference.precision import PRECISIONS
+from bisenet_ros.inference.segmenter import parse_resolution
+from bisenet_ros.model_file import Model
+from bisenet_ros.resources import model_path
+from bisenet_ros.synthetic.street import Street
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKENDS = ("torch", "tensorrt")
+RESOLUTIONS = ("480x360", "1024x512", "2048x1024")
+SEED = 7
+"""Of the street that engines are shown."""
+
+USABLE = 0.95
+"""The share of --minutes that parts may use; the rest is for Python's start and its end."""
+TESTS_SHARE = 0.25
+"""Of --minutes; TensorRT's tests build engines, which may take longer than all else."""
+AFTER_ENGINES_SHARE = 0.3
+"""Of --minutes, kept for the parts after the benchmark."""
+ROUNDS_S = 10.0
+"""How long the engines of one resolution take turns, if time allows."""
+EXPECTED_LOAD_S = {"torch": 5.0, "tensorrt": 60.0}
+"""Until one was loaded. Loading cannot be interrupted."""
+NO_TIME = "no time left, give more --minutes"
+WARM_UP_FRAMES = 10
+"""Before anything is counted: clocks rise, and caches of memory fill."""
+PATIENCE_S = 10.0
+"""After which a program that was interrupted is killed."""
+NODE_FRAMES = 200
+
+TEST_LINE = re.compile(r"^(test/\S+?\.py)::(\S+) (PASSED|FAILED|ERROR|SKIPPED)", re.MULTILINE)
+REASON_LINE = re.compile(r"^(?:FAILED|ERROR) (.+)$", re.MULTILINE)
+MB = 1e6
+
+Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], ...]]
+
+
+class NotRunError(Exception):
+    """A part that cannot run here; the text is the reason."""
+
+
+class FailedError(Exception):
+    """A part that ran and went wrong; the text is its Markdown."""
+
+
+@dataclass
+class Deadline:
+    """Seconds that may be used from when this object is made."""
+
+    seconds: float
+    _started: float = field(default_factory=time.monotonic)
+
+    def left(self) -> float:
+        """Return the seconds that are left, negative after the end."""
+        return self._started + self.seconds - time.monotonic()
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the parts share.
+
+    - ``device``: "cpu" or "cuda:N".
+    - ``resolutions``: (width, height) each.
+    - ``frames``, ``loads``: of the parts on memory.
+    """
+
+    model: Model
+    path: Path
+    device: str
+    resolutions: list[tuple[int, int]]
+    frames: int
+    loads: int
+    cache: Path | None
+    deadline: Deadline
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it is no dry run."""
+        return self.device != "cpu"
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """The resolution of the parts that have one alone."""
+        return self.resolutions[len(self.resolutions) // 2]
+
+    def options(self, resolution: tuple[int, int], precision: str) -> EngineOptions:
+        """Return those of an engine."""
+        return EngineOptions(resolution, self.device, precision, cache=self.cache)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the section, part by part into --output, and return the exit status."""
+    args = _parse(argv)
+    deadline = Deadline(60 * USABLE * args.minutes)
+    try:
+        check_output_files([args.output])
+        path = model_path(args.model)
+        setup = Setup(
+            model_file.load(path),
+            path,
+            _device(args.device),
+            [parse_resolution(each) for each in args.resolution],
+            args.frames,
+            args.loads,
+            args.cache,
+            deadline,
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(f"gpu_report.py: {error}")
+    parts: dict[str, Callable[[Setup], list[str]]] = {
+        "Tests": gpu_tests,
+        "Engines": engines,
+        f"Memory over {args.frames:,} frames": memory_over_frames,
+        f"{args.loads} loads and closes": loads_and_closes,
+        "The node": node,
+    }
+    arguments = sys.argv[1:] if argv is None else argv
+    command = shlex.join(["python3", "scripts/gpu_report.py", *arguments])
+    lines = heading(setup, command)
+    failed = False
+    for title, part in parts.items():
+        print(f"{title} ({deadline.left():.0f} s left)", file=sys.stderr, flush=True)
+        found, ok = run_part(part, setup)
+        lines += ["", f"##### {title}", "", *found]
+        failed = failed or not ok
+        if args.output is not None:  # after each, in case a later one ends the process
+            args.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    return 1 if failed else 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu; default: cuda")
+    parser.add_argument("--model", default="", metavar="FILE", help="default: the shipped one")
+    parser.add_argument("--resolution", nargs="+", default=RESOLUTIONS, metavar="WxH")
+    parser.add_argument("--minutes", type=float, default=6.0, help="of all; default: %(default)g")
+    parser.add_argument("--frames", type=int, default=1000, help="default: %(default)s")
+    parser.add_argument("--loads", type=int, default=50, help="default: %(default)s")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="of engines; default: the user's")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the section here")
+    args = parser.parse_args(argv)
+    if min(args.minutes, args.frames, args.loads) <= 0:
+        parser.error("--minutes, --frames and --loads must be positive")
+    return args
+
+
+def _device(name: str) -> str:
+    return name if name == "cpu" else str(cuda_device(cuda_number(name, "this report", "cpu")))
+
+
+def run_part(part: Callable[[Setup], list[str]], setup: Setup) -> tuple[list[str], bool]:
+    """Return the Markdown of a part with the warnings in it, and whether nothing failed."""
+    warnings = _Warnings()
+    logger = logging.getLogger("bisenet_ros")
+    logger.addHandler(warnings)
+    ok = True
+    try:
+        if setup.deadline.left() <= 0:
+            raise NotRunError(NO_TIME)
+        lines = part(setup)
+    except NotRunError as error:
+        lines = [f"Not run: {error}."]
+    except FailedError as error:
+        lines, ok = [str(error)], False
+    except Exception as error:  # it must not take the other parts along
+        traceback.print_exc()
+        lines, ok = [f"**Failed**: {type(error).__name__}: {first_line(error)}"], False
+    finally:
+        logger.removeHandler(warnings)
+    told = [f"- Warning: {text}" for text in dict.fromkeys(warnings.texts)]
+    return ([*lines, "", *told] if told else lines), ok
+
+
+class _Warnings(logging.Handler):
+    """Keeps what is logged as a warning or worse, such as that there is no CUDA graph."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by ``logging``."""
+        self.texts.append(record.getMessage())
+
+
+# What machine it is.
+
+
+def heading(setup: Setup, command: str) -> list[str]:
+    """Return the section's title and the table of the machine."""
+    machine = describe_machine()
+    today = datetime.now(timezone.utc).date().isoformat()
+    rows = {"CPU": f"{machine['cpu']}, {machine['cores']} cores", "system": machine["system"]}
+    title = f"CPU, dry run: {machine['cpu']}"
+    if setup.on_gpu:
+        gpu = torch.cuda.get_device_properties(setup.device)
+        title = gpu.name
+        rows = {
+            "GPU": f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {gpu.total_memory / MB:,.0f} MB",
+            "driver": _nvidia_smi(setup, "driver_version"),
+            "clocks before": clocks(setup),
+            **rows,
+        }
+    libraries = {"Python": machine["python"], **_versions(machine["libraries"])}
+    rows["versions"] = ", ".join(f"{name} {version}" for name, version in libraries.items())
+    rows["model"] = setup.model.name
+    rows["command"] = f"`{command}`"
+    return [f"#### {title}, {today}", "", *_table(["", ""], [list(row) for row in rows.items()])]
+
+
+def _versions(libraries: object) -> dict[str, str]:
+    """Of PyTorch with its CUDA and cuDNN, and of the other libraries."""
+    assert isinstance(libraries, dict)
+    found = {"torch": str(torch.__version__)}
+    if torch.version.cuda is not None:
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        found |= {"CUDA": torch.version.cuda, "cuDNN": str(cudnn)}
+    return found | {name: each for name, each in libraries.items() if name != "torch"}
+
+
+def clocks(setup: Setup) -> str:
+    """Return the GPU's clocks now."""
+    return _nvidia_smi(setup, "clocks.sm,clocks.max.sm,clocks.mem", "SM {} of {}, memory {}")
+
+
+def _nvidia_smi(setup: Setup, query: str, form: str = "{}") -> str:
+    """Return what nvidia-smi tells of the GPU in ``form``, or why it does not."""
+    # By UUID: CUDA_VISIBLE_DEVICES numbers the GPUs anew.
+    uuid = torch.cuda.get_device_properties(setup.device).uuid
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader", f"--id=GPU-{uuid}"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown ({first_line(error)})"
+    values = told.stdout.strip().split(", ")
+    return form.format(*values) if form.count("{}") == len(values) else ", ".join(values)
+
+
+# The parts. Each returns the lines of its Markdown.
+
+
+def gpu_tests(setup: Setup) -> list[str]:
+    """Run ``pytest -m gpu`` and list its tests with their results."""
+    if not setup.on_gpu:
+        raise NotRunError("no GPU, this is a dry run on the CPU")
+    if importlib.util.find_spec("pytest") is None:
+        raise NotRunError("pytest is not installed")
+    files = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "test").rglob("test_*.py"))
+        if "@pytest.mark.gpu" in path.read_text(encoding="utf-8")
+    ]
+    command = ["-m", "pytest", "-m", "gpu", "-v", "-rfE", "--tb=short", "--no-header"]
+    command += ["--continue-on-collection-errors", "-p", "no:cacheprovider", *files]
+    seconds = min(TESTS_SHARE * setup.deadline.seconds, setup.deadline.left())
+    status, out, error = run_program(command, seconds)
+    return summarize_tests(status, out or error, seconds)
+
+
+def summarize_tests(status: int | None, output: str, seconds: float) -> list[str]:
+    """Return the Markdown of what ``pytest -v -rfE`` printed.
+
+    Args:
+        status: its exit status; None if it was interrupted.
+        output: what it printed.
+        seconds: after which it was interrupted.
+
+    Raises:
+        FailedError: a test failed, or none could be run; with the same Markdown.
+    """
+    rows = [
+        [f"`{test}`", {"PASSED": "passed", "SKIPPED": "skipped"}.get(result, f"**{result}**")]
+        for _, test, result in TEST_LINE.findall(output)
+    ]
+    lines = _table(["test", "result"], rows)
+    reasons = [f"- {reason}" for reason in dict.fromkeys(REASON_LINE.findall(output))]
+    lines += ["", *reasons] if reasons else []
+    if status is None:
+        lines += [
+            "",
+            f"Stopped after {seconds:.0f} s; what is not in the table was not run.",
+        ]
+    if reasons or status not in (0, None):
+        lines += [] if reasons else ["", f"**pytest failed**: {_last_line(output)}"]
+        raise FailedError("\n".join(lines))
+    return lines
+
+
+def engines(setup: Setup) -> list[str]:
+    """Measure each engine at each resolution, in turns."""
+    lines = [
+        "Ratios are to plain calls of PyTorch; equal labels are the share of the pixels of six "
+        "reference images that have the label of fp32 on the CPU.",
+    ]
+    loads: dict[str, float] = {}
+    kept = AFTER_ENGINES_SHARE * setup.deadline.seconds
+    for position, resolution in enumerate(setup.resolutions):
+        seconds = (setup.deadline.left() - kept) / (len(setup.resolutions) - position)
+        lines += ["", *_engines_at(setup, resolution, Deadline(seconds), loads)]
+    return lines
+
+
+class Eager:
+    """``Deployed`` in fp32 as plain calls of PyTorch, which ratios refer to."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._device = setup.device
+        self._deployed = Deployed(setup.model).on(setup.device)
+
+    @torch.inference_mode()
+    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """See ``Backend.run``."""
+        outputs = self._deployed(torch.from_numpy(image[None]).to(self._device))
+        return tuple(output[0].cpu().numpy() for output in outputs)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An engine that was measured: times in ms, load in s, equal labels as a share or None."""
+
+    name: str
+    load_s: float
+    equal: float | None
+    times: Sequence[float]
+
+    def row(self, reference: float) -> list[str]:
+        """Return the table's cells; ``reference`` is the median time that the ratio refers to."""
+        p50, p95, p99 = np.percentile(self.times, (50, 95, 99))
+        frames = len(self.times)
+        return [
+            self.name,
+            f"{frames}",
+            f"{p50:.2f}",
+            f"{p95:.2f}" if frames >= P95_FRAMES else "-",
+            f"{p99:.2f}" if frames >= P99_FRAMES else "-",
+            f"{1e3 / p50:.0f}",
+            f"{reference / p50:.2f}",
+            "-" if self.equal is None else f"{self.equal:.2%}",
+            f"{self.load_s:.1f}",
+        ]
+
+
+COLUMNS = ["engine", "frames", "p50 ms", "p95 ms", "p99 ms", "FPS", "ratio", "equal labels"]
+COLUMNS += ["load s"]
+
+
+def _engines_at(
+    setup: Setup, resolution: tuple[int, int], deadline: Deadline, loads: dict[str, float]
+) -> list[str]:
+    """Measure one resolution; ``loads`` has the slowest load of each backend so far, in seconds."""
+    name = "{}x{}".format(*resolution)
+    parts = count(setup.model.metadata.architecture, resolution)
+    gmacs = sum(part.gmacs for part in parts.values())
+    title = f"{name}, {gmacs:.2f} GMAC"
+    if deadline.left() < ROUNDS_S:
+        return [f"Not run: {name}: {NO_TIME}."]
+    image = _street(resolution)
+    check = ParityCheck(setup.model, resolution)
+    wanted, skipped = _wanted(setup.device)
+    runs: dict[str, Run] = {}
+    facts: dict[str, tuple[float, float | None]] = {}
+    with ExitStack() as stack:
+        stack.callback(release_memory)
+        started = time.monotonic()
+        runs["torch fp32, plain calls"] = Eager(setup).run
+        facts["torch fp32, plain calls"] = time.monotonic() - started, None
+        for backend, precision in wanted:
+            engine = f"{backend} {precision}"
+            if deadline.left() < ROUNDS_S + loads.get(backend, EXPECTED_LOAD_S[backend]):
+                skipped[engine] = NO_TIME
+                continue
+            started = time.monotonic()
+            try:
+                opened = open_engine(
+                    backend, setup.model, setup.options(resolution, precision), check
+                )
+            except InferenceError as error:
+                skipped[engine] = str(error)
+                continue
+            stack.callback(opened.close)
+            runs[engine] = opened.run
+            facts[engine] = time.monotonic() - started, opened.parity.equal
+            loads[backend] = max(loads.get(backend, 0.0), facts[engine][0])
+        calls = [partial(_time, run, image) for run in runs.values()]
+        seconds = [_warm_up(call) for call in calls]
+        times = take_turns(calls, Budget(ROUNDS_S), seconds)
+        after = f"; clocks after it: {clocks(setup)}" if setup.on_gpu else ""
+        runs.clear()  # so that the memory of plain calls can be given back
+        calls.clear()
+    measured = [
+        Measured(engine, *facts[engine], each) for engine, each in zip(facts, times, strict=True)
+    ]
+    reference = float(np.median(measured[0].times))
+    lines = [f"{title}{after}:", "", *_table(COLUMNS, [each.row(reference) for each in measured])]
+    for engine, reason in skipped.items():
+        lines += ["", f"Not run: {engine}: {reason}."]
+    return lines
+
+
+def _wanted(device: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Backends with the precisions that they compute natively, and why others cannot."""
+    wanted, skipped = [], {}
+    for backend in BACKENDS:
+        try:
+            native = native_precisions(backend, device)
+        except InferenceError as error:
+            skipped[backend] = str(error)
+            continue
+        wanted += [(backend, precision) for precision in PRECISIONS if precision in native]
+    return wanted, skipped
+
+
+def _time(run: Run, image: NDArray[np.uint8]) -> float:
+    """Run once; the milliseconds that it took."""
+    started = time.perf_counter()
+    run(image)
+    return 1e3 * (time.perf_counter() - started)
+
+
+def _warm_up(call: Callable[[], float]) -> float:
+    """Return the seconds of the last of several calls."""
+    return [call() for _ in range(WARM_UP_FRAMES)][-1] / 1e3
+
+
+def memory_over_frames(setup: Setup) -> list[str]:
+    """Run many frames on the fastest precision of each backend, and look at the memory."""
+
+    def row(backend: str, precision: str) -> list[str]:
+        before = used_mb(setup)
+        engine = open_engine(backend, setup.model, setup.options(setup.middle, precision))
+        try:
+            loaded = used_mb(setup)
+            images = [_street(setup.middle, index) for index in (0, 60)]
+            warm, done = loaded, 0
+            while done < setup.frames and setup.deadline.left() > 0:
+                engine.run(images[done % 2])
+                done += 1
+                if done == WARM_UP_FRAMES:
+                    warm = used_mb(setup)
+            last = used_mb(setup)
+        finally:
+            engine.close()
+        figures = [before, loaded, warm, last, used_mb(setup)]
+        return [f"{done}", *(f"{each:,.0f}" for each in figures), f"{last - warm:+,.0f}"]
+
+    columns = ["frames", "before", "loaded", f"after {WARM_UP_FRAMES} frames", "after all"]
+    return _for_each_backend(setup, [*columns, "closed", "growth over the frames"], row)
+
+
+def loads_and_closes(setup: Setup) -> list[str]:
+    """Load and close the fastest precision of each backend many times."""
+
+    def row(backend: str, precision: str) -> list[str]:
+        image = _street(setup.middle)
+        seconds: list[float] = []
+        closed: list[float] = []
+        while len(seconds) < setup.loads and setup.deadline.left() > 0:
+            started = time.monotonic()
+            engine = open_engine(backend, setup.model, setup.options(setup.middle, precision))
+            try:
+                engine.run(image)
+                seconds.append(time.monotonic() - started)
+            finally:
+                engine.close()
+            closed.append(used_mb(setup))
+        # The first loads what the libraries keep.
+        figures = [closed[0], closed[-1]]
+        return [
+            f"{len(seconds)}",
+            f"{seconds[0]:.2f}",
+            f"{np.median(seconds):.2f}",
+            *(f"{each:,.0f}" for each in figures),
+            f"{figures[1] - figures[0]:+,.0f}",
+        ]
+
+    columns = ["loads", "first s", "median s", "after the first", "after the last", "growth"]
+    return _for_each_backend(setup, columns, row)
+
+
+def _for_each_backend(
+    setup: Setup, columns: Sequence[str], row: Callable[[str, str], list[str]]
+) -> list[str]:
+    """A table on memory: ``row`` of the fastest precision of each backend that works."""
+    what = "Memory of the GPU" if setup.on_gpu else "Resident memory of the process"
+    rows = []
+    wanted, skipped = _wanted(setup.device)
+    for backend in dict.fromkeys(name for name, _ in wanted):
+        precision = native_precisions(backend, setup.device)[0]
+        if setup.deadline.left() < EXPECTED_LOAD_S[backend]:
+            skipped[backend] = NO_TIME
+            continue
+        try:
+            rows.append([f"{backend} {precision}", *row(backend, precision)])
+        except InferenceError as error:
+            skipped[f"{backend} {precision}"] = str(error)
+    lines = [f"{what} in MB, at {'{}x{}'.format(*setup.middle)}:", ""]
+    lines += _table(["engine", *columns], rows)
+    for engine, reason in skipped.items():
+        lines += ["", f"Not run: {engine}: {reason}."]
+    return lines
+
+
+def used_mb(setup: Setup) -> float:
+    """Return the memory in use: of the whole GPU, or, in a dry run, of this process."""
+    if not setup.on_gpu:
+        return float(psutil.Process().memory_info().rss) / MB
+    # TensorRT does not ask PyTorch for its memory.
+    free, total = torch.cuda.mem_get_info(setup.device)
+    return (total - free) / MB
+
+
+def node(setup: Setup) -> list[str]:
+    """Run ``bisenet demo``: the node as a process, images published to it, labels received."""
+    if importlib.util.find_spec("rclpy") is None:
+        raise NotRunError("rclpy is not installed")
+    size = "{}x{}".format(*setup.middle)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "demo.json"
+        command = ["-m", "bisenet_ros.cli.main", "demo", "--model", str(setup.path)]
+        command += ["--device", setup.device, "--frames", f"{min(NODE_FRAMES, setup.frames)}"]
+        command += ["--output", folder, "--json", str(figures)]
+        command += ["--resolution", size]
+        command += [] if setup.cache is None else ["--cache", str(setup.cache)]
+        status, _, error = run_program(command, setup.deadline.left())
+        if status is None:
+            raise NotRunError("it did not end in the time left, give more --minutes")
+        if status != 0:
+            raise FailedError(f"**Failed**: bisenet demo: {_last_line(error)}")
+        found = json.loads(figures.read_text(encoding="utf-8"))
+    latency = found["latency_ms"]
+    cells = [found["sent"], found["received"], f"{found['fps']:.1f}"]
+    cells += [f"{latency[each]:.1f}" for each in ("p50", "p95", "p99")]
+    columns = ["frames sent", "labels received", "FPS", "p50 ms", "p95 ms", "p99 ms"]
+    table = _table(columns, [[str(each) for each in cells]])
+    return [f"`backend: auto` at {size}, from a frame's publication to its labels:", "", *table]
+
+
+# Small things.
+
+
+def run_program(arguments: Sequence[str], seconds: float) -> tuple[int | None, str, str]:
+    """Run Python with ``arguments`` in the project's folder.
+
+    Returns:
+        The exit status, None if it was interrupted after ``seconds``; standard output and errors.
+    """
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            out, error = process.communicate(timeout=max(seconds, 0.0))
+            return process.returncode, out, error
+        except subprocess.TimeoutExpired:
+            # pytest tells what it has then, and bisenet demo ends its node.
+            process.send_signal(signal.SIGINT)
+        try:
+            out, error = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, error = process.communicate()
+        return None, out, error
+
+
+def _street(resolution: tuple[int, int], index: int = 0) -> NDArray[np.uint8]:
+    return Street(SEED, *resolution).frame(index)[0]
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it says nothing"])[-1]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return a table in Markdown."""
+    lines = [list(head), ["---"] * len(head), *rows]
+    return [f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines]
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.exit(main())

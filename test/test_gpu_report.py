@@ -1,0 +1,215 @@
+"""``scripts/gpu_report.py``: its dry run on the CPU, and what it makes of tests and failures."""
+
+import importlib.util
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bisenet_ros import model_file
+from bisenet_ros.inference.benchmark.machine import describe_machine
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "gpu_report.py"
+
+# In a process in which nothing can be imported that the list of requirements leaves out.
+DRY_RUN = """
+import os
+import sys
+
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # on images this small threads only wait
+absent = "matplotlib scipy rosbags tqdm PIL openvino rclpy tensorrt tensorrt_rtx onnx onnxruntime"
+for name in absent.split():
+    sys.modules[name] = None
+sys.path.insert(0, sys.argv[1])
+
+import gpu_report
+
+gpu_report.ROUNDS_S = 0.3
+sys.exit(gpu_report.main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("gpu_report", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gpu_report"] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["gpu_report"]
+
+
+def setup(script: ModuleType, model: Path, device: str, seconds: float) -> Any:
+    return script.Setup(
+        model=model_file.load(model),
+        path=model,
+        device=device,
+        resolutions=[(64, 32)],
+        frames=1,
+        loads=1,
+        cache=None,
+        deadline=script.Deadline(seconds),
+    )
+
+
+def rows(part: str) -> list[dict[str, str]]:
+    """The rows of all tables of a part, by the names of their columns."""
+    found, head = [], []
+    for line in part.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            head = []
+        elif not head:
+            head = cells
+        elif set(line) != set("| -"):
+            found.append(dict(zip(head, cells, strict=True)))
+    return found
+
+
+def test_a_dry_run_on_the_cpu_prints_the_section(tiny_model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "report.md"
+    arguments = ["--device", "cpu", "--model", str(tiny_model), "--resolution", "64x32", "96x32"]
+    arguments += ["--frames", "25", "--loads", "3", "--minutes", "3", "--output", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-c", DRY_RUN, str(SCRIPT.parent), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert output.read_text() == done.stdout
+
+    head, *parts = re.split(r"^##### (.+)\n", done.stdout, flags=re.MULTILINE)
+    today = datetime.now(timezone.utc).date().isoformat()
+    assert head.startswith(f"#### CPU, dry run: {describe_machine()['cpu']}, {today}\n")
+    assert "| model | tiny |" in head
+    assert f"| command | `python3 scripts/gpu_report.py --device cpu --model {tiny_model} " in head
+    section = dict(zip(parts[::2], parts[1::2], strict=True))
+    titles = ["Tests", "Engines", "Memory over 25 frames", "3 loads and closes", "The node"]
+    assert list(section) == titles
+    assert section["Tests"].strip() == "Not run: no GPU, this is a dry run on the CPU."
+    assert section["The node"].strip() == "Not run: rclpy is not installed."
+
+    engines = rows(section["Engines"])
+    plain = [row for row in engines if row["engine"] == "torch fp32, plain calls"]
+    exact = [row for row in engines if row["engine"] == "torch fp32"]
+    assert (len(plain), len(exact)) == (2, 2)
+    assert [(row["ratio"], row["equal labels"]) for row in plain] == [("1.00", "-")] * 2
+    assert [row["equal labels"] for row in exact] == ["100.00%"] * 2
+    for row in engines:
+        assert int(row["frames"]) >= 2
+        assert float(row["FPS"]) == pytest.approx(1e3 / float(row["p50 ms"]), rel=0.05, abs=1)
+    sizes = re.findall(r"^(\S+), [\d.]+ GMAC:$", section["Engines"], re.MULTILINE)
+    assert sizes == ["64x32", "96x32"]
+    refusal = r"^Not run: tensorrt: .* needs a library that cannot be imported .*onnx"
+    for name in ("Engines", "Memory over 25 frames", "3 loads and closes"):
+        assert re.search(refusal, section[name], re.MULTILINE)
+
+    (memory,) = rows(section["Memory over 25 frames"])
+    assert memory["frames"] == "25"
+    assert int(memory["after all"]) > 50
+    (loads,) = rows(section["3 loads and closes"])
+    assert loads["loads"] == "3"
+    assert int(loads["after the last"]) > 50
+
+
+GPU_TESTS = """
+import pytest
+
+@pytest.mark.gpu
+def test_good(): pass
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp16"])
+def test_bad(precision): assert precision == "fp32"
+
+@pytest.mark.gpu
+def test_absent(): pytest.skip("TensorRT is not installed")
+
+def test_without_a_gpu(): pass
+"""
+
+
+def test_gpu_tests_are_listed_with_their_results(
+    script: ModuleType, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "test_some.py").write_text(GPU_TESTS)
+    (tmp_path / "test" / "test_other.py").write_text("import a_module_that_is_not_there")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    lines, ok = script.run_part(script.gpu_tests, setup(script, tiny_model, "cuda:0", 600))
+    assert not ok
+    text = "\n".join(lines)
+    assert rows(text) == [
+        {"test": "`test_good`", "result": "passed"},
+        {"test": "`test_bad[fp16]`", "result": "**FAILED**"},
+        {"test": "`test_absent`", "result": "skipped"},
+    ]
+    assert "- test/test_some.py::test_bad[fp16] - AssertionError: assert 'fp16' ==" in text
+
+
+def test_tests_that_were_stopped_are_told(script: ModuleType) -> None:
+    output = "test/test_some.py::test_good PASSED [ 50%]\ntest/test_some.py::test_slow "
+    assert script.summarize_tests(None, output, 85.5) == [
+        "| test | result |",
+        "| --- | --- |",
+        "| `test_good` | passed |",
+        "",
+        "Stopped after 86 s; what is not in the table was not run.",
+    ]
+
+
+def test_pytest_that_does_not_start_is_a_failure(script: ModuleType) -> None:
+    with pytest.raises(script.FailedError, match=r"\*\*pytest failed\*\*: ERROR: no such option"):
+        script.summarize_tests(4, "usage: pytest\nERROR: no such option\n", 85)
+
+
+def test_a_part_that_fails_leaves_the_others_and_warnings_are_told(
+    script: ModuleType, tiny_model: Path
+) -> None:
+    def fail(_: object) -> list[str]:
+        logging.getLogger("bisenet_ros.inference").warning("without a CUDA graph")
+        raise RuntimeError("out of memory\nat line 3")
+
+    given = setup(script, tiny_model, "cpu", 600)
+    assert script.run_part(fail, given) == (
+        ["**Failed**: RuntimeError: out of memory", "", "- Warning: without a CUDA graph"],
+        False,
+    )
+    assert script.run_part(lambda _: ["good"], given) == (["good"], True)
+
+
+def test_what_no_longer_fits_is_not_run(script: ModuleType, tiny_model: Path) -> None:
+    late = setup(script, tiny_model, "cpu", 0)
+    expected = ["Not run: no time left, give more --minutes."]
+    assert script.run_part(script.engines, late) == (expected, True)
+    short = setup(script, tiny_model, "cpu", 10)  # less than the rounds of one resolution take
+    lines, ok = script.run_part(script.engines, short)
+    assert ok
+    assert lines[-1] == "Not run: 64x32: no time left, give more --minutes."
+
+
+def test_a_gpu_that_is_not_there_is_named(script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="device 'cuda:99' is not there"):
+        script.main(["--device", "cuda:99"])
+
+
+def test_requirements_are_those_of_the_package() -> None:
+    def lines(name: str) -> set[str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        return {line.partition("#")[0].strip() for line in text.splitlines()} - {""}
+
+    known = lines("runtime") | lines("wheels")
+    assert lines("gpu_report") - known == {"pytest>=7.4,<9"}
+    assert "pytest>=7.4,<9" in lines("test")
