@@ -119,6 +119,7 @@ class Setup:
     - ``device``: "cpu" or "cuda:N".
     - ``resolutions``: (width, height) each.
     - ``frames``, ``loads``: of the parts on memory.
+    - ``slowest_load_s``: by backend, of those so far.
     """
 
     model: Model
@@ -129,6 +130,7 @@ class Setup:
     loads: int
     cache: Path | None
     deadline: Deadline
+    slowest_load_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def on_gpu(self) -> bool:
@@ -166,7 +168,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit(f"gpu_report.py: {error}")
     parts: dict[str, Callable[[Setup], list[str]]] = {
         "Tests": gpu_tests,
-        "Engines": engines,
+        **{
+            "Engines at {}x{}".format(*each): partial(engines, resolution=each)
+            for each in setup.resolutions
+        },
         f"Memory over {args.frames:,} frames": memory_over_frames,
         f"{args.loads} loads and closes": loads_and_closes,
         "The node": node,
@@ -346,20 +351,6 @@ def summarize_tests(status: int | None, output: str, seconds: float) -> list[str
     return lines
 
 
-def engines(setup: Setup) -> list[str]:
-    """Measure each engine at each resolution, in turns."""
-    lines = [
-        "Ratios are to plain calls of PyTorch; equal labels are the share of the pixels of six "
-        "reference images that have the label of fp32 on the CPU.",
-    ]
-    loads: dict[str, float] = {}
-    kept = AFTER_ENGINES_SHARE * setup.deadline.seconds
-    for position, resolution in enumerate(setup.resolutions):
-        seconds = (setup.deadline.left() - kept) / (len(setup.resolutions) - position)
-        lines += ["", *_engines_at(setup, resolution, Deadline(seconds), loads)]
-    return lines
-
-
 class Eager:
     """``Deployed`` in fp32 as plain calls of PyTorch, which ratios refer to."""
 
@@ -400,20 +391,19 @@ class Measured:
         ]
 
 
-COLUMNS = ["engine", "frames", "p50 ms", "p95 ms", "p99 ms", "FPS", "ratio", "equal labels"]
-COLUMNS += ["load s"]
+COLUMNS = ["engine", "frames", "p50 ms", "p95 ms", "p99 ms", "FPS", "ratio to plain calls"]
+COLUMNS += ["labels equal to the CPU's fp32", "load s"]
 
 
-def _engines_at(
-    setup: Setup, resolution: tuple[int, int], deadline: Deadline, loads: dict[str, float]
-) -> list[str]:
-    """Measure one resolution; ``loads`` has the slowest load of each backend so far, in seconds."""
-    name = "{}x{}".format(*resolution)
+def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
+    """Measure each engine at one of the resolutions, in turns."""
+    after = len(setup.resolutions) - setup.resolutions.index(resolution)
+    kept = AFTER_ENGINES_SHARE * setup.deadline.seconds
+    deadline = Deadline((setup.deadline.left() - kept) / after)
+    if deadline.left() < ROUNDS_S:
+        raise NotRunError(NO_TIME)
     parts = count(setup.model.metadata.architecture, resolution)
     gmacs = sum(part.gmacs for part in parts.values())
-    title = f"{name}, {gmacs:.2f} GMAC"
-    if deadline.left() < ROUNDS_S:
-        return [f"Not run: {name}: {NO_TIME}."]
     image = _street(resolution)
     check = ParityCheck(setup.model, resolution)
     wanted, skipped = _wanted(setup.device)
@@ -426,7 +416,8 @@ def _engines_at(
         facts["torch fp32, plain calls"] = time.monotonic() - started, None
         for backend, precision in wanted:
             engine = f"{backend} {precision}"
-            if deadline.left() < ROUNDS_S + loads.get(backend, EXPECTED_LOAD_S[backend]):
+            expected = setup.slowest_load_s.get(backend, EXPECTED_LOAD_S[backend])
+            if deadline.left() < ROUNDS_S + expected:
                 skipped[engine] = NO_TIME
                 continue
             started = time.monotonic()
@@ -440,18 +431,20 @@ def _engines_at(
             stack.callback(opened.close)
             runs[engine] = opened.run
             facts[engine] = time.monotonic() - started, opened.parity.equal
-            loads[backend] = max(loads.get(backend, 0.0), facts[engine][0])
+            slowest = max(setup.slowest_load_s.get(backend, 0.0), facts[engine][0])
+            setup.slowest_load_s[backend] = slowest
         calls = [partial(_time, run, image) for run in runs.values()]
         seconds = [_warm_up(call) for call in calls]
         times = take_turns(calls, Budget(ROUNDS_S), seconds)
-        after = f"; clocks after it: {clocks(setup)}" if setup.on_gpu else ""
+        at_clocks = f"; clocks after it: {clocks(setup)}" if setup.on_gpu else ""
         runs.clear()  # so that the memory of plain calls can be given back
         calls.clear()
     measured = [
         Measured(engine, *facts[engine], each) for engine, each in zip(facts, times, strict=True)
     ]
     reference = float(np.median(measured[0].times))
-    lines = [f"{title}{after}:", "", *_table(COLUMNS, [each.row(reference) for each in measured])]
+    lines = [f"{gmacs:.2f} GMAC a frame{at_clocks}.", ""]
+    lines += _table(COLUMNS, [each.row(reference) for each in measured])
     for engine, reason in skipped.items():
         lines += ["", f"Not run: {engine}: {reason}."]
     return lines

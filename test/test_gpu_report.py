@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,25 +97,28 @@ def test_a_dry_run_on_the_cpu_prints_the_section(tiny_model: Path, tmp_path: Pat
     assert "| model | tiny |" in head
     assert f"| command | `python3 scripts/gpu_report.py --device cpu --model {tiny_model} " in head
     section = dict(zip(parts[::2], parts[1::2], strict=True))
-    titles = ["Tests", "Engines", "Memory over 25 frames", "3 loads and closes", "The node"]
-    assert list(section) == titles
+    sizes = ["Engines at 64x32", "Engines at 96x32"]
+    memory_titles = ["Memory over 25 frames", "3 loads and closes"]
+    assert list(section) == ["Tests", *sizes, *memory_titles, "The node"]
     assert section["Tests"].strip() == "Not run: no GPU, this is a dry run on the CPU."
     assert section["The node"].strip() == "Not run: rclpy is not installed."
 
-    engines = rows(section["Engines"])
-    plain = [row for row in engines if row["engine"] == "torch fp32, plain calls"]
-    exact = [row for row in engines if row["engine"] == "torch fp32"]
-    assert (len(plain), len(exact)) == (2, 2)
-    assert [(row["ratio"], row["equal labels"]) for row in plain] == [("1.00", "-")] * 2
-    assert [row["equal labels"] for row in exact] == ["100.00%"] * 2
-    for row in engines:
-        assert int(row["frames"]) >= 2
-        assert float(row["FPS"]) == pytest.approx(1e3 / float(row["p50 ms"]), rel=0.05, abs=1)
-    sizes = re.findall(r"^(\S+), [\d.]+ GMAC:$", section["Engines"], re.MULTILINE)
-    assert sizes == ["64x32", "96x32"]
+    ratio, equal = "ratio to plain calls", "labels equal to the CPU's fp32"
+    for title in sizes:
+        plain, exact, *_ = rows(section[title])
+        assert (plain["engine"], plain[ratio], plain[equal]) == (
+            "torch fp32, plain calls",
+            "1.00",
+            "-",
+        )
+        assert (exact["engine"], exact[equal]) == ("torch fp32", "100.00%")
+        for row in rows(section[title]):
+            assert int(row["frames"]) >= 2
+            assert float(row["FPS"]) == pytest.approx(1e3 / float(row["p50 ms"]), rel=0.05, abs=1)
+    assert section[sizes[0]].startswith("\n0.06 GMAC a frame.\n")
     refusal = r"^Not run: tensorrt: .* needs a library that cannot be imported .*onnx"
-    for name in ("Engines", "Memory over 25 frames", "3 loads and closes"):
-        assert re.search(refusal, section[name], re.MULTILINE)
+    for title in (*sizes, *memory_titles):
+        assert re.search(refusal, section[title], re.MULTILINE)
 
     (memory,) = rows(section["Memory over 25 frames"])
     assert memory["frames"] == "25"
@@ -191,13 +195,12 @@ def test_a_part_that_fails_leaves_the_others_and_warnings_are_told(
 
 
 def test_what_no_longer_fits_is_not_run(script: ModuleType, tiny_model: Path) -> None:
-    late = setup(script, tiny_model, "cpu", 0)
     expected = ["Not run: no time left, give more --minutes."]
-    assert script.run_part(script.engines, late) == (expected, True)
+    late = setup(script, tiny_model, "cpu", 0)
+    assert script.run_part(script.loads_and_closes, late) == (expected, True)
     short = setup(script, tiny_model, "cpu", 10)  # less than the rounds of one resolution take
-    lines, ok = script.run_part(script.engines, short)
-    assert ok
-    assert lines[-1] == "Not run: 64x32: no time left, give more --minutes."
+    engines = partial(script.engines, resolution=(64, 32))
+    assert script.run_part(engines, short) == (expected, True)
 
 
 def test_a_gpu_that_is_not_there_is_named(script: ModuleType) -> None:
