@@ -100,7 +100,7 @@ def test_gpu_graph_labels_as_plain_calls_do(
 
 @pytest.mark.gpu
 def test_gpu_stream_is_usable_after_a_capture_that_failed() -> None:
-    # In a process of its own: PyTorch before 2.13 can free no memory after that.
+    # In a process of its own: some versions of PyTorch can free no memory after that.
     done = subprocess.run(
         [sys.executable, "-c", NOT_CAPTURED], capture_output=True, text=True, check=False
     )
