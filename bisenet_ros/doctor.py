@@ -100,4 +100,18 @@ def check_engine(load: "Callable[[], Segmenter]") -> Check:
         f"{engine.parity.equal:.1%}"
     )
     segmenter.close()
-    return Check("engine", ok=True, detail=detail)
+    on_cuda = engine.name == "torch" and engine.device != "cpu"
+    remedy = _explain_missing_tensorrt(engine.device) if on_cuda else ""
+    return Check("engine", ok=True, detail=detail, remedy=remedy)
+
+
+def _explain_missing_tensorrt(device: str) -> str:
+    """Why PyTorch runs ``device`` in TensorRT's place; empty where both libraries are there."""
+    from bisenet_ros.inference.backend import native_precisions
+    from bisenet_ros.inference.errors import InferenceError
+
+    try:
+        native_precisions("tensorrt", device)
+    except InferenceError as error:
+        return f"TensorRT would be faster: {error}"
+    return ""

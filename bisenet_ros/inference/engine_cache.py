@@ -3,7 +3,8 @@
 An entry is one file: a line with the format's version, the SHA-256 of all that follows, a line of
 JSON with the entry's key, and the engine. An engine is code that runs on the GPU, so it is taken
 only from where nobody but this user and root can write. A record is a file of the same form with a
-JSON value in the engine's place.
+JSON value in the engine's place; kernels, which some engines compile when they are first loaded,
+are a third kind.
 """
 
 import hashlib
@@ -36,9 +37,9 @@ Key = Mapping[str, str]
 logger = logging.getLogger(__name__)
 
 KEPT = 64
-"""Engines, and records, that a folder keeps: those that were used last."""
+"""Files of each kind that a folder keeps: those that were used last."""
 
-_ENGINE, _RECORD = ".engine", ".record"
+_ENGINE, _RECORD, _KERNELS = ".engine", ".record", ".kernels"
 _NOT_USED = "%s %s is not used and built again: %s"
 
 _VERSION = b"bisenet_ros engine 2\n"
@@ -152,17 +153,31 @@ class EngineCache:
 
     def recall(self, key: Key) -> Any:
         """Return the JSON value that ``remember`` stored under ``key``, or None."""
-        if not self._prepare():
-            return None
-        return _find(self._path(key, _RECORD), key, json.loads, logging.WARNING)
+        return self._recall(key, _RECORD, json.loads)
 
     def remember(self, key: Key, value: Any) -> None:
         """Store a small JSON value, such as a measurement, beside the engines."""
+        self._remember(key, _RECORD, json.dumps(value).encode())
+
+    def recall_kernels(self, key: Key) -> bytes:
+        """Return what ``remember_kernels`` stored under ``key``, or nothing."""
+        return self._recall(key, _KERNELS, bytes) or b""
+
+    def remember_kernels(self, key: Key, kernels: bytes) -> None:
+        """Store what was compiled for a loaded engine; ``key`` names the GPU besides the engine."""
+        self._remember(key, _KERNELS, kernels)
+
+    def _recall(self, key: Key, suffix: str, load: Callable[[bytes], T]) -> T | None:
+        if not self._prepare():
+            return None
+        return _find(self._path(key, suffix), key, load, logging.WARNING)
+
+    def _remember(self, key: Key, suffix: str, content: bytes) -> None:
         if not self._prepare():
             return
         try:
             with self._lock():
-                self._store(self._path(key, _RECORD), key, json.dumps(value).encode())
+                self._store(self._path(key, suffix), key, content)
         except (OSError, NotImplementedError) as error:
             logger.warning("%s is not stored in %s: %s", key, self.folder, error)
 
@@ -206,7 +221,8 @@ class EngineCache:
             check_folder(self.folder)
             with self._lock():
                 paths = self._paths(_ENGINE)
-                for path in (*paths, *self._paths(_RECORD), self.folder / _PARTIAL):
+                others = (*self._paths(_RECORD), *self._paths(_KERNELS))
+                for path in (*paths, *others, self.folder / _PARTIAL):
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise EngineCacheError(f"cannot clear engine cache {self.folder}: {error}") from error

@@ -1,8 +1,9 @@
-"""NVIDIA TensorRT, 10.3 up to 11.x: engines made for one GPU, checked against PyTorch, cached."""
+"""NVIDIA TensorRT and TensorRT for RTX: engines that are checked against PyTorch, and cached."""
 
+import hashlib
 import logging
-import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,76 +12,78 @@ from numpy.typing import NDArray
 
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
-from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key, pack, unpack
+from bisenet_ros.inference.engine_cache import (
+    EngineCache,
+    Key,
+    cache_folder,
+    engine_key,
+    pack,
+    unpack,
+)
 from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
 from bisenet_ros.inference.onnx_runner import ExactRunner
 from bisenet_ros.inference.parity import Parity, ParityCheck
+from bisenet_ros.inference.tensorrt_library import (
+    TENSORRT_RTX,
+    Capability,
+    Library,
+    choose_library,
+    how_to_install_rtx,
+    target,
+)
 from bisenet_ros.model_file import Model
 
 if TYPE_CHECKING:
-    from bisenet_ros.inference.tensorrt_engine import Engine
+    from bisenet_ros.inference.tensorrt_engine import Engine, TensorRT
 
 logger = logging.getLogger(__name__)
-
-_VERSIONS = (10, 3), (12, 0)
-"""The first that reads the exported files, and the first whose changes are unknown."""
 
 _BUILD = "strongly typed"
 """What is asked of the builder, for the cache: another wish, another engine."""
 
 
 class TensorRTBackend:
-    """``Deployed`` as a TensorRT engine, in fp32, fp16 or int8.
+    """``Deployed`` as an engine of TensorRT or TensorRT for RTX, in fp32, fp16 or int8.
 
-    Building one takes minutes, and is told to the log; the cache keeps it. A new engine labels the
-    reference images first, and is discarded with an error if PyTorch labels them otherwise.
+    Building one takes minutes, with TensorRT for RTX seconds, and is told to the log; the cache
+    keeps it. A new engine labels the reference images first, and is an error if PyTorch labels them
+    otherwise. TensorRT discards it then. TensorRT for RTX builds engines for GPUs that are
+    elsewhere, so each GPU proves them when it first loads them.
     """
 
-    name = "tensorrt"
     threads = 0
 
     def __init__(
         self, model: Model, options: EngineOptions, check: ParityCheck | None = None
     ) -> None:
-        device, version = _device_and_version(options.device)
-        self.device = str(device)
+        gpu = _find_gpu(options.device)
+        self.name = gpu.library.module
+        self.device = str(gpu.device)
         self.precision = options.precision
-        if self.precision not in ONNX_PRECISIONS:
-            raise InferenceError(
-                f"precision '{self.precision}' is not for tensorrt; use auto, "
-                f"{', '.join(ONNX_PRECISIONS)}"
-            )
-        with engine_errors("tensorrt", self.device), torch.cuda.device(device):
-            major, minor = torch.cuda.get_device_capability(device)
-            self.instruction_set = f"sm_{major}{minor}"
-            self.arithmetic = f"tensorrt {self.instruction_set}"
+        _check_precision(self.precision)
+        major, minor = gpu.capability
+        self.instruction_set = f"sm_{major}{minor}"
+        self.arithmetic = f"{self.name} {self.instruction_set}"
+        with engine_errors(self.name, self.device), torch.cuda.device(gpu.device):
             prove = check or ParityCheck(model, options.resolution)
-            self._engine, self.parity = _open(
-                model, options, device, version, self.identity(options.device), prove
-            )
+            self._engine, self.parity = _open(model, options, gpu, prove)
 
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
         """See ``Backend.native_precisions``."""
-        _device_and_version(device)
+        _find_gpu(device)
         return ONNX_PRECISIONS
 
     @staticmethod
     def identity(device: str) -> str:
         """See ``Backend.identity``."""
-        cuda, _ = _device_and_version(device)
-        with engine_errors("tensorrt", str(cuda)):
-            gpu = torch.cuda.get_device_properties(cuda)
-        # Jetsons of one name differ in their multiprocessors, by model and power mode.
-        return (
-            f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
-            f"{gpu.multi_processor_count} multiprocessors"
-        )
+        gpu = _find_gpu(device)
+        return f"{gpu.library.module} {gpu.version}, {gpu.description}"
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        with engine_errors("tensorrt", self.device):
+        with engine_errors(self.name, self.device):
             return self._engine.run(image)
 
     def close(self) -> None:
@@ -89,70 +92,159 @@ class TensorRTBackend:
         release_memory()
 
 
-def _open(
-    model: Model,
-    options: EngineOptions,
-    device: torch.device,
-    version: str,
-    identity: str,
-    prove: ParityCheck,
-) -> "tuple[Engine, Parity]":
-    """The engine and its parity, from the cache or new."""
-    from bisenet_ros.inference import tensorrt_engine
+def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> None:
+    """Put an engine for each of some GPUs, which need not be here, into the cache.
 
-    precision = options.precision
-    onnx = build_onnx(
+    What is there already stays. No engine is compared with PyTorch here: the GPU does that.
+
+    Args:
+        model: what to build.
+        options: with a named precision; the device does not matter.
+        gpus: such as "sm86".
+
+    Raises:
+        InferenceError: TensorRT for RTX is not installed, or does not take the model, the precision
+            or a GPU.
+    """
+    from bisenet_ros.inference.tensorrt_engine import start_tensorrt
+
+    library = TENSORRT_RTX
+    unknown = [gpu for gpu in gpus if gpu not in library.targets]
+    if unknown:
+        raise InferenceError(
+            f"{library.title} has no GPU '{unknown[0]}'; use {', '.join(library.targets)}; for "
+            "others build on the machine that has the GPU"
+        )
+    _check_precision(options.precision)
+    try:
+        version = library.version()
+    except InferenceError as error:
+        raise InferenceError(f"{error}: {how_to_install_rtx()}") from error
+    onnx = _onnx(model, options)
+    for gpu in gpus:
+        key = _key(model, options, onnx, library, version, gpu)
+
+        def build(gpu: str = gpu, key: Key = key) -> bytes:
+            return pack({}, _build(start_tensorrt(library), onnx, gpu, key))
+
+        EngineCache(cache_folder(options.cache)).get(key, build, bytes)
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    """A GPU that is here, and the library that runs it.
+
+    - ``description``: what engines depend on that were tuned on the GPU.
+    """
+
+    device: torch.device
+    capability: Capability
+    description: str
+    library: Library
+    version: str
+
+
+def _find_gpu(name: str) -> _Gpu:
+    number = 0 if name == "auto" else cuda_number(name, "tensorrt", "auto")
+    device = cuda_device(number)
+    with engine_errors("tensorrt", str(device)):
+        gpu = torch.cuda.get_device_properties(device)
+    library, version = choose_library((gpu.major, gpu.minor), torch.version.cuda)
+    # Jetsons of one name differ in their multiprocessors, by model and power mode.
+    description = (
+        f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
+        f"{gpu.multi_processor_count} multiprocessors"
+    )
+    return _Gpu(device, (gpu.major, gpu.minor), description, library, version)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in ONNX_PRECISIONS:
+        raise InferenceError(
+            f"precision '{precision}' is not for tensorrt; use auto, {', '.join(ONNX_PRECISIONS)}"
+        )
+
+
+def _onnx(model: Model, options: EngineOptions) -> bytes:
+    content: bytes = build_onnx(
         model,
         resolution=options.resolution,
-        precision=precision,
+        precision=options.precision,
         confidence=options.confidence,
         half=True,
     ).SerializeToString()
-    key = engine_key(
+    return content
+
+
+def _key(
+    model: Model, options: EngineOptions, onnx: bytes, library: Library, version: str, device: str
+) -> Key:
+    return engine_key(
         model,
         options,
-        engine=f"tensorrt {version}",
-        precision=precision,
-        device=identity,
+        engine=f"{library.module} {version}",
+        precision=options.precision,
+        device=device,
         content=onnx,
         build=_BUILD,
     )
 
-    def load(content: bytes) -> "tuple[Engine, Parity]":
+
+def _build(tensorrt: "TensorRT", onnx: bytes, gpu: str, key: Key) -> bytes:
+    logger.info("building an engine by %s, which takes a while: %s", tensorrt, key)
+    return tensorrt.build(onnx, gpu)
+
+
+def _open(
+    model: Model, options: EngineOptions, gpu: _Gpu, prove: ParityCheck
+) -> "tuple[Engine, Parity]":
+    """The engine and its parity, from the cache or new."""
+    from bisenet_ros.inference.tensorrt_engine import Engine, start_tensorrt
+
+    tensorrt = start_tensorrt(gpu.library)
+    onnx = _onnx(model, options)
+    cache = EngineCache(cache_folder(options.cache))
+    ahead = bool(gpu.library.targets)
+    device = target(gpu.capability) if ahead else gpu.description
+    key = _key(model, options, onnx, gpu.library, gpu.version, device)
+    here: Key = {**key, "device": gpu.description}
+    kept = cache.recall_kernels(here) if ahead else b""
+
+    def check(engine: Engine) -> Parity:
+        return prove(
+            lambda image: engine.run(image)[0],
+            options.precision,
+            f"the {gpu.library.title} engine",
+            ExactRunner(onnx) if options.precision == "int8" else None,
+        )
+
+    def load(content: bytes) -> "tuple[Engine, dict[str, float], str]":
         facts, serialized = unpack(content)
-        return tensorrt_engine.Engine(serialized, device), Parity(**facts)
+        digest = hashlib.sha256(serialized).hexdigest()
+        return Engine(tensorrt, serialized, gpu.device, kept), facts, digest
 
     def build() -> bytes:
-        logger.info("building a TensorRT engine, which takes minutes: %s", key)
-        serialized = tensorrt_engine.build_engine(onnx)
-        engine = tensorrt_engine.Engine(serialized, device)
-        parity = prove(
-            lambda image: engine.run(image)[0],
-            precision,
-            "the TensorRT engine",
-            ExactRunner(onnx) if precision == "int8" else None,
-        )
-        return pack(asdict(parity), serialized)
+        serialized = _build(tensorrt, onnx, target(gpu.capability), key)
+        facts = {} if ahead else asdict(check(Engine(tensorrt, serialized, gpu.device)))
+        return pack(facts, serialized)
 
-    return EngineCache(cache_folder(options.cache)).get(key, build, load)
-
-
-def _device_and_version(name: str) -> tuple[torch.device, str]:
-    number = 0 if name == "auto" else cuda_number(name, "tensorrt", "auto")
-    version = _version()
-    return cuda_device(number), version
+    engine, facts, digest = cache.get(key, build, load)
+    if ahead:
+        proof: Key = {**here, "engine": digest}
+        facts = cache.recall(proof)
+        if facts is None:
+            facts = asdict(check(engine))
+            cache.remember(proof, facts)
+        _keep_kernels(engine, options, kept, cache, here)
+    return engine, Parity(**facts)
 
 
-def _version() -> str:
-    try:
-        import tensorrt as trt
-    except (ImportError, OSError) as error:  # OSError: its libraries are missing
-        raise InferenceError(
-            f"TensorRT cannot be imported ({error}): '{sys.executable} -m pip install "
-            "tensorrt-cu13', or -cu12, after the CUDA of your PyTorch; on a Jetson 'sudo apt "
-            "install python3-libnvinfer'"
-        ) from error
-    lowest, beyond = _VERSIONS
-    if not lowest <= tuple(map(int, trt.__version__.split(".")[:2])) < beyond:
-        raise InferenceError(f"TensorRT {trt.__version__} is installed; 10.3 up to 11.x is needed")
-    return trt.__version__
+def _keep_kernels(
+    engine: "Engine", options: EngineOptions, kept: bytes, cache: EngineCache, key: Key
+) -> None:
+    """Run the engine, so that all of it is compiled, and store what was not stored before."""
+    width, height = options.resolution
+    engine.run(np.zeros((height, width, 3), np.uint8))
+    kernels = engine.kernels()
+    if kernels != kept:
+        cache.remember_kernels(key, kernels)

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 import bisenet_ros
+from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
 from bisenet_ros.cpu import default_threads
+from bisenet_ros.doctor import check_engine
+from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.ros.image_messages import image_message
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -116,6 +120,25 @@ def test_missing_libraries(
     assert "safetensors" in found["model"]["detail"]
     remedy = f"{sys.executable} -m pip install torch -r requirements/runtime.txt"
     assert found["model"]["remedy"] == f"{remedy}, in the folder of bisenet_ros's sources"
+
+
+def test_pytorch_on_a_gpu_is_well_and_tensorrt_is_recommended(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if not installed
+    gpu = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, multi_processor_count=132)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    segmenter = Segmenter(model_file.load(tiny_model), backend="torch", device="cpu")
+    segmenter.backend.device = "cuda:0"
+    check = check_engine(lambda: segmenter)
+    assert check.ok
+    assert re.fullmatch(
+        r"TensorRT would be faster: TensorRT cannot be imported .*; TensorRT for RTX is not for "
+        r"sm90: '.* -m pip install tensorrt-cu1\d'",
+        check.remedy,
+    )
 
 
 def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model: Path) -> None:

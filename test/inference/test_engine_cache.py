@@ -505,6 +505,18 @@ def test_a_record_is_kept_beside_the_engines(cache: EngineCache) -> None:
     assert list(cache.folder.glob("*.record")) == []
 
 
+def test_kernels_are_kept_beside_the_engines(cache: EngineCache) -> None:
+    assert cache.recall_kernels(KEY) == b""
+    cache.get(KEY, lambda: b"engine", bytes)
+    cache.remember_kernels(KEY, b"old")
+    cache.remember_kernels(KEY, b"kernels")
+    assert cache.recall_kernels(KEY) == b"kernels"
+    assert cache.recall_kernels(OTHER_KEY) == b""
+    assert [entry.size > 0 for entry in cache.entries()] == [True]  # the engine
+    assert cache.clear() == 1
+    assert list(cache.folder.glob("*.kernels")) == []
+
+
 def test_a_damaged_record_is_not_used(cache: EngineCache, caplog: pytest.LogCaptureFixture) -> None:
     cache.remember(KEY, {"bits": 7})
     (record,) = cache.folder.glob("*.record")

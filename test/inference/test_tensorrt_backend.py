@@ -1,124 +1,37 @@
 """What of the TensorRT backend needs no GPU, and, marked ``gpu``, what does."""
 
 import ast
-import importlib
 import logging
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bisenet_ros import model_file
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
 from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.inference.parity import Parity
+from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.inference.selection import load_backend
-from bisenet_ros.inference.tensorrt_backend import TensorRTBackend
+from bisenet_ros.inference.tensorrt_backend import TensorRTBackend, build_for
+from bisenet_ros.inference.tensorrt_library import (
+    TENSORRT,
+    TENSORRT_RTX,
+    Library,
+    choose_library,
+    target,
+)
 from bisenet_ros.inference.torch_backend import TorchBackend
 from bisenet_ros.model_file import Model
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
-
-SOURCES = ("tensorrt_backend.py", "tensorrt_engine.py")
-PACKAGE = Path(importlib.import_module("bisenet_ros.inference").__file__ or "").parent
-
-# What TensorRT 11 has removed, by the class that had it. Sources: "Removed Python APIs and
-# Replacements" of NVIDIA's migration guide from 10.x to 11.x
-# (docs.nvidia.com/deeplearning/tensorrt/11.4.0/api/migration/
-# tensorrt-10x-to-11x-python-api-reference.html), and all that the Python bindings of
-# github.com/NVIDIA/TensorRT (python/src) have in release/10.3, 10.13 or 10.16 and not in 11.1.
-REMOVED_VALUES = {
-    "BuilderFlag": """FP16 INT8 FP8 BF16 INT4 FP4 OBEY_PRECISION_CONSTRAINTS
-        PREFER_PRECISION_CONSTRAINTS DIRECT_IO REJECT_EMPTY_ALGORITHMS WEIGHTLESS""",
-    "NetworkDefinitionCreationFlag": "EXPLICIT_BATCH",
-    "PreviewFeature": "MULTIDEVICE_RUNTIME_10_16 PROFILE_SHARING_0806",
-    "TacticSource": "CUBLAS CUBLAS_LT CUDNN",
-}
-REMOVED_TYPES = [
-    "CalibrationAlgoType",
-    "IAlgorithm",
-    "IAlgorithmContext",
-    "IAlgorithmIOInfo",
-    "IAlgorithmSelector",
-    "IAlgorithmVariant",
-    "IInt8Calibrator",
-    "IInt8EntropyCalibrator",
-    "IInt8EntropyCalibrator2",
-    "IInt8LegacyCalibrator",
-    "IInt8MinMaxCalibrator",
-    "IStreamReader",
-    "QuantizationFlag",
-]
-REMOVED_MEMBERS = {
-    "Builder": "platform_has_fast_fp16 platform_has_fast_int8 platform_has_tf32",
-    "IBuilderConfig": """int8_calibrator algorithm_selector set_calibration_profile
-        get_calibration_profile set_quantization_flag get_quantization_flag clear_quantization_flag
-        quantization_flags""",
-    "ICudaEngine": """device_memory_size get_device_memory_size_for_profile
-        create_execution_context_without_device_memory has_implicit_batch_dimension
-        minimum_weight_streaming_budget weight_streaming_budget""",
-    "IExecutionContext": "all_shape_inputs_specified",
-    "ILayer": """precision precision_is_set reset_precision set_output_type output_type_is_set
-        reset_output_type""",
-    "INormalizationLayer": "compute_precision",
-    "ITensor": "dynamic_range set_dynamic_range reset_dynamic_range",
-    "IPluginRegistry": "get_plugin_creator plugin_creator_list",
-    "OnnxParser": "parse_with_weight_descriptors supports_model",
-    "Refitter": "get_dynamic_range set_dynamic_range get_tensors_with_dynamic_range",
-}
-OURS = ("self", "options")
-"""Objects that TensorRT has no part in, though they have a ``precision`` too."""
-
-
-def removed_names(source: str) -> set[str]:
-    """The names in Python code that TensorRT 11 has no more."""
-    found = set()
-    members = {name for names in REMOVED_MEMBERS.values() for name in names.split()}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Name | ast.alias):
-            name, owner = (node.id if isinstance(node, ast.Name) else node.name), ""
-        elif isinstance(node, ast.Attribute):
-            name, owner = node.attr, ast.unparse(node.value).rpartition(".")[2]
-        else:
-            continue
-        if (
-            name in REMOVED_TYPES
-            or name in REMOVED_VALUES.get(owner, "").split()
-            or (isinstance(node, ast.Attribute) and name in members and owner not in OURS)
-        ):
-            found.add(name)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        ("config.set_flag(trt.BuilderFlag.FP16)", "FP16"),
-        ("from tensorrt import IInt8Calibrator", "IInt8Calibrator"),
-        ("class Calibrator(trt.IInt8EntropyCalibrator2): pass", "IInt8EntropyCalibrator2"),
-        ("config.int8_calibrator = None", "int8_calibrator"),
-        ("network.get_layer(0).precision = trt.float16", "precision"),
-        ("flags = 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)", "EXPLICIT_BATCH"),
-    ],
-)
-def test_removed_names_are_found(source: str, name: str) -> None:
-    assert removed_names(source) == {name}
-
-
-def test_names_that_remain_are_not_removed_ones() -> None:
-    assert (
-        removed_names("trt.DataType.FP8; trt.float16; self.precision; network.mark(FP16)") == set()
-    )
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_nothing_is_used_that_tensorrt_11_has_removed(name: str) -> None:
-    assert removed_names((PACKAGE / name).read_text()) == set()
 
 
 def test_the_guide_lists_each_gpu_test() -> None:
@@ -135,18 +48,6 @@ def test_the_guide_lists_each_gpu_test() -> None:
     assert set(listed) == marked
 
 
-def test_nothing_but_the_engine_imports_tensorrt_at_once() -> None:
-    importers = [
-        path.name
-        for path in PACKAGE.glob("*.py")
-        if any(
-            isinstance(node, ast.Import) and node.names[0].name == "tensorrt"
-            for node in ast.parse(path.read_text()).body
-        )
-    ]
-    assert importers == ["tensorrt_engine.py"]
-
-
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> Model:
     return model_file.load(tiny_model)
@@ -157,53 +58,141 @@ def options(model: Model, tmp_path: Path) -> EngineOptions:
     return EngineOptions(model.metadata.resolution, precision="fp32", cache=tmp_path)
 
 
-def install(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a package tensorrt of ``source`` the one that is imported."""
-    (folder / "tensorrt").mkdir()
-    (folder / "tensorrt" / "__init__.py").write_text(source)
+def install(name: str, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a package ``name`` of ``source`` the one that is imported."""
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(source)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(sys.modules, "tensorrt", None)  # so that the next line is undone fully
-    monkeypatch.delitem(sys.modules, "tensorrt")
+    monkeypatch.setitem(sys.modules, name, None)  # so that the next line is undone fully
+    monkeypatch.delitem(sys.modules, name)
 
 
-def test_a_missing_tensorrt_is_named_with_the_remedy(
-    model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("capability", "cuda", "command"),
+    [
+        ((7, 5), "13.0", "-m pip install tensorrt-rtx-cu13"),
+        ((8, 6), "12.8", "-m pip install tensorrt-rtx-cu12"),
+        ((8, 9), "13.0", "-m pip install tensorrt-rtx-cu13"),
+        ((12, 0), "13.0", "-m pip install tensorrt-rtx-cu13"),
+        ((8, 0), "12.8", "-m pip install tensorrt-cu12"),
+        ((9, 0), "13.0", "-m pip install tensorrt-cu13"),
+        ((10, 0), "13.0", "-m pip install tensorrt-cu13"),
+        ((8, 7), "12.6", "sudo apt install python3-libnvinfer"),
+        ((11, 0), "13.0", "sudo apt install python3-libnvinfer"),
+    ],
+)
+def test_what_to_install_depends_on_the_gpu(
+    nothing_installed: None, capability: tuple[int, int], cuda: str, command: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if not installed
-    with pytest.raises(InferenceError, match=r"cannot be imported .*pip install tensorrt-cu13"):
-        load_backend("tensorrt", model, options)
+    with pytest.raises(InferenceError, match=r"^TensorRT cannot be imported .*: '") as raised:
+        choose_library(capability, cuda)
+    assert str(raised.value).endswith(f"{command}'")
+
+
+def test_tensorrt_for_rtx_has_no_wheels_for_arm(
+    nothing_installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(InferenceError, match="pip install tensorrt-cu13'"):
+        choose_library((12, 0), "13.0")
 
 
 def test_missing_libraries_are_named_with_the_remedy(
-    model: Model, options: EngineOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nothing_installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install("raise OSError('libnvinfer.so.10: cannot open')", tmp_path, monkeypatch)
+    install("tensorrt", "raise OSError('libnvinfer.so.10: cannot open')", tmp_path, monkeypatch)
     with pytest.raises(InferenceError, match=r"libnvinfer\.so\.10.*pip install tensorrt-cu13"):
-        TensorRTBackend(model, options)
+        choose_library((9, 0), "13.0")
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "10.2.0.19", "12.0.0.1"])
+@pytest.mark.parametrize(
+    ("name", "version", "accepted"),
+    [
+        *(("tensorrt", each, "10.3 up to 11.x") for each in ("8.6.1", "10.2.0.19", "12.0.0.1")),
+        *(("tensorrt_rtx", each, "1.7 up to 1.x") for each in ("1.6.1.120", "2.0.0.1")),
+    ],
+)
 def test_other_versions_are_refused(
-    model: Model,
-    options: EngineOptions,
+    nothing_installed: None,
+    name: str,
     version: str,
+    accepted: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    install(f"__version__ = '{version}'", tmp_path, monkeypatch)
-    with pytest.raises(InferenceError, match=rf"{version} is installed; 10\.3 up to 11\.x"):
-        TensorRTBackend(model, options)
+    install(name, f"__version__ = '{version}'", tmp_path, monkeypatch)
+    with pytest.raises(InferenceError, match=rf"{version} is installed; {re.escape(accepted)}"):
+        choose_library((8, 6), "13.0")
 
 
-@pytest.mark.parametrize("version", ["10.3.0", "10.13.0.35", "11.4.1.2"])
-def test_a_device_that_is_not_there_is_named(
-    model: Model,
-    options: EngineOptions,
-    version: str,
+@pytest.mark.parametrize(
+    ("capability", "installed", "chosen"),
+    [
+        ((8, 6), {"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1.116"}, TENSORRT),
+        ((8, 6), {"tensorrt": "11.4.1.2"}, TENSORRT),
+        ((8, 6), {"tensorrt_rtx": "1.7.1.116"}, TENSORRT_RTX),
+        ((8, 6), {"tensorrt": "8.6.1", "tensorrt_rtx": "1.8.0.1"}, TENSORRT_RTX),
+        ((9, 0), {"tensorrt": "10.13.0.35", "tensorrt_rtx": "1.7.1.116"}, TENSORRT),
+    ],
+)
+def test_library_is_the_installed_one_that_fits(
+    nothing_installed: None,
+    capability: tuple[int, int],
+    installed: dict[str, str],
+    chosen: Library,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    install(f"__version__ = '{version}'", tmp_path, monkeypatch)
+    for name, version in installed.items():
+        install(name, f"__version__ = '{version}'", tmp_path, monkeypatch)
+    assert choose_library(capability, "13.0") == (chosen, installed[chosen.module])
+
+
+def test_tensorrt_for_rtx_is_not_for_data_centers(
+    nothing_installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("tensorrt_rtx", "__version__ = '1.7.1.116'", tmp_path, monkeypatch)
+    reason = r"TensorRT for RTX is not for sm90: '.* -m pip install tensorrt-cu12'"
+    with pytest.raises(InferenceError, match=reason):
+        choose_library((9, 0), "12.8")
+
+
+@pytest.fixture
+def geforce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch sees a GPU, of which no more is asked than what it is."""
+    gpu = SimpleNamespace(
+        name="NVIDIA GeForce RTX 3060", major=8, minor=6, multi_processor_count=28
+    )
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+
+
+def test_identity_has_library_version_and_gpu(
+    geforce: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if not installed
+    assert TensorRTBackend.identity("auto") == (
+        f"tensorrt_rtx {trt.__version__}, NVIDIA GeForce RTX 3060, compute capability 8.6, "
+        "28 multiprocessors"
+    )
+
+
+def test_what_is_missing_for_the_gpu_is_named(
+    model: Model, options: EngineOptions, geforce: None, nothing_installed: None
+) -> None:
+    with pytest.raises(InferenceError, match="pip install tensorrt-rtx-cu1"):
+        load_backend("tensorrt", model, options)
+
+
+def test_a_device_that_is_not_there_is_named(model: Model, options: EngineOptions) -> None:
     absent = EngineOptions(options.resolution, device="cuda:99")
     with pytest.raises(InferenceError, match="device 'cuda:99' is not there"):
         TensorRTBackend(model, absent)
@@ -222,11 +211,12 @@ def test_other_devices_are_refused(model: Model, options: EngineOptions, device:
 def _needs(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("gpu") is None:
         return
-    import torch
-
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
-    pytest.importorskip("tensorrt", reason="TensorRT is not installed")
+    try:
+        TensorRTBackend.identity("auto")
+    except InferenceError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -291,12 +281,12 @@ def test_gpu_engine_is_built_once(
     first = TensorRTBackend(model, options)
     labels = first.run(image)
     first.close()
-    assert "building a TensorRT engine" in caplog.text
+    assert "building an engine by TensorRT" in caplog.text
     caplog.clear()
     second = TensorRTBackend(model, options)
     assert np.array_equal(second.run(image), labels)
     second.close()
-    assert "building a TensorRT engine" not in caplog.text
+    assert "building an engine by TensorRT" not in caplog.text
 
 
 @pytest.mark.gpu
@@ -310,7 +300,7 @@ def test_gpu_engine_that_tensorrt_refuses_is_built_again(
     cache.entries()[0].path.unlink()
     cache.get(key, lambda: pack(asdict(Parity(1, 0)), b"whole, and no engine"), bytes)
     backend = TensorRTBackend(model, options)
-    assert "is not used and built again: TensorRT does not load the engine" in caplog.text
+    assert "does not load the engine" in caplog.text
     backend.run(street(options.resolution))
     backend.close()
     assert cache.entries()[0].size > 10_000
@@ -327,23 +317,62 @@ def test_gpu_engine_that_disagrees_with_torch_is_thrown_away(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "run", wrong)
-        with pytest.raises(InferenceError, match="discarding the TensorRT engine"):
-            TensorRTBackend(model, options)
-    assert EngineCache(cache_folder(options.cache)).entries() == []
+        # TensorRT's is not stored; that for RTX is, and refused at each start.
+        for _ in range(2):
+            with pytest.raises(InferenceError, match=r"discarding the TensorRT.* engine"):
+                TensorRTBackend(model, options)
+    for entry in EngineCache(cache_folder(options.cache)).entries():
+        assert entry.key is not None
+        assert entry.key["backend"].startswith("tensorrt_rtx ")
 
 
 @pytest.mark.gpu
 def test_gpu_file_that_tensorrt_cannot_read_is_an_error() -> None:
-    from bisenet_ros.inference.tensorrt_engine import build_engine
+    from bisenet_ros.inference.tensorrt_engine import start_tensorrt
 
+    library, _ = choose_library(torch.cuda.get_device_capability(), torch.version.cuda)
     with pytest.raises(InferenceError, match="cannot read the network"):
-        build_engine(b"not an ONNX file")
+        start_tensorrt(library).build(b"not an ONNX file", "sm86")
+
+
+@pytest.fixture
+def rtx() -> str:
+    """The name of the GPU for TensorRT for RTX, where that is the library."""
+    capability = torch.cuda.get_device_capability()
+    if choose_library(capability, torch.version.cuda)[0] is not TENSORRT_RTX:
+        pytest.skip("TensorRT serves this GPU, not TensorRT for RTX")
+    return target(capability)
+
+
+@pytest.mark.gpu
+def test_gpu_engine_that_was_built_ahead_is_found_and_proven_once(
+    model: Model, options: EngineOptions, rtx: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    compared: list[Parity] = []
+
+    class Counting(ParityCheck):
+        def __call__(self, *arguments: Any) -> Parity:
+            compared.append(super().__call__(*arguments))
+            return compared[-1]
+
+    build_for(model, options, [rtx])
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        backend = TensorRTBackend(model, options, Counting(model, options.resolution))
+        assert [backend.parity] == compared
+        backend.close()
+    assert "building an engine" not in caplog.text
+
+
+@pytest.mark.gpu
+def test_gpu_kernels_are_kept(model: Model, options: EngineOptions, rtx: str) -> None:
+    TensorRTBackend(model, options).close()
+    (file,) = cache_folder(options.cache).glob("*.kernels")
+    assert file.stat().st_size > 1_000
 
 
 @pytest.mark.gpu
 def test_gpu_memory_is_given_back(shipped: Model, tmp_path: Path) -> None:
-    import torch
-
     def used() -> int:
         """Of the whole GPU, since TensorRT does not ask PyTorch for its memory."""
         free, total = torch.cuda.mem_get_info()

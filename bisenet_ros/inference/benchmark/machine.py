@@ -28,6 +28,7 @@ _LIBRARIES = (
     *("torch", "openvino", "onnxruntime", "numpy", "opencv-python-headless"),
     # apt's and pip's.
     *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+    *("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 )
 
 

@@ -9,7 +9,7 @@ from bisenet_ros.inference.benchmark import machine
 from bisenet_ros.inference.benchmark.machine import describe_machine, instruction_set
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-cu12", "tensorrt-cu13"])
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx"])
 def test_libraries(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / f"{name.replace('-', '_')}-10.13.0.dist-info"
     folder.mkdir()
