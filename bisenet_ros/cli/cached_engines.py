@@ -1,6 +1,7 @@
 """What ``bisenet export`` does with the engine cache: fill it, list it, clear it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,35 @@ def prebuild(backend: str, model: "Model", options: "EngineOptions") -> None:
         f"at {width}x{height}{' with confidence' if options.confidence else ''}"
     )
     engine.close()
+
+
+def prebuild_for(gpus: "Sequence[str]", model: "Model", options: "EngineOptions") -> None:
+    """Put engines for GPUs that are elsewhere into the cache, unless they are there.
+
+    In precision "auto" all between which that machine chooses, where they work: fp16, and int8 if
+    the model is calibrated.
+
+    Args:
+        gpus: such as "sm86".
+        model: what to build.
+        options: ``device`` does not matter.
+
+    Raises:
+        InferenceError: TensorRT for RTX is missing, or cannot build one.
+    """
+    from bisenet_ros.inference.tensorrt_backend import build_for
+
+    precisions = [options.precision]
+    if options.precision == "auto":
+        precisions = ["int8", "fp16"] if model.metadata.calibration else ["fp16"]
+    width, height = options.resolution
+    for precision in precisions:
+        build_for(model, replace(options, precision=precision), gpus)
+        print(
+            f"tensorrt_rtx has an engine of {model.name} for {', '.join(gpus)} in {precision} at "
+            f"{width}x{height}{' with confidence' if options.confidence else ''}; the GPU compares "
+            "it with PyTorch when it first loads it"
+        )
 
 
 def list_engines(cache: Path | None = None) -> None:

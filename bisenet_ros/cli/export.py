@@ -13,7 +13,7 @@ _NETWORK = ("model", "precision", "resolution", "confidence")
 USES = {
     "onnx": (*_NETWORK, "output"),
     "openvino": (*_NETWORK, "output"),
-    "tensorrt": (*_NETWORK, "device", "cache"),
+    "tensorrt": (*_NETWORK, "device", "gpu", "cache"),
     "calibrate": ("model",),
     "list_cache": ("cache",),
     "clear_cache": ("cache",),
@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="GPU that a TensorRT engine is for: cuda or cuda:N")
     parser.add_argument(
+        "--gpu",
+        nargs="+",
+        metavar="SM",
+        help="GPUs elsewhere that engines of TensorRT for RTX are for, by compute capability, such "
+        "as sm86 sm89",
+    )
+    parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="of engines; default: the user's cache folder"
     )
 
@@ -101,7 +108,10 @@ def run(args: argparse.Namespace) -> int:
                 bool(args.confidence),
                 cache=args.cache,
             )
-            cached_engines.prebuild(args.format, model, options)
+            if args.gpu:
+                cached_engines.prebuild_for(args.gpu, model, options)
+            else:
+                cached_engines.prebuild(args.format, model, options)
     return 0
 
 
@@ -111,6 +121,8 @@ def _refuse_unused(args: argparse.Namespace) -> None:
     for name in sorted({option for options in USES.values() for option in options}):
         if name not in USES[action] and getattr(args, name) is not None:
             raise ValueError(f"--{name} is of no use with {shown}; leave it out")
+    if args.gpu and args.device:
+        raise ValueError("--device is of no use with --gpu; leave it out")
 
 
 def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,43 @@ def test_cache_is_listed_and_cleared(capsys: pytest.CaptureFixture[str]) -> None
     assert cache.entries() == []
 
 
+@pytest.mark.parametrize("precision", [[], ["--precision", "fp32"]])
+def test_engines_for_gpus_elsewhere(
+    tiny_model: Path, precision: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    built = precision[-1] if precision else "fp16"  # the model has no calibration
+    Path("cache").mkdir(mode=0o700)
+    line = ["export", "--format", "tensorrt", "--gpu", "sm86", "sm120", "--cache", "cache"]
+    assert main([*line, "--model", str(tiny_model), *precision]) == 0
+    assert f"an engine of tiny for sm86, sm120 in {built} at 128x64" in capsys.readouterr().out
+    assert main(["export", "--list-cache", "--cache", "cache"]) == 0
+    *engines, total = capsys.readouterr().out.splitlines()
+    shown = sorted(re.sub(r" +[\d.]+ MB  tensorrt_rtx [\d.]+", "", each) for each in engines)
+    assert shown == [f", tiny, 128x64, {built}, {gpu}" for gpu in ("sm120", "sm86")]
+    assert total.startswith("2 engines, ")
+
+
+def test_gpu_that_tensorrt_for_rtx_does_not_have(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["export", "--format", "tensorrt", "--model", str(tiny_model), "--gpu", "sm86", "sm90"]
+    assert main(line) == 1
+    known = "sm75, sm80, sm86, sm89, sm120, sm121"
+    assert f"TensorRT for RTX has no GPU 'sm90'; use {known}" in capsys.readouterr().err
+
+
+def test_missing_tensorrt_for_rtx_is_named_with_the_remedy(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)  # as if not installed
+    assert (
+        main(["export", "--format", "tensorrt", "--model", str(tiny_model), "--gpu", "sm86"]) == 1
+    )
+    told = capsys.readouterr().err
+    assert re.search(r"for RTX cannot be imported .*-m pip install tensorrt-rtx-cu13'", told), told
+
+
 def test_calibration(tiny_model: Path, image: np.ndarray) -> None:
     import cv2
 
@@ -141,6 +179,8 @@ def test_the_shipped_model_is_not_calibrated_by_default(
         (["--format", "onnx", "--cache", "c"], "cache .* --format onnx"),
         (["--format", "tensorrt", "--output", "a.engine"], "output .* --format tensorrt"),
         (["--list-cache", "--confidence"], "confidence .* --list-cache"),
+        (["--format", "onnx", "--gpu", "sm86"], "gpu .* --format onnx"),
+        (["--format", "tensorrt", "--gpu", "sm86", "--device", "cuda"], "device .* --gpu"),
     ],
 )
 def test_options_without_effect_are_refused(
