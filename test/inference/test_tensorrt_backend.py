@@ -5,10 +5,11 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from bisenet_ros import model_file
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
 from bisenet_ros.inference.errors import InferenceError
-from bisenet_ros.inference.parity import Parity, ParityCheck
+from bisenet_ros.inference.onnx_export import build_onnx
+from bisenet_ros.inference.onnx_runner import ExactRunner
+from bisenet_ros.inference.parity import Parity, ParityCheck, ParityError
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.inference.tensorrt_backend import TensorRTBackend, build_for
 from bisenet_ros.inference.tensorrt_library import (
@@ -32,6 +35,9 @@ from bisenet_ros.inference.torch_backend import TorchBackend
 from bisenet_ros.model_file import Model
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
+
+if TYPE_CHECKING:
+    from bisenet_ros.inference.tensorrt_engine import TensorRT
 
 
 def test_the_guide_lists_each_gpu_test() -> None:
@@ -183,6 +189,103 @@ def test_identity_has_library_version_and_gpu(
         f"tensorrt_rtx {trt.__version__}, NVIDIA GeForce RTX 3060, compute capability 8.6, "
         "28 multiprocessors"
     )
+
+
+class StandIn:
+    """For an engine, which needs a GPU: ONNX Runtime, or wrong labels, and as if kernels came."""
+
+    onnx = b""
+    right = True
+    kept: ClassVar[list[bytes]] = []
+
+    def __init__(
+        self, tensorrt: "TensorRT", serialized: bytes, device: torch.device, kernels: bytes = b""
+    ) -> None:
+        assert len(serialized) > 10_000
+        StandIn.kept.append(kernels)
+
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        labels = ExactRunner(StandIn.onnx)(image)
+        return (labels if StandIn.right else 1 - labels.clip(0, 1),)
+
+    def kernels(self) -> bytes:
+        return b"compiled"
+
+
+@pytest.fixture
+def engine_in_onnx_runtime(
+    model: Model, options: EngineOptions, geforce: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    from bisenet_ros.inference import tensorrt_engine
+
+    graph = build_onnx(model, resolution=options.resolution, precision=options.precision)
+    monkeypatch.setattr(StandIn, "onnx", graph.SerializeToString())
+    monkeypatch.setattr(StandIn, "kept", [])
+    monkeypatch.setattr(tensorrt_engine, "Engine", StandIn)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if not installed
+
+
+class Counting(ParityCheck):
+    """Keeps the results of all comparisons."""
+
+    def __init__(self, model: Model, options: EngineOptions) -> None:
+        super().__init__(model, options.resolution)
+        self.compared: list[Parity] = []
+
+    def __call__(self, *arguments: Any) -> Parity:
+        self.compared.append(super().__call__(*arguments))
+        return self.compared[-1]
+
+
+def test_engine_that_was_built_ahead_is_found_and_proven_once(
+    model: Model,
+    options: EngineOptions,
+    engine_in_onnx_runtime: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    build_for(model, options, ["sm86"])
+    caplog.set_level(logging.INFO)
+    check = Counting(model, options)
+    for _ in range(2):
+        backend = TensorRTBackend(model, options, check)
+        assert [backend.parity] == check.compared
+        assert (backend.name, backend.arithmetic) == ("tensorrt_rtx", "tensorrt_rtx sm_86")
+        backend.close()
+    assert check.compared[0].equal > 0.99
+    assert "building an engine" not in caplog.text
+    assert StandIn.kept == [b"", b"compiled"]
+
+
+def test_engine_is_proven_on_each_gpu(
+    model: Model,
+    options: EngineOptions,
+    engine_in_onnx_runtime: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Counting(model, options)
+    TensorRTBackend(model, options, check).close()
+    other = SimpleNamespace(name="NVIDIA A10", major=8, minor=6, multi_processor_count=72)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: other)
+    TensorRTBackend(model, options, check).close()
+    assert len(check.compared) == 2
+    assert len(EngineCache(cache_folder(options.cache)).entries()) == 1
+    assert StandIn.kept == [b"", b""]  # kernels are the other GPU's
+
+
+def test_engine_that_was_not_proven_is_refused_at_each_start(
+    model: Model,
+    options: EngineOptions,
+    engine_in_onnx_runtime: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StandIn, "right", False)
+    for _ in range(2):
+        with pytest.raises(ParityError, match="discarding the TensorRT for RTX engine"):
+            TensorRTBackend(model, options)
+    monkeypatch.setattr(StandIn, "right", True)
+    assert TensorRTBackend(model, options).parity.wrong < 0.01
 
 
 def test_what_is_missing_for_the_gpu_is_named(
@@ -348,18 +451,12 @@ def rtx() -> str:
 def test_gpu_engine_that_was_built_ahead_is_found_and_proven_once(
     model: Model, options: EngineOptions, rtx: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    compared: list[Parity] = []
-
-    class Counting(ParityCheck):
-        def __call__(self, *arguments: Any) -> Parity:
-            compared.append(super().__call__(*arguments))
-            return compared[-1]
-
     build_for(model, options, [rtx])
     caplog.set_level(logging.INFO)
+    check = Counting(model, options)
     for _ in range(2):
-        backend = TensorRTBackend(model, options, Counting(model, options.resolution))
-        assert [backend.parity] == compared
+        backend = TensorRTBackend(model, options, check)
+        assert [backend.parity] == check.compared
         backend.close()
     assert "building an engine" not in caplog.text
 
