@@ -321,7 +321,7 @@ def test_interrupt_ends_a_build(graph: ModelProto, tmp_path: Path) -> None:
     )
     assert done.returncode == -signal.SIGINT, done.stderr
     assert "KeyboardInterrupt" in done.stderr
-    assert done.stdout == "interrupting\n"  # at one step, the last
+    assert len(done.stdout.splitlines()) == 1  # at one step, the last
 
 
 INTERRUPTED = """
