@@ -52,7 +52,9 @@ def write_openvino(
     """
     import openvino
 
-    core = openvino.Core()
+    from bisenet_ros.inference.openvino_core import openvino_core
+
+    core = openvino_core()
     graph = build_onnx(
         model,
         resolution=resolution,

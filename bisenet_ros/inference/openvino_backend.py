@@ -31,6 +31,7 @@ from bisenet_ros.inference.errors import (
 from bisenet_ros.inference.int8_probe import exact_weight_bits
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.onnx_runner import ExactRunner
+from bisenet_ros.inference.openvino_core import openvino_core
 from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.model_file import Model
 
@@ -57,7 +58,7 @@ class OpenVINOBackend:
     def __init__(
         self, model: Model, options: EngineOptions, check: ParityCheck | None = None
     ) -> None:
-        core = openvino.Core()
+        core = openvino_core()
         device = _device(options.device, core.available_devices)
         self.device = device.lower()
         self.precision = options.precision
@@ -118,7 +119,7 @@ class OpenVINOBackend:
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
         """See ``Backend.native_precisions``."""
-        core = openvino.Core()
+        core = openvino_core()
         name = _device(device, core.available_devices)
         listed = core.get_property(name, "OPTIMIZATION_CAPABILITIES")
         return tuple(
@@ -131,7 +132,7 @@ class OpenVINOBackend:
     @staticmethod
     def identity(device: str) -> str:
         """See ``Backend.identity``."""
-        core = openvino.Core()
+        core = openvino_core()
         name = _device(device, core.available_devices)
         full = core.get_property(name, "FULL_DEVICE_NAME")
         on = f"{full}, instructions {cpu_identity()}" if name == "CPU" else full

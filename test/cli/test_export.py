@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 import torch
 
@@ -15,6 +14,7 @@ from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
+from bisenet_ros.inference.openvino_core import openvino_core
 
 torch.set_num_threads(1)
 
@@ -58,7 +58,7 @@ def test_openvino_file(tiny_model: Path, image: np.ndarray) -> None:
     line = ["export", "--format", "openvino", "--model", str(tiny_model), "--output", str(path)]
     assert main([*line, "--precision", "fp32", "--resolution", "128x64"]) == 0
     assert sorted(each.name for each in path.parent.iterdir()) == ["file.bin", "file.xml"]
-    engine = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    engine = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert (engine(image)[0] == torch_labels(tiny_model, image)).mean() >= 0.999
     size = path.with_suffix(".bin").stat().st_size
     assert main([*line, "--precision", "fp16"]) == 0

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -235,3 +237,29 @@ def test_labels_of_the_shipped_model_are_those_of_torch(
         image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
         equal.append((backend.run(image)[0] == torch_labels(model, image)).mean())
     assert np.mean(equal) >= least
+
+
+SIGNALS = """
+import os, signal, sys
+from pathlib import Path
+from bisenet_ros import model_file
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.openvino_backend import OpenVINOBackend
+
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled", flush=True))
+model = model_file.load(Path(sys.argv[1]))
+first, second = (
+    OpenVINOBackend(model, EngineOptions(size, "cpu", "fp32", cache=Path(sys.argv[2])))
+    for size in ((64, 32), (64, 64))
+)
+first.close()
+second.close()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_engines_are_gone(tiny_model: Path, tmp_path: Path) -> None:
+    """OpenVINO leaves a signal stack that is gone where several Cores end in any order."""
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALS, tiny_model, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("handled\n", 0), done.stderr

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.int8_probe import exact_weight_bits
 from bisenet_ros.inference.onnx_export import build_onnx
+from bisenet_ros.inference.openvino_core import openvino_core
 from bisenet_ros.inference.quantization import FLOAT_LAYERS
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model_file import Model
@@ -182,7 +182,7 @@ def test_an_eighth_of_the_calibration_spoils_the_labels(model: Model, graph: Mod
 
 
 def test_openvino_computes_what_the_file_says(model: Model) -> None:
-    core = openvino.Core()
+    core = openvino_core()
     exact = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 
     def run_probe(probe: bytes, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
