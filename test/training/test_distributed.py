@@ -113,14 +113,16 @@ def test_threads_are_those_asked_for_and_given_back() -> None:
 
 
 SHARE = """
+import os
 import torch
 from bisenet_ros.training.distributed import joined, use_threads
 
 with use_threads(), joined("cpu"):
-    print(torch.get_num_threads(), flush=True)
+    os.write(1, f"{torch.get_num_threads()}\\n".encode())  # whole lines, beside the other's
 """
 
 AGREE = """
+import os
 from bisenet_ros.inference import torch_backend
 from bisenet_ros.training.distributed import joined
 from bisenet_ros.training.precision import resolve_precision
@@ -129,7 +131,7 @@ from bisenet_ros.training.settings import Settings
 with joined("cpu") as processes:
     for have_it in (1, 2):
         torch_backend.has_native_bf16 = lambda: processes.rank < have_it
-        print(resolve_precision(Settings(), processes).precision, flush=True)
+        os.write(1, f"{resolve_precision(Settings(), processes).precision}\\n".encode())
 """
 
 
