@@ -1,4 +1,4 @@
-"""What of the CPU this process may use, and what the CPU computes natively."""
+"""CPU threads available to this process, and the instructions that the CPU has."""
 
 import hashlib
 import os

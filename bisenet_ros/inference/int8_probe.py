@@ -103,7 +103,7 @@ def _convolution(weights: str, activation: str, output: str) -> NodeProto:
 
 
 def _is_exact(run: RunGraph, bits: int) -> bool:
-    """Whether the products of all activations at 127, and at -127, add up exactly."""
+    """Return whether sums of products with activations of 127 and of -127 are exact."""
     graph = probe_graph(bits)
     for pixel in (255, 1):
         image = np.full((1, _CHANNELS, _SIZE, _SIZE), pixel, np.uint8)

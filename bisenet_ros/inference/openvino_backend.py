@@ -1,5 +1,6 @@
 """OpenVINO: x86 and ARM CPUs, and Intel GPUs."""
 
+import functools
 import io
 import logging
 from collections import Counter
@@ -33,6 +34,7 @@ from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.onnx_runner import ExactRunner
 from bisenet_ros.inference.openvino_core import openvino_core
 from bisenet_ros.inference.parity import Parity, ParityCheck
+from bisenet_ros.inference.precision import check_precision
 from bisenet_ros.model_file import Model
 
 logger = logging.getLogger(__name__)
@@ -63,11 +65,7 @@ class OpenVINOBackend:
         self.device = device.lower()
         self.precision = options.precision
         supported = self.native_precisions(options.device)
-        if self.precision not in supported:
-            raise InferenceError(
-                f"precision '{self.precision}' is not for openvino on this {self.device}; use "
-                f"auto, {', '.join(supported)}"
-            )
+        check_precision(self.precision, supported, f"openvino on this {self.device}")
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
@@ -126,7 +124,7 @@ class OpenVINOBackend:
             precision
             for precision, capability in _CAPABILITIES.items()
             # OpenVINO lists what the CPU can do, even where oneDNN is told not to use it.
-            if capability in listed and (precision != "bf16" or _computes(core, name, "bf16"))
+            if capability in listed and (precision != "bf16" or _computes(name, "bf16"))
         )
 
     @staticmethod
@@ -238,8 +236,9 @@ def _run_once(
     return [results[output] for output in engine.outputs]
 
 
-def _computes(core: openvino.Core, device: str, precision: str) -> bool:
-    """Whether a convolution that is asked for in this precision is computed in it."""
+@functools.cache
+def _computes(device: str, precision: str) -> bool:
+    """Return whether OpenVINO computes a convolution in the precision that it is asked for."""
     image = opset.parameter([1, 16, 8, 8], np.float32)
     weights = opset.constant(np.ones((16, 16, 3, 3), np.float32))
     pads = [1, 1]
@@ -247,14 +246,16 @@ def _computes(core: openvino.Core, device: str, precision: str) -> bool:
     pool = opset.max_pool(convolution, [1, 1], [1, 1], [0, 0], [0, 0], [2, 2])
     model = openvino.Model([pool], [image])
     try:
-        engine = core.compile_model(model, device, {"INFERENCE_PRECISION_HINT": _HINTS[precision]})
+        engine = openvino_core().compile_model(
+            model, device, {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
+        )
     except RuntimeError:
         return False
     return [precision in kernel for kernel in _convolution_kernels(engine)] == [True]
 
 
 def _instruction_set(engine: openvino.CompiledModel) -> str:
-    """What most convolutions of the engine run on, such as avx2; of a GPU "gpu"."""
+    """Return the instruction set of most convolutions, such as avx2; "gpu" on a GPU."""
     found = Counter(
         next((each for each in _INSTRUCTION_SETS if each in kernel), "")
         for kernel in _convolution_kernels(engine)

@@ -1,4 +1,4 @@
-"""Whether an engine labels as PyTorch does in fp32, but for what its precision explains."""
+"""Compare an engine's labels with PyTorch's in fp32, allowing for the rounding of its precision."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,13 +1,22 @@
 """Which arithmetic an engine computes in, and whether it is accurate enough to be a default."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.metadata import Score
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 MAX_DROP = 0.005
 """Largest loss of mean IoU, 0..1, against fp32 of a precision that is taken by default."""
+
+
+def check_precision(precision: str, supported: Sequence[str], engine: str) -> None:
+    """Raise InferenceError if ``precision`` is not supported by ``engine``, "torch on cpu"."""
+    if precision not in supported:
+        raise InferenceError(
+            f"precision '{precision}' is not for {engine}; use auto, {', '.join(supported)}"
+        )
 
 
 def miou_drop(scores: Iterable[Score], precision: str, measured_on: str) -> float | None:

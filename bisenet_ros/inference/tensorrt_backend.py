@@ -24,6 +24,7 @@ from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
 from bisenet_ros.inference.onnx_runner import ExactRunner
 from bisenet_ros.inference.parity import Parity, ParityCheck
+from bisenet_ros.inference.precision import check_precision
 from bisenet_ros.inference.tensorrt_library import (
     TENSORRT_RTX,
     Capability,
@@ -61,7 +62,7 @@ class TensorRTBackend:
         self.name = gpu.library.module
         self.device = str(gpu.device)
         self.precision = options.precision
-        _check_precision(self.precision)
+        check_precision(self.precision, ONNX_PRECISIONS, "tensorrt")
         major, minor = gpu.capability
         self.instruction_set = f"sm_{major}{minor}"
         self.arithmetic = f"{self.name} {self.instruction_set}"
@@ -115,7 +116,7 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> None
             f"{library.title} has no GPU '{unknown[0]}'; use {', '.join(library.targets)}; for "
             "others build on the machine that has the GPU"
         )
-    _check_precision(options.precision)
+    check_precision(options.precision, ONNX_PRECISIONS, "tensorrt")
     try:
         version = library.version()
     except InferenceError as error:
@@ -156,13 +157,6 @@ def _find_gpu(name: str) -> _Gpu:
         f"{gpu.multi_processor_count} multiprocessors"
     )
     return _Gpu(device, (gpu.major, gpu.minor), description, library, version)
-
-
-def _check_precision(precision: str) -> None:
-    if precision not in ONNX_PRECISIONS:
-        raise InferenceError(
-            f"precision '{precision}' is not for tensorrt; use auto, {', '.join(ONNX_PRECISIONS)}"
-        )
 
 
 def _onnx(model: Model, options: EngineOptions) -> bytes:

@@ -19,8 +19,9 @@ from bisenet_ros.inference.engine_cache import (
     engine_key,
     model_content,
 )
-from bisenet_ros.inference.errors import InferenceError, engine_errors
+from bisenet_ros.inference.errors import engine_errors
 from bisenet_ros.inference.parity import Parity, ParityCheck
+from bisenet_ros.inference.precision import check_precision
 from bisenet_ros.model_file import Model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,12 +41,7 @@ class TorchBackend:
     ) -> None:
         self.device = _device(options.device)
         self.precision = options.precision
-        supported = _supported(self.device)
-        if self.precision not in supported:
-            raise InferenceError(
-                f"precision '{self.precision}' is not for torch on {self.device}; use auto, "
-                f"{', '.join(supported)}"
-            )
+        check_precision(self.precision, _supported(self.device), f"torch on {self.device}")
         deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
         cuda = self.device != "cpu"
         self.threads = 0 if cuda else options.threads or default_threads()
