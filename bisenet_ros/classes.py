@@ -8,12 +8,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from bisenet_ros.errors import ClassesError, quoted
+
 UNLABELLED = 255
 """The label value of a pixel without a class, in every label image that we publish."""
-
-
-class ClassesError(ValueError):
-    """A class list that cannot be used; the text says which entry and why."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
         # These come from files: 1.5 or "1" would fail far from here.
         if type(entry.id) is not int or not isinstance(entry.name, str):
             raise ClassesError(
-                f"class {entry.id!r} {entry.name!r}: the id must be a whole number "
+                f"class {quoted(entry.id)} {quoted(entry.name)}: the id must be a whole number "
                 "and the name text"
             )
     ordered = tuple(sorted(classes, key=lambda c: c.id))
@@ -49,11 +47,13 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
                 f"another id is given twice (found {[c.id for c in ordered]})"
             )
         if not entry.name or entry.name in names:
-            raise ClassesError(f"class {entry.id}: name '{entry.name}' is empty or given twice")
+            raise ClassesError(
+                f"class {entry.id}: name {quoted(entry.name)} is empty or given twice"
+            )
         names.add(entry.name)
         if len(entry.color) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in entry.color):
             raise ClassesError(
-                f"class {entry.id} '{entry.name}': colour {entry.color} must be three values "
+                f"class {entry.id} {quoted(entry.name)}: colour {entry.color} must be three values "
                 "in 0..255 (red, green, blue)"
             )
     return ordered
@@ -134,7 +134,9 @@ def _entries_of_text(text: str) -> list[SemanticClass]:
             color = int(red), int(green), int(blue)
             entries.append(SemanticClass(int(id_), " ".join(words), color))
         except ValueError:
-            raise ClassesError(f"line {number} is '{line.strip()}', not 'id name r g b'") from None
+            raise ClassesError(
+                f"line {number} is {quoted(line.strip())}, not 'id name r g b'"
+            ) from None
     return entries
 
 
@@ -152,6 +154,6 @@ def _entries_of_yaml(text: str) -> list[SemanticClass]:
             entries.append(SemanticClass(entry["id"], entry["name"], (red, green, blue)))
         except (KeyError, TypeError, ValueError):
             raise ClassesError(
-                f"entry {entry!r} is not of the form {{id: 0, name: sky, color: [r, g, b]}}"
+                f"entry {quoted(entry)} is not of the form {{id: 0, name: sky, color: [r, g, b]}}"
             ) from None
     return entries

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.errors import LabelsError
 from bisenet_ros.image_files import read_image
 from bisenet_ros.rendering import contact_sheet, fit, legend, write_picture
 from bisenet_ros.training.evaluation import Scores, confusion_matrix
@@ -19,10 +20,6 @@ SHEET_WIDTH = 480
 JPEG_QUALITY = 90
 
 Pixels = NDArray[np.uint8]
-
-
-class LabelsError(ValueError):
-    """Labels that do not fit the model's classes; the text says how."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bisenet_ros.check import Check
+from bisenet_ros.errors import UserError
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.segmenter import Segmenter
@@ -63,7 +64,7 @@ def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
         model = load()
     except ImportError as error:
         return Check("model", ok=False, detail=str(error), remedy=LIBRARIES), None
-    except ValueError as error:
+    except UserError as error:
         remedy = "give another --model or --classes"
         return Check("model", ok=False, detail=str(error), remedy=remedy), None
     metadata = model.metadata
@@ -77,7 +78,7 @@ def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
 
 def check_engine(load: "Callable[[], Segmenter]") -> Check:
     """Whether the network runs here as the node would run it, and how long a frame takes."""
-    from bisenet_ros.inference.errors import InferenceError
+    from bisenet_ros.errors import InferenceError
     from bisenet_ros.synthetic import DEMO_SEEDS, Street
 
     try:
@@ -107,8 +108,8 @@ def check_engine(load: "Callable[[], Segmenter]") -> Check:
 
 def _explain_missing_tensorrt(device: str) -> str:
     """Why PyTorch runs ``device`` in TensorRT's place; empty where both libraries are there."""
+    from bisenet_ros.errors import InferenceError
     from bisenet_ros.inference.backend import native_precisions
-    from bisenet_ros.inference.errors import InferenceError
 
     try:
         native_precisions("tensorrt", device)

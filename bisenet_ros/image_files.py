@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bisenet_ros.errors import ImageFileError
+
 Color = tuple[int, int, int]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -20,10 +22,6 @@ JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 _PALETTE = 3
 """The colour type whose indices OpenCV would turn into colours."""
-
-
-class ImageFileError(ValueError):
-    """A file that cannot be used as an image; the text names it."""
 
 
 def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:

@@ -7,11 +7,12 @@ a network that runs with the wrong ones gives bad labels without a word.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal, TypeVar, get_args
 
 from bisenet_ros.classes import SemanticClass, check_classes
+from bisenet_ros.errors import ModelFileError, quoted
 from bisenet_ros.network import PRESETS, Architecture
 
 T = TypeVar("T")
@@ -23,10 +24,6 @@ _READABLE = (1, FORMAT)
 _SCORE_KEY = re.compile(r"(.+?) (miou|pixel accuracy|fw iou|iou .+) (\S+)")
 
 ChannelOrder = Literal["rgb", "bgr"]
-
-
-class ModelFileError(ValueError):
-    """A model file that cannot be used; the text says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def from_json(document: Any) -> Metadata:
     if not isinstance(document, dict) or document.get("format") not in _READABLE:
         found = document.get("format") if isinstance(document, dict) else None
         raise ModelFileError(
-            f"its metadata has format {found!r} and this version reads {FORMAT}; update "
+            f"its metadata has format {quoted(found)} and this version reads {FORMAT}; update "
             "bisenet_ros or write the file again"
         )
 
@@ -115,7 +112,7 @@ def from_json(document: Any) -> Metadata:
         except (TypeError, ValueError, ArithmeticError) as error:
             reason = str(error)
         raise ModelFileError(
-            f"its metadata field '{name}' is {document.get(name)!r}, which cannot be used "
+            f"its metadata field '{name}' is {quoted(document.get(name))}, which cannot be used "
             f"({reason}); write the file again"
         )
 
@@ -195,6 +192,18 @@ def _calibration(value: Any) -> dict[str, float]:
     usable = all(math.isfinite(magnitude) and magnitude > 0 for magnitude in ranges.values())
     _require(usable, "magnitudes must be positive and finite")
     return ranges
+
+
+def vary_architecture(base: Architecture, **changes: Any) -> Architecture:
+    """Return ``base`` with some of its quantities changed.
+
+    Raises:
+        ModelFileError: naming the quantity that is out of range.
+    """
+    try:
+        return replace(base, **changes)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from None
 
 
 def _architecture(value: Any) -> Architecture:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from bisenet_ros.classes import read_classes
-from bisenet_ros.metadata import Metadata, ModelFileError, from_json, name_some, to_json
+from bisenet_ros.errors import ModelFileError, UserError, quoted
+from bisenet_ros.metadata import Metadata, from_json, name_some, to_json
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
 from bisenet_ros.resources import SHIPPED_MODEL
@@ -86,7 +87,7 @@ def load(path: Path, classes: Path | None = None) -> Model:
         if classes is not None:
             metadata = _with_classes(metadata, classes)
         network = _network(metadata, tensors)
-    except ValueError as error:  # of classes, architecture and readers too
+    except UserError as error:
         raise ModelFileError(f"model {path}: {error}") from error
     return Model(path.stem, network, metadata)
 
@@ -155,7 +156,7 @@ def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise ModelFileError(
-                f"tensor '{name}' has shape {tuple(tensor.shape)} and its architecture needs "
+                f"tensor {quoted(name)} has shape {tuple(tensor.shape)} and its architecture needs "
                 f"{tuple(wanted[name].shape)}; check num_classes and head_channels"
             )
     _check_finite(tensors)
@@ -168,8 +169,8 @@ def _check_finite(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ModelFileError(
-                f"tensor '{name}' holds NaN or infinity (in fp16), so the training diverged; use "
-                "an earlier checkpoint"
+                f"tensor {quoted(name)} holds NaN or infinity (in fp16), so the training "
+                "diverged; use an earlier checkpoint"
             )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.errors import SourceError
 from bisenet_ros.image_files import IMAGE_SUFFIXES, is_image_file, read_image, read_label_image
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
@@ -24,10 +25,6 @@ BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 STREETS = 10
 STREET_FRAMES = 120
 """Frames of the synthetic source where no number is asked for."""
-
-
-class SourceError(ValueError):
-    """An input that gives no frames; the text names it and says what to do."""
 
 
 @dataclass(frozen=True)

@@ -43,18 +43,13 @@ from numpy.typing import NDArray
 from bisenet_ros import model_file
 from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.complexity import count
-from bisenet_ros.first_line import first_line
-from bisenet_ros.inference.backend import (
-    EngineOptions,
-    native_precisions,
-    open_engine,
-)
+from bisenet_ros.errors import InferenceError, first_line
+from bisenet_ros.inference.backend import EngineOptions, native_precisions, open_engine
 from bisenet_ros.inference.benchmark.machine import describe_machine
 from bisenet_ros.inference.benchmark.report import P95_FRAMES, P99_FRAMES
 from bisenet_ros.inference.benchmark.turns import Budget, take_turns
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.parity import ParityCheck
 from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.inference.segmenter import parse_resolution

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from bisenet_ros.complexity import count_parts
+from bisenet_ros.errors import DatasetError
 from bisenet_ros.metadata import Metadata
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
-from bisenet_ros.training.datasets import Dataset, DatasetError, open_dataset
+from bisenet_ros.training.datasets import Dataset, open_dataset
 from bisenet_ros.training.distributed import Processes, joined, use_threads
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.monitor import LOG, Monitor

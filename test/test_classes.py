@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from bisenet_ros.classes import (
-    ClassesError,
     SemanticClass,
     check_classes,
     palette,
     read_classes,
     read_unlabelled_colors,
 )
+from bisenet_ros.errors import ClassesError
 
 CONFIG = Path(__file__).parents[1] / "config" / "classes"
 SKY = SemanticClass(0, "sky", (128, 128, 128))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bisenet_ros.classes import SemanticClass
-from bisenet_ros.demo_report import LabelsError, Recorder
+from bisenet_ros.demo_report import Recorder
+from bisenet_ros.errors import LabelsError
 
 CLASSES = (SemanticClass(0, "road", (128, 64, 128)), SemanticClass(1, "sky", (70, 130, 180)))
 LEFT = np.array([[0, 0, 1, 1]] * 4, np.uint8)

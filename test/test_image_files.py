@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from bisenet_ros.image_files import ImageFileError, is_image_file, read_image, read_label_image
+from bisenet_ros.errors import ImageFileError
+from bisenet_ros.image_files import is_image_file, read_image, read_label_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bisenet_ros.classes import SemanticClass
+from bisenet_ros.errors import ModelFileError
 from bisenet_ros.metadata import Score
-from bisenet_ros.model_file import Metadata, ModelFileError, annotate, load, save
+from bisenet_ros.model_file import Metadata, annotate, load, save
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 
 CLASSES = (

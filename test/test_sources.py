@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from bisenet_ros.image_files import ImageFileError
-from bisenet_ros.ros.bag import BagError
-from bisenet_ros.sources import Frame, SourceError, open_source
+from bisenet_ros.errors import BagError, ImageFileError, SourceError
+from bisenet_ros.sources import Frame, open_source
 from bisenet_ros.synthetic import CLASS_NAMES
 
 Image = NDArray[np.uint8]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bisenet_ros.cli.output_files import check_output_files, write_json
+from bisenet_ros.errors import UsageError, UserError, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.inference.benchmark.turns import Budget
 
     if min(args.threads, args.rounds, args.seconds) < 0:
-        raise ValueError("--threads, --rounds and --seconds must not be negative")
+        raise UsageError("--threads, --rounds and --seconds must not be negative")
     check_output_files([args.json], plots=[args.plot])
     allowed = 1.0 if args.allow_busy else BUSY
     budget = Budget(args.seconds, args.rounds)  # what comes before the first resolution counts
@@ -291,7 +292,7 @@ class _Benchmark:
                 except TimeoutError:
                     self.memory_seconds = left  # at least
                     late.append(str(result.engine))
-                except (OSError, ValueError) as error:  # the other figures are good all the same
+                except (OSError, UserError) as error:  # the other figures are good all the same
                     print(f"no peak memory of {result.engine}: {error}")
             finished.append(replace(result, peak_memory_mb=memory))
         if late:
@@ -305,11 +306,11 @@ def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engi
     """Return the engines asked for, the reference, and backends that cannot serve, with reasons.
 
     Raises:
-        ValueError: there is no such backend or precision.
+        UsageError: there is no such backend or precision.
     """
+    from bisenet_ros.errors import InferenceError
     from bisenet_ros.inference.backend import BACKENDS, native_precisions
     from bisenet_ros.inference.benchmark.measurement import Engine
-    from bisenet_ros.inference.errors import InferenceError
     from bisenet_ros.inference.precision import PRECISIONS
 
     for option, names, known in (
@@ -318,11 +319,12 @@ def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engi
     ):
         for name in names:
             if name not in (ALL, *known):
-                raise ValueError(f"--{option} '{name}' is none of {ALL}, {', '.join(known)}")
+                raise UsageError(f"--{option} {quoted(name)} is none of {ALL}, {', '.join(known)}")
     backend, _, precision = args.against.partition(":")
     if backend not in BACKENDS or precision not in PRECISIONS:
-        raise ValueError(
-            f"--against '{args.against}' is not of the form BACKEND:PRECISION, such as {REFERENCE}"
+        raise UsageError(
+            f"--against {quoted(args.against)} is not of the form BACKEND:PRECISION, such as "
+            f"{REFERENCE}"
         )
     engines: list[Engine] = []
     unserved: dict[Engine, str] = {}
@@ -347,9 +349,9 @@ def _loader(args: argparse.Namespace) -> "Callable[[], Model]":
         return partial(model_file.load, model_path(args.model))
     preset, _, classes = args.random_weights.partition("/")
     if not classes.isdecimal():
-        raise ValueError(
-            f"--random-weights '{args.random_weights}' is not of the form PRESET/CLASSES, such as "
-            "bisenetv2_paper/19"
+        raise UsageError(
+            f"--random-weights {quoted(args.random_weights)} is not of the form PRESET/CLASSES, "
+            "such as bisenetv2_paper/19"
         )
     return partial(random_model, preset, int(classes))
 
@@ -362,7 +364,7 @@ def _image(size: str) -> "NDArray[np.uint8]":
 
     width, height = parse_size(size, "--input-size")
     if not width * height:
-        raise ValueError(f"--input-size {size} has no pixels")
+        raise UsageError(f"--input-size {size} has no pixels")
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 

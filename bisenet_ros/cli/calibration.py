@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.errors import DatasetError, UsageError
 from bisenet_ros.image_files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
-from bisenet_ros.training.datasets import DatasetError, find_dataset, folder, recognise
+from bisenet_ros.training.datasets import find_dataset, folder, recognise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def calibrate_file(path: Path, data: Path) -> None:
 
     Raises:
         ModelFileError: the model file cannot be used.
-        InferenceError, ImageFileError, ValueError: naming what is wrong with the images.
+        InferenceError, ImageFileError, DatasetError: naming what is wrong with the images.
     """
     from tqdm import tqdm
 
@@ -37,7 +38,7 @@ def calibrate_file(path: Path, data: Path) -> None:
     from bisenet_ros.inference.calibration import IMAGES, calibrate
 
     if path.suffix != ".safetensors":
-        raise ValueError(f"a calibration is stored in a .safetensors of ours, and {path} is none")
+        raise UsageError(f"a calibration is stored in a .safetensors of ours, and {path} is none")
     check_output_files(folders=[path.resolve().parent])
     model = model_file.load(path)
     paths = evenly_spread(data, IMAGES)
@@ -57,24 +58,26 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
     """At most ``count`` image files of ``data``, evenly spread over all of them by name.
 
     Raises:
-        ValueError: there is no such folder, or no image in it.
+        DatasetError: there is no such folder, or no image in it.
     """
     if not data.is_dir():
-        raise ValueError(f"there is no folder {data}; give the folder of the training images")
+        raise DatasetError(f"there is no folder {data}; give the folder of the training images")
     layout = recognise(data, "train")
     if layout not in (None, "folder"):
         try:
             files = sorted(image for image, _ in find_dataset(data, split="train").pairs)
         except DatasetError as error:
-            raise ValueError(f"{error}; or give the folder of the training images alone") from error
+            raise DatasetError(
+                f"{error}; or give the folder of the training images alone"
+            ) from error
     else:
         # Of a dataset not its labels, which are not needed, nor images that score the model.
         root = folder.folders(data, "train")[0] if layout else data
         if not root.is_dir():
-            raise ValueError(f"{data} has labels and no images/: the images are what is measured")
+            raise DatasetError(f"{data} has labels and no images/: the images are what is measured")
         files = [path for path in files_below(root) if is_image_file(path)]
     if not files:
-        raise ValueError(f"{data} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise DatasetError(f"{data} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     taken = min(count, len(files))
     return [files[index * len(files) // taken] for index in range(taken)]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.engine import add_engine_arguments
 from bisenet_ros.cli.output_files import check_output_files, write_json
+from bisenet_ros.errors import quoted
 
 if TYPE_CHECKING:
     from bisenet_ros.demo_report import Recorder
@@ -74,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
     os.environ.update(profile_environment(os.environ))  # for this process, too: before rclpy
 
     from bisenet_ros.demo_report import Recorder
+    from bisenet_ros.errors import NodeError
     from bisenet_ros.ros.demo_client import DemoClient
-    from bisenet_ros.ros.node_process import NodeError, NodeProcess
+    from bisenet_ros.ros.node_process import NodeProcess
 
     # A terminal that is closed must not leave the node behind. (nohup ignores the signal.)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
@@ -116,7 +118,7 @@ def _show_frames(
 
     from tqdm import tqdm
 
-    from bisenet_ros.ros.node_process import NodeError
+    from bisenet_ros.errors import NodeError
 
     def wait_for_labels() -> None:
         if client.lifecycle.spin_until(recorder.is_answered, LABEL_TIMEOUT_S):
@@ -168,5 +170,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate < inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate: give frames a second, above 0")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is no rate: give frames a second, above 0"
+        )
     return rate

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files, write_json
+from bisenet_ros.errors import UsageError
 
 if TYPE_CHECKING:
     from bisenet_ros.check import Check
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Print a line for each check as it is made; 1 if one of them failed."""
     check_output_files([args.json])
     if not args.seconds > 0:
-        raise ValueError(f"--seconds is {args.seconds:g}; it must be above 0")
+        raise UsageError(f"--seconds is {args.seconds:g}; it must be above 0")
     checks = []
     for check in _checks(args):
         checks.append(check)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files, write_json
+from bisenet_ros.errors import DatasetError, UsageError, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,16 +168,16 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
     """Refuse at once what would fail, or store what the model does not do, in the end."""
     if args.record is not None:
         if path.suffix != ".safetensors":
-            raise ValueError(
+            raise UsageError(
                 f"--record stores scores in a .safetensors of ours, and {path} is none"
             )
         if averaged or args.resolution:
-            raise ValueError(
+            raise UsageError(
                 "--record stores what the model does on its own; leave --multi-scale, --flip and "
                 "--resolution out"
             )
     if args.worst_count < 1:
-        raise ValueError(f"--worst-count is {args.worst_count}; it must be at least 1")
+        raise UsageError(f"--worst-count is {args.worst_count}; it must be at least 1")
     record = path.resolve().parent if args.record is not None else None
     check_output_files([args.json], plots=[args.confusion], folders=[args.worst, record])
 
@@ -211,7 +212,9 @@ def _scales(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not numbers with commas between") from None
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not numbers with commas between"
+        ) from None
 
 
 def _open(args: argparse.Namespace) -> _Data:
@@ -233,15 +236,15 @@ def _open(args: argparse.Namespace) -> _Data:
 
 def _check_names(model: Sequence[str], data: Sequence[str], where: str) -> None:
     if len(model) != len(data):
-        raise ValueError(
+        raise DatasetError(
             f"the model has {len(model)} classes and {where} has {len(data)}; a model is scored on "
             "data with its own classes"
         )
     for id_, (ours, theirs) in enumerate(zip(model, data, strict=True)):
         if ours != theirs:
-            raise ValueError(
-                f"class {id_} is '{ours}' in the model and '{theirs}' in {where}; if both mean "
-                "the same, give the data's class file as --classes"
+            raise DatasetError(
+                f"class {id_} is {quoted(ours)} in the model and {quoted(theirs)} in {where}; if "
+                "both mean the same, give the data's class file as --classes"
             )
 
 

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.errors import UsageError
+
 if TYPE_CHECKING:
     from bisenet_ros.model_file import Model
 
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         from bisenet_ros.cli.calibration import calibrate_file
 
         if not args.model:
-            raise ValueError("--calibrate changes the model file: name it by --model FILE")
+            raise UsageError("--calibrate changes the model file: name it by --model FILE")
         calibrate_file(path, args.calibrate)
     else:
         from bisenet_ros import model_file
@@ -120,9 +122,9 @@ def _refuse_unused(args: argparse.Namespace) -> None:
     shown = f"--format {action}" if args.format else f"--{action.replace('_', '-')}"
     for name in sorted({option for options in USES.values() for option in options}):
         if name not in USES[action] and getattr(args, name) is not None:
-            raise ValueError(f"--{name} is of no use with {shown}; leave it out")
+            raise UsageError(f"--{name} is of no use with {shown}; leave it out")
     if args.gpu and args.device:
-        raise ValueError("--device is of no use with --gpu; leave it out")
+        raise UsageError("--device is of no use with --gpu; leave it out")
 
 
 def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]) -> None:
@@ -139,7 +141,7 @@ def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]
     name = f"{model.name}_{width}x{height}_{precision}{SUFFIXES[args.format]}"
     path = args.output or Path(name)
     if path.suffix != SUFFIXES[args.format]:
-        raise ValueError(f"--output {path} must end in {SUFFIXES[args.format]}")
+        raise UsageError(f"--output {path} must end in {SUFFIXES[args.format]}")
     write = exported.write_onnx if args.format == "onnx" else exported.write_openvino
     parity = write(
         model, path, resolution=resolution, precision=precision, confidence=bool(args.confidence)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bisenet_ros.cli.output_files import write_json
+from bisenet_ros.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from bisenet_ros.complexity import Cost
@@ -80,22 +81,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _architecture(args: argparse.Namespace) -> "tuple[str, Architecture]":
-    from dataclasses import replace
-
+    from bisenet_ros.metadata import vary_architecture
     from bisenet_ros.network import PRESETS
 
     preset = DEFAULT_PRESET if args.preset is None else args.preset
     if preset not in PRESETS:
-        raise ValueError(f"--preset '{preset}' is none of {', '.join(PRESETS)}")
+        raise UsageError(f"--preset {quoted(preset)} is none of {', '.join(PRESETS)}")
     changes = {"num_classes": args.num_classes, "head_channels": args.head_channels}
     given = {name: value for name, value in changes.items() if value is not None}
-    return preset, replace(PRESETS[preset], **given)
+    return preset, vary_architecture(PRESETS[preset], **given)
 
 
 def _refuse_with_model(args: argparse.Namespace) -> None:
     for option in ("preset", "num_classes", "head_channels"):
         if getattr(args, option) is not None:
-            raise ValueError(
+            raise UsageError(
                 f"--{option.replace('_', '-')} says what --model's file says already; leave one "
                 "of them out"
             )

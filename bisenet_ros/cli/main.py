@@ -1,13 +1,16 @@
-"""Entry point of ``bisenet``: finds the subcommand and reports its errors in one line."""
+"""Entry point of ``bisenet``: runs a subcommand and reports its errors."""
 
 import argparse
 import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
+
+from bisenet_ros.errors import UsageError, UserError, describe
 
 SUBCOMMANDS = {
     "info": "parameters, multiply-adds and metadata of a network or model file",
@@ -22,8 +25,10 @@ SUBCOMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 ctrl-C,
-    and what a subcommand says of its own.
+    """Run one subcommand and return the exit status.
+
+    0: done. 1: failed, with the reason on stderr. 2: wrong usage. 70: a bug, with its traceback.
+    130: interrupted. Subcommands may have more.
 
     A subcommand is a module of its name with ``add_arguments(parser)`` and ``run(args)``. Only
     the one that is asked for is imported, and imports torch or rclpy only to run, so that help
@@ -55,17 +60,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python would say so again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, ValueError) as error:
-        # Errors of this project that a user can mend are all ValueErrors with a full sentence.
-        print(f"bisenet {options.subcommand}: {error}", file=sys.stderr)
+    except UsageError as error:
+        subparsers.choices[options.subcommand].error(describe(error))
+    except (UserError, OSError) as error:
+        print(f"bisenet {options.subcommand}: {describe(error)}", file=sys.stderr)
         return 1
     except ImportError as error:
         print(
-            f"bisenet {options.subcommand}: {error}; 'bisenet doctor' says how to get what is "
-            "missing",
+            f"bisenet {options.subcommand}: {describe(error)}; 'bisenet doctor' says how to get "
+            "what is missing",
             file=sys.stderr,
         )
         return 1
+    except Exception:
+        traceback.print_exc()
+        print(
+            f"bisenet {options.subcommand}: this is a bug in bisenet_ros; please report it with "
+            "the lines above, the command, and the output of 'bisenet doctor'",
+            file=sys.stderr,
+        )
+        return os.EX_SOFTWARE
     return status
 
 

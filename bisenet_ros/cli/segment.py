@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.errors import OutputError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +44,12 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.sources import open_source
 
     if not 0 <= args.alpha <= 1:
-        raise ValueError(f"--alpha is {args.alpha}; it must be from 0 to 1")
+        raise UsageError(f"--alpha is {args.alpha}; it must be from 0 to 1")
     labels, overlays = args.output / "labels", args.output / "overlay"
     check_output_files(folders=[args.output])
     if labels.is_dir() and any(labels.iterdir()):
         # Not deleted: they may be the labels of a dataset.
-        raise ValueError(f"{labels} has files already: remove them, or give another --output")
+        raise OutputError(f"{labels} has files already: remove them, or give another --output")
     source = open_source(args.input, topic=args.topic, limit=args.frames)
     model = open_model(args)
     segmenter = open_segmenter(args, model)

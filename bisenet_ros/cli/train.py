@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.errors import DatasetError, UsageError
+
 if TYPE_CHECKING:
     from bisenet_ros.training.datasets import Dataset
 
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check_data:
         for option in ("val_data", "init", "resume"):
             if getattr(args, option):
-                raise ValueError(
+                raise UsageError(
                     f"--check-data looks at --data alone; leave out --{option.replace('_', '-')}, "
                     "and check other data by a call of its own, with --split where it has splits"
                 )
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.stop import StopRequest
 
     if args.threads < 0:
-        raise ValueError(
+        raise UsageError(
             f"--threads is {args.threads}; give a number of CPU threads, or leave it out"
         )
     dataset = open_dataset(args.data, args.layout, args.split)
@@ -142,20 +144,20 @@ def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
     """The dataset of --val-data.
 
     Raises:
-        ValueError: it has other classes than that of --data, or images of it.
+        DatasetError: it has other classes than that of --data, or images of it.
     """
     from bisenet_ros.training.datasets import open_dataset
 
     validation = open_dataset(args.val_data, args.val_layout, args.val_split)
     if [entry.name for entry in validation.classes] != [entry.name for entry in dataset.classes]:
-        raise ValueError(
+        raise DatasetError(
             f"--val-data {args.val_data} has other classes than {args.data}; a model is scored on "
             "the classes that it was trained for"
         )
     trained_on = {image.resolve() for image, _ in dataset.pairs}
     shared = [image for image, _ in validation.pairs if image.resolve() in trained_on]
     if shared:
-        raise ValueError(
+        raise DatasetError(
             f"{len(shared)} of the {len(validation)} images of --val-data {args.val_data} are "
             f"trained on ({shared[0].name}, ...), so their score would say nothing; keep some "
             "apart in val/images and val/labels, or leave out --val-data"

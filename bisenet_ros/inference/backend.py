@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.model_file import Model
 
@@ -116,13 +116,15 @@ def backend_class(name: str) -> type[Backend]:
         InferenceError: no such backend, or its library cannot be imported.
     """
     if name not in BACKENDS:
-        raise InferenceError(f"backend '{name}' is unknown; there are auto, {', '.join(BACKENDS)}")
+        raise InferenceError(
+            f"backend {quoted(name)} is unknown; there are auto, {', '.join(BACKENDS)}"
+        )
     try:
         module = import_module(f"bisenet_ros.inference.{name}_backend")
     except ImportError as error:
         raise InferenceError(
-            f"backend '{name}' needs a library that cannot be imported ({error}); install it for "
-            "this Python, or take another backend"
+            f"backend {quoted(name)} needs a library that cannot be imported ({error}); install "
+            "it for this Python, or take another backend"
         ) from error
     found: type[Backend] = getattr(module, BACKENDS[name])
     return found

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.model_file import Model
 from bisenet_ros.resizing import resize_image
 
@@ -54,7 +54,7 @@ def calibrate(
     dead = [name for name, histogram in histograms.items() if not histogram.largest]
     if dead:
         raise InferenceError(
-            f"the input of layer '{dead[0]}' is zero on every image given ({len(dead)} such "
+            f"the input of layer {quoted(dead[0])} is zero on every image given ({len(dead)} such "
             "layers), so INT8 cannot be calibrated; give images that the model was trained for"
         )
     return {name: histogram.best_magnitude() for name, histogram in histograms.items()}

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import torch
 
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import InferenceError, quoted
 
 
 def cuda_number(device: str, engine: str, others: str) -> int:
@@ -20,7 +20,9 @@ def cuda_number(device: str, engine: str, others: str) -> int:
     """
     kind, _, number = device.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
-        raise InferenceError(f"device '{device}' is not for {engine}; use {others}, cuda or cuda:N")
+        raise InferenceError(
+            f"device {quoted(device)} is not for {engine}; use {others}, cuda or cuda:N"
+        )
     return int(number or 0)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import filelock
 import platformdirs
 
-from bisenet_ros.inference.errors import UnusableEngineError
+from bisenet_ros.errors import EngineCacheError, UnusableEngineError
 from bisenet_ros.inference.private_files import check_file, check_folder, make_folder
 from bisenet_ros.metadata import to_json
 
@@ -44,10 +44,6 @@ _NOT_USED = "%s %s is not used and built again: %s"
 
 _VERSION = b"bisenet_ros engine 2\n"
 _PARTIAL = "partial"
-
-
-class EngineCacheError(ValueError):
-    """A cache folder that cannot be listed or cleared, in one sentence."""
 
 
 @dataclass(frozen=True)

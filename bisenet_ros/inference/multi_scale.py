@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.resizing import resize_image, resize_labels
@@ -36,7 +36,7 @@ class MultiScale:
         if backend.name != "torch":
             raise InferenceError(
                 f"several scales and flipping need class probabilities, and backend "
-                f"'{backend.name}' gives labels only; take backend torch"
+                f"{quoted(backend.name)} gives labels only; take backend torch"
             )
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise InferenceError(f"scales {list(scales)} must be at least one, each positive")

@@ -7,8 +7,8 @@ import onnx
 import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from bisenet_ros.errors import InferenceError, engine_errors, quoted
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.model_file import Model
 
 OPSET = 20
@@ -46,7 +46,7 @@ def build_onnx(
     """
     if precision not in ONNX_PRECISIONS:
         raise InferenceError(
-            f"precision '{precision}' is not for ONNX files; use {', '.join(ONNX_PRECISIONS)}"
+            f"precision {quoted(precision)} is not for ONNX files; use {', '.join(ONNX_PRECISIONS)}"
         )
     in_fp16 = precision == "fp16" or (precision == "int8" and half)
     dtype = torch.float16 if in_fp16 else torch.float32

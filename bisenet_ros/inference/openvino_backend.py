@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from openvino import opset15 as opset
 
 from bisenet_ros.cpu import cpu_identity, cpu_quota, default_threads
+from bisenet_ros.errors import InferenceError, UnusableEngineError, cause, engine_errors, quoted
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import (
     EngineCache,
@@ -22,12 +23,6 @@ from bisenet_ros.inference.engine_cache import (
     engine_key,
     pack,
     unpack,
-)
-from bisenet_ros.inference.errors import (
-    InferenceError,
-    UnusableEngineError,
-    cause,
-    engine_errors,
 )
 from bisenet_ros.inference.int8_probe import exact_weight_bits
 from bisenet_ros.inference.onnx_export import build_onnx
@@ -153,14 +148,14 @@ def _device(asked: str, available: list[str]) -> str:
     if asked in ("auto", "cpu"):
         return "CPU"
     if asked.partition(".")[0] != "gpu":
-        raise InferenceError(f"device '{asked}' is none of openvino's: auto, cpu, gpu, gpu.N")
+        raise InferenceError(f"device {quoted(asked)} is none of openvino's: auto, cpu, gpu, gpu.N")
     # One GPU is "GPU", several are "GPU.0", "GPU.1" and so on, and "GPU" is the first of them.
     if asked.upper() not in available and not (
         asked == "gpu" and any(each.startswith("GPU") for each in available)
     ):
         raise InferenceError(
-            f"device '{asked}' is not there: openvino sees {', '.join(available).lower()}; use "
-            "cpu, or install Intel's compute runtime for the GPU"
+            f"device {quoted(asked)} is not there: openvino sees {', '.join(available).lower()}; "
+            "use cpu, or install Intel's compute runtime for the GPU"
         )
     return asked.upper()
 

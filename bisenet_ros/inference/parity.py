@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bisenet_ros.errors import ParityError
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.full_resolution import label_pixels
 from bisenet_ros.inference.reference_images import reference_images
 from bisenet_ros.model_file import Model
@@ -31,10 +31,6 @@ are wrong in fp32 and 0.03 to 0.08 in int8."""
 MAX_EXCESS = 0.02
 """How much more INT8 may have than the exact computation of the same file. Good engines have at
 most 0.009 more; INT8 that saturates has 0.1 to 0.6 more on several of the images."""
-
-
-class ParityError(InferenceError):
-    """An engine whose labels are not those of its model."""
 
 
 @dataclass(frozen=True)

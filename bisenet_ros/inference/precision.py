@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.metadata import Score
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -15,7 +15,7 @@ def check_precision(precision: str, supported: Sequence[str], engine: str) -> No
     """Raise InferenceError if ``precision`` is not supported by ``engine``, "torch on cpu"."""
     if precision not in supported:
         raise InferenceError(
-            f"precision '{precision}' is not for {engine}; use auto, {', '.join(supported)}"
+            f"precision {quoted(precision)} is not for {engine}; use auto, {', '.join(supported)}"
         )
 
 

@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.model_file import Model
 
 FLOAT_LAYERS = ("semantic.stem.fuse.0", "head.2")
@@ -40,16 +40,16 @@ def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
     ranges = model.metadata.calibration
     if not ranges:
         raise InferenceError(
-            f"model '{model.name}' has no calibration, which int8 needs: run 'bisenet export "
+            f"model {quoted(model.name)} has no calibration, which int8 needs: run 'bisenet export "
             "--calibrate DIR --model FILE' with its training images, or use another precision"
         )
     convolutions = {_layer(node): node for node in graph.graph.node if node.op_type == "Conv"}
     unmatched = sorted(convolutions.keys() ^ ranges.keys())
     if unmatched:
         raise InferenceError(
-            f"the calibration of model '{model.name}' does not fit its layers ('{unmatched[0]}' is "
-            f"in only one of the two; {len(unmatched)} such names): run 'bisenet export "
-            "--calibrate DIR --model FILE' again"
+            f"the calibration of model {quoted(model.name)} does not fit its layers "
+            f"({quoted(unmatched[0])} is in only one of the two; {len(unmatched)} such names): "
+            "run 'bisenet export --calibrate DIR --model FILE' again"
         )
     weights = {each.name: each for each in graph.graph.initializer}
     magnitudes: dict[str, float] = {}

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model_file import Model
 from bisenet_ros.resizing import resize_image, resize_labels
@@ -122,7 +122,7 @@ def parse_size(text: str, name: str) -> tuple[int, int]:
     """
     width, _, height = text.lower().partition("x")
     if not (width.strip().isdecimal() and height.strip().isdecimal()):
-        raise InferenceError(f"{name} '{text}' is not of the form WxH, such as 1024x512")
+        raise InferenceError(f"{name} {quoted(text)} is not of the form WxH, such as 1024x512")
     return int(width), int(height)
 
 

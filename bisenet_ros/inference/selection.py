@@ -12,12 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.cpu import default_threads
-from bisenet_ros.inference.backend import (
-    Backend,
-    EngineOptions,
-    backend_class,
-    open_engine,
-)
+from bisenet_ros.errors import InferenceError, quoted
+from bisenet_ros.inference.backend import Backend, EngineOptions, backend_class, open_engine
 from bisenet_ros.inference.engine_cache import (
     EngineCache,
     Key,
@@ -25,7 +21,6 @@ from bisenet_ros.inference.engine_cache import (
     engine_key,
     model_content,
 )
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.parity import MAX_WRONG, ParityCheck
 from bisenet_ros.inference.precision import MAX_DROP, PRECISIONS, miou_drop
 from bisenet_ros.model_file import Model
@@ -52,7 +47,8 @@ def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
     """
     if options.precision not in ("auto", *PRECISIONS):
         raise InferenceError(
-            f"precision '{options.precision}' is unknown; there are auto, {', '.join(PRECISIONS)}"
+            f"precision {quoted(options.precision)} is unknown; there are auto, "
+            f"{', '.join(PRECISIONS)}"
         )
     if name != "auto" and options.precision != "auto":
         return open_engine(name, model, options)

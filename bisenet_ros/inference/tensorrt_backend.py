@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bisenet_ros.errors import InferenceError, engine_errors, quoted
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.engine_cache import (
@@ -20,7 +21,6 @@ from bisenet_ros.inference.engine_cache import (
     pack,
     unpack,
 )
-from bisenet_ros.inference.errors import InferenceError, engine_errors
 from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
 from bisenet_ros.inference.onnx_runner import ExactRunner
 from bisenet_ros.inference.parity import Parity, ParityCheck
@@ -113,8 +113,8 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> None
     unknown = [gpu for gpu in gpus if gpu not in library.targets]
     if unknown:
         raise InferenceError(
-            f"{library.title} has no GPU '{unknown[0]}'; use {', '.join(library.targets)}; for "
-            "others build on the machine that has the GPU"
+            f"{library.title} has no GPU {quoted(unknown[0])}; use {', '.join(library.targets)}; "
+            "for others build on the machine that has the GPU"
         )
     check_precision(options.precision, ONNX_PRECISIONS, "tensorrt")
     try:

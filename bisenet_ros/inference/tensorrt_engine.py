@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.inference.errors import InferenceError, UnusableEngineError
+from bisenet_ros.errors import InferenceError, UnusableEngineError
 from bisenet_ros.inference.tensorrt_library import Library
 
 if TYPE_CHECKING:

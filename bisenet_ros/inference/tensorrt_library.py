@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import InferenceError
 
 if TYPE_CHECKING:
     import tensorrt as trt

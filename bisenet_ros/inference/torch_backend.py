@@ -9,17 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from bisenet_ros.cpu import cpu_identity, default_threads, has_native_bf16
+from bisenet_ros.errors import engine_errors
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.cuda_runner import CudaRunner
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.engine_cache import (
-    EngineCache,
-    cache_folder,
-    engine_key,
-    model_content,
-)
-from bisenet_ros.inference.errors import engine_errors
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key, model_content
 from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.inference.precision import check_precision
 from bisenet_ros.model_file import Model

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bisenet_ros.first_line import first_line
-from bisenet_ros.metadata import Metadata, ModelFileError
+from bisenet_ros.errors import ModelFileError, first_line
+from bisenet_ros.metadata import Metadata
 from bisenet_ros.readers import coincheung, mmseg
 
 
@@ -16,7 +16,7 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
     Nothing in the file is executed.
 
     Raises:
-        ValueError: not a checkpoint, an unknown one, or one that is not whole; the text says
+        ModelFileError: not a checkpoint, an unknown one, or one that is not whole; the text says
             which, without the file's name.
     """
     try:

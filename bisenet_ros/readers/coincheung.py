@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from bisenet_ros.classes import numbered_classes
-from bisenet_ros.metadata import Metadata
+from bisenet_ros.metadata import Metadata, vary_architecture
 from bisenet_ros.network import Architecture
 from bisenet_ros.readers.renaming import BATCH_NORM, rename, size
 
@@ -47,7 +47,7 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
     Every key is used exactly once.
 
     Raises:
-        ValueError: naming a key that is missing, unknown or not a tensor.
+        ModelFileError: naming a key that is missing, unknown or not a tensor.
     """
     boosters = _booster_keys() if any(str(key).startswith("aux") for key in checkpoint) else []
     tensors = rename(
@@ -57,7 +57,8 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         boosters,
         "CoinCheung/BiSeNet's bisenetv2 in its form since July 2021",
     )
-    architecture = Architecture(
+    architecture = vary_architecture(
+        Architecture(),
         num_classes=size(tensors, "head.2.weight"),
         head_channels=size(tensors, "head.0.0.weight"),
         expand_in="depthwise",

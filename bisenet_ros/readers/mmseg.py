@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from bisenet_ros.classes import SemanticClass, check_classes, numbered_classes
-from bisenet_ros.metadata import Metadata, ModelFileError
+from bisenet_ros.errors import ModelFileError
+from bisenet_ros.metadata import Metadata, vary_architecture
 from bisenet_ros.network import Architecture
 from bisenet_ros.readers.renaming import rename, size
 
@@ -39,8 +40,8 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
     Every key but those of the auxiliary heads is used exactly once.
 
     Raises:
-        ValueError: naming a key that is missing, unknown or not a tensor, or classes in ``meta``
-            that cannot be used.
+        ModelFileError: naming a key that is missing, unknown or not a tensor, or classes of
+            ``meta`` that are not valid.
     """
     tensors = rename(
         {
@@ -53,7 +54,8 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         (),
         "MMSegmentation's bisenetv2 with the FCNHead of its configs",
     )
-    architecture = Architecture(
+    architecture = vary_architecture(
+        Architecture(),
         num_classes=size(tensors, "head.2.weight"),
         head_channels=size(tensors, "head.0.0.weight"),
         expand_in="depthwise",

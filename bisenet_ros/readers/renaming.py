@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bisenet_ros.metadata import ModelFileError, name_some
+from bisenet_ros.errors import ModelFileError, quoted
+from bisenet_ros.metadata import name_some
 from bisenet_ros.network import Architecture, BiSeNetV2
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -29,7 +30,7 @@ def rename(
         form: what the state dict has to be, for the error.
 
     Raises:
-        ValueError: naming keys that are missing, unknown or no tensors.
+        ModelFileError: naming keys that are missing, unknown or no tensors.
     """
     theirs_by_ours = {}
     for ours in BiSeNetV2(architecture).state_dict():
@@ -46,8 +47,8 @@ def rename(
     for key, value in checkpoint.items():
         if not isinstance(value, Tensor):
             raise ModelFileError(
-                f"'{key}' is of type {type(value).__name__}, not a tensor; save the state_dict() "
-                "of the network again"
+                f"{quoted(key)} is of type {type(value).__name__}, not a tensor; save the "
+                "state_dict() of the network again"
             )
     return {
         ours: checkpoint[theirs]

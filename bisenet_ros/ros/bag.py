@@ -10,14 +10,10 @@ from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from bisenet_ros.first_line import first_line
-from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
+from bisenet_ros.errors import BagError, ImageError, first_line, quoted
+from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-
-
-class BagError(ValueError):
-    """A bag whose images cannot be read; the text says what is wrong and what to do."""
 
 
 class ImageBag:
@@ -55,7 +51,7 @@ class ImageBag:
             topic = heard[0]
         elif topic not in counts:
             raise BagError(
-                f"{path} has no topic of images named {topic!r}; "
+                f"{path} has no topic of images named {quoted(topic)}; "
                 f"it has {', '.join(sorted(counts)) or 'none'}"
             )
         if not counts[topic]:

@@ -11,7 +11,8 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, Image
 
 from bisenet_ros.check import Check
-from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
+from bisenet_ros.errors import ImageError
+from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.qos import SENSOR
 from bisenet_ros.ros.silence import explain_silence
 

@@ -18,9 +18,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from bisenet_ros.classes import SemanticClass
+from bisenet_ros.errors import NodeError
 from bisenet_ros.msg import ClassMap
 from bisenet_ros.ros.image_messages import ImageDecoder, image_message
-from bisenet_ros.ros.node_process import Lifecycle, NodeError, NodeProcess
+from bisenet_ros.ros.node_process import Lifecycle, NodeProcess
 
 FRAME_ID = "camera"
 MATCH_TIMEOUT_S = 20.0

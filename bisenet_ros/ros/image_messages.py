@@ -19,11 +19,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from bisenet_ros.first_line import first_line
-
-
-class ImageError(ValueError):
-    """An image message that cannot be used; the text says what is wrong and what to do."""
+from bisenet_ros.errors import ImageError, first_line
 
 
 class Logger(Protocol):

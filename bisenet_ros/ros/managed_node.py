@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from rclpy.node import Node
 from rclpy.task import Future as Answer
 
+from bisenet_ros.errors import UserError, describe
 from bisenet_ros.ros.worker import Worker
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -27,10 +28,10 @@ ERROR = TransitionCallbackReturn.ERROR
 class ManagedNode(LifecycleNodeMixin, Node):
     """Subclasses say what to do in ``configure``, ``activate``, ``deactivate`` and ``cleanup``.
 
-    Each runs on ``worker``. ValueError and OSError are the user's to mend: the transition fails
-    and can be tried again. Anything else is ours: the node releases everything and is
-    unconfigured. ``deactivate`` and ``cleanup`` must bear being called at any time, and destroy
-    entities of the node by way of ``in_executor``.
+    Each runs on ``worker``. UserError and OSError are user errors: the transition fails and can be
+    tried again. Anything else is a bug: its traceback is logged, the transition ends in ERROR, and
+    the node releases everything and is unconfigured. ``deactivate`` and ``cleanup`` must be
+    idempotent, and destroy entities of the node through ``in_executor``.
     """
 
     def __init__(self, name: str, worker: Worker[Any]) -> None:
@@ -157,8 +158,8 @@ class ManagedNode(LifecycleNodeMixin, Node):
         except Exception as error:
             if not self.context.ok():
                 return ERROR  # the process is ending, and nothing can be made any more
-            usual = isinstance(error, (ValueError, OSError))
-            reason = f"cannot {what}: {error}"
+            usual = isinstance(error, (UserError, OSError))
+            reason = f"cannot {what}: {describe(error)}"
             self.failure = self.failure or reason
             self.get_logger().error(reason if usual else f"cannot {what}: {format_exc()}")
             if not usual:

@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 import bisenet_ros
+from bisenet_ros.errors import NodeError
 
 NODE_NAME = "segmentation"
 NODE_COMMAND = (sys.executable, "-m", "bisenet_ros.ros.segmentation_node")
@@ -33,10 +34,6 @@ STOP_PATIENCE_S = 5.0
 POLL_S = 0.1
 
 ParameterValue: TypeAlias = bool | int | float | str | Sequence[str]
-
-
-class NodeError(ValueError):
-    """The node does not do what was asked; the text has the cause from its log."""
 
 
 class NodeProcess:

@@ -10,15 +10,12 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from bisenet_ros.errors import ParameterError, quoted
 from bisenet_ros.inference.backend import BACKENDS
 from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.inference.segmenter import LabelSize, parse_resolution
 from bisenet_ros.ros.outputs import OUTPUTS
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
-
-
-class ParameterError(ValueError):
-    """A parameter value that cannot be used; the text names it and the valid ones."""
 
 
 def _parameter(
@@ -234,7 +231,8 @@ def check(parameter: Parameter) -> None:
         for value in given:
             if value not in choices:
                 raise ParameterError(
-                    f"parameter '{parameter.name}' has '{value}'; valid: {', '.join(choices)}"
+                    f"parameter {quoted(parameter.name)} has {quoted(value)}; valid: "
+                    f"{', '.join(choices)}"
                 )
     if parameter.name == "resolution" and parameter.value:
         parse_resolution(parameter.value)

@@ -25,16 +25,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros import model_file, resources
 from bisenet_ros.classes import UNLABELLED, palette
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import ParameterError, UserError, describe
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
 from bisenet_ros.ros.camera_info import scaled
 from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
-from bisenet_ros.ros.image_messages import ImageDecoder, ImageError, decode_compressed
+from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.managed_node import ManagedNode
 from bisenet_ros.ros.outputs import ImageOutputs
-from bisenet_ros.ros.parameters import ParameterError, Parameters
+from bisenet_ros.ros.parameters import Parameters
 from bisenet_ros.ros.python_log import forward_log
 from bisenet_ros.ros.qos import LATCHED, SENSOR, qos_profile
 from bisenet_ros.ros.silence import REPORT_PERIOD_S, SilenceWatch
@@ -282,9 +282,8 @@ class SegmentationNode(ManagedNode):
         if active is None:
             return
         active.statistics.frame_rejected()
-        explained = isinstance(error, (ImageError, InferenceError))
-        lines = [str(error)] if explained else format_exception(error)
-        reason = "frame lost: " + "".join(lines)
+        explained = isinstance(error, (UserError, OSError))
+        reason = f"frame lost: {describe(error) if explained else ''.join(format_exception(error))}"
         active.last_error = reason
         # Sizes in it differ from frame to frame, and a line for each would fill the disk.
         kind = re.sub(r"\d+", "", reason)
@@ -355,8 +354,8 @@ class SegmentationNode(ManagedNode):
                 return SetParametersResult(successful=False, reason=reason)
             try:
                 parameters.check(change)
-            except ValueError as error:
-                return SetParametersResult(successful=False, reason=str(error))
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=describe(error))
         return SetParametersResult(successful=True)
 
     def _parameters_changed(self, changes: list[Parameter]) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, palette
+from bisenet_ros.errors import DatasetError
 from bisenet_ros.rendering import contact_sheet, fit, legend, overlay
-from bisenet_ros.training.datasets import Dataset, DatasetError
+from bisenet_ros.training.datasets import Dataset
 from bisenet_ros.training.samples import Samples
 
 SIZES_SHOWN = 5

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from bisenet_ros.first_line import first_line
+from bisenet_ros.errors import CheckpointError, SettingsError, first_line
 from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.settings import Settings, SettingsError, make_settings
+from bisenet_ros.training.settings import Settings, make_settings
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +18,6 @@ WITHOUT_EFFECT = ("workers", "checkpoint_every")
 """Settings that change nothing of the result: a run may go on with others."""
 IN_ROUNDING = ("precision", "threads")
 """What changes the result in rounding alone: a run may go on with others, and says so."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be resumed; the text names the file and the remedy."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor, distributed
 
 from bisenet_ros.cpu import default_threads
-from bisenet_ros.first_line import first_line
-
-
-class DeviceError(ValueError):
-    """A device that PyTorch cannot use; the text says why and what to give instead."""
+from bisenet_ros.errors import DeviceError, first_line, quoted
 
 
 @dataclass(frozen=True)
@@ -110,6 +106,6 @@ def _require(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
         raise DeviceError(
-            f"device '{device}' cannot be used ({first_line(error)}); give cpu, or cuda "
+            f"device {quoted(device)} cannot be used ({first_line(error)}); give cpu, or cuda "
             "where this PyTorch sees a GPU"
         ) from None

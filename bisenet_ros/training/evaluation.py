@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bisenet_ros.errors import DatasetError
+
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
@@ -94,7 +96,8 @@ def evaluate(
     ``watch`` sees each sample with its prediction, in order.
 
     Raises:
-        ValueError: no pixel of any sample has a class, or a prediction has another size.
+        DatasetError: no pixel of any sample has a class.
+        ValueError: a prediction has another size than its truth.
     """
     total = np.zeros((num_classes, num_classes + 1), np.int64)
     for number, (image, truth) in enumerate(samples):
@@ -104,7 +107,7 @@ def evaluate(
         if watch is not None:
             watch(ScoredImage(number, image, truth, predicted, Scores(confusion)))
     if not total.any():
-        raise ValueError("no pixel of these images has a class, so there is nothing to score")
+        raise DatasetError("no pixel of these images has a class, so there is nothing to score")
     return Scores(total)
 
 

@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.errors import DatasetError, TrainingError
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
-from bisenet_ros.training.datasets import Dataset, DatasetError
+from bisenet_ros.training.datasets import Dataset
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.learner import Learner
 from bisenet_ros.training.loss import HeadLosses, inverse_log_weights
@@ -37,10 +38,6 @@ from bisenet_ros.training.step import Batch, Step
 logger = logging.getLogger(__name__)
 
 ALONE = Processes()
-
-
-class TrainingError(ValueError):
-    """A run that cannot start or go on; the text says why and what to change."""
 
 
 _DIVERGED = "lower the learning_rate or raise warmup_iterations"

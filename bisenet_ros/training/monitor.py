@@ -10,6 +10,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from bisenet_ros.errors import TrainingError
 from bisenet_ros.training.evaluation import Scores
 from bisenet_ros.training.loop import Progress
 from bisenet_ros.training.settings import Settings
@@ -22,10 +23,6 @@ TIMED = 20
 """After so many iterations the log says how long the others will take."""
 STARTUP = 5
 """The first of them take longer, and do not count."""
-
-
-class MonitorError(ValueError):
-    """Something that is asked for and missing; the text names it and the remedy."""
 
 
 class Monitor:
@@ -41,7 +38,7 @@ class Monitor:
         tensorboard: also write event files into ``output``.
 
     Raises:
-        MonitorError: TensorBoard is asked for and not installed.
+        TrainingError: TensorBoard is asked for and not installed.
     """
 
     def __init__(
@@ -64,7 +61,7 @@ class Monitor:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                raise MonitorError(
+                raise TrainingError(
                     "TensorBoard is not installed: pip install tensorboard, or leave it out; "
                     f"{LOG} has the same figures"
                 ) from None

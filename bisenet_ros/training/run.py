@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from bisenet_ros.metadata import Metadata, ModelFileError
+from bisenet_ros.errors import CheckpointError, ModelFileError
+from bisenet_ros.metadata import Metadata
 from bisenet_ros.model_file import Model, annotate, has_weights_of, load, save
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.check import check_dataset
-from bisenet_ros.training.checkpoint import CheckpointError, previous_path, resume_from
+from bisenet_ros.training.checkpoint import previous_path, resume_from
 from bisenet_ros.training.confusion_plot import plot_confusion
 from bisenet_ros.training.curves import plot_curves
 from bisenet_ros.training.datasets import Dataset, refuse

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from bisenet_ros.errors import SettingsError, quoted
 from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
 from bisenet_ros.training import datasets
 from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
 from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.settings import Settings, SettingsError
+from bisenet_ros.training.settings import Settings
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
@@ -36,7 +37,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         for name in settings.paste:
             if name not in names:
                 raise SettingsError(
-                    f"setting 'paste' has '{name}'; the classes are {', '.join(names)}"
+                    f"setting 'paste' has {quoted(name)}; the classes are {', '.join(names)}"
                 )
         self.pasted = [names.index(name) for name in settings.paste]
         self.dataset = dataset

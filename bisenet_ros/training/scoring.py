@@ -24,7 +24,7 @@ def score(
     Raises:
         KeyboardInterrupt: ``stop`` became true.
         DatasetError: a file cannot be used.
-        ValueError: no pixel has a class.
+        DatasetError: no pixel has a class.
     """
     threads = torch.get_num_threads()
     with (

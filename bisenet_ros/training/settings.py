@@ -9,14 +9,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import yaml
 
+from bisenet_ros.errors import SettingsError, quoted
 from bisenet_ros.network import PRESETS
 
 Optimizer: TypeAlias = Literal["sgd", "adamw"]
 Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used; the text names it, its value and the valid ones."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Settings:
     def __post_init__(self) -> None:
         def require(name: str, holds: bool, rule: str) -> None:
             if not holds:
-                raise SettingsError(f"setting '{name}' is {getattr(self, name)!r}; {rule}")
+                raise SettingsError(f"setting '{name}' is {quoted(getattr(self, name))}; {rule}")
 
         for name, valid in (
             ("preset", tuple(PRESETS)),
@@ -155,11 +152,13 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     for override in overrides:
         name, equals, value = override.partition("=")
         if not equals:
-            raise SettingsError(f"'{override}' is not of the form name=value")
+            raise SettingsError(f"{quoted(override)} is not of the form name=value")
         try:
             values[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise SettingsError(f"'{override}': '{value}' is not a YAML value") from None
+            raise SettingsError(
+                f"{quoted(override)}: {quoted(value)} is not a YAML value"
+            ) from None
     return make_settings(values)
 
 
@@ -173,11 +172,13 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in defaults:
-            raise SettingsError(f"unknown setting '{name}'; there are {', '.join(defaults)}")
+            raise SettingsError(f"unknown setting {quoted(name)}; there are {', '.join(defaults)}")
         try:
             checked[name] = _like(defaults[name], value)
         except ValueError as error:
-            raise SettingsError(f"setting '{name}' is {value!r}; must be {error}") from None
+            raise SettingsError(
+                f"setting {quoted(name)} is {quoted(value)}; must be {error}"
+            ) from None
     return Settings(**checked)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bisenet_ros.classes import SemanticClass, numbered_classes
-from bisenet_ros.metadata import ModelFileError
+from bisenet_ros.errors import ModelFileError
 from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 from bisenet_ros.training.datasets import Dataset

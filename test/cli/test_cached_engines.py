@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bisenet_ros.cli.cached_engines import clear_engines, list_engines, prebuild
-from bisenet_ros.inference.engine_cache import EngineCache, EngineCacheError, cache_folder
+from bisenet_ros.errors import EngineCacheError
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
 
 KEY = {
     "backend": "tensorrt 10.13.0.35",

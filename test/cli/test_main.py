@@ -1,11 +1,14 @@
 """What holds for every subcommand."""
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bisenet_ros import errors
 
 
 def test_what_the_package_logs_is_on_stderr(tmp_path: Path) -> None:
@@ -35,6 +38,61 @@ def test_a_missing_library_is_named_in_one_line(
     assert message.startswith(f"bisenet {subcommand}: ")
     assert library in message
     assert message.endswith("'bisenet doctor' says how to get what is missing")
+
+
+KINDS = [
+    value
+    for value in vars(errors).values()
+    if inspect.isclass(value) and issubclass(value, errors.UserError)
+]
+
+
+def run_raising(error: str) -> subprocess.CompletedProcess[str]:
+    """``bisenet info`` whose body raises ``error``, an expression."""
+    code = f"""
+from bisenet_ros import errors
+from bisenet_ros.cli import info, main
+def fail(args):
+    raise {error}
+info.run = fail
+raise SystemExit(main.main(["info"]))
+"""
+    line = [sys.executable, "-c", code]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("kind", [kind.__name__ for kind in KINDS if kind != errors.UsageError])
+def test_what_a_user_can_fix_is_one_sentence(kind: str) -> None:
+    done = run_raising(f"errors.{kind}('the value is bad: change it')")
+    assert done.returncode == 1
+    assert done.stderr == "bisenet info: the value is bad: change it\n"
+
+
+def test_an_error_of_the_system_is_one_sentence() -> None:
+    done = run_raising("FileNotFoundError(2, 'No such file', 'a.png')")
+    assert done.returncode == 1
+    assert done.stderr == "bisenet info: [Errno 2] No such file: 'a.png'\n"
+
+
+def test_wrong_usage_is_reported_by_the_parser() -> None:
+    done = run_raising("errors.UsageError('--preset and --model exclude each other')")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: bisenet info ")
+    last = done.stderr.splitlines()[-1]
+    assert last == "bisenet info: error: --preset and --model exclude each other"
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["ValueError('operands could not be broadcast')", "KeyError('a')", "RuntimeError('shape')"],
+)
+def test_a_bug_shows_its_traceback_and_how_to_report_it(error: str) -> None:
+    done = run_raising(error)
+    assert done.returncode == os.EX_SOFTWARE
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert f"\n{error.partition('(')[0]}: " in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("bisenet info: this is a bug in bisenet_ros; please report it")
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import BACKENDS, EngineOptions
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model_file import Model
 
@@ -123,7 +123,7 @@ import numpy as np
 from bisenet_ros import model_file
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.selection import load_backend
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import InferenceError
 
 name, path, cache = sys.argv[1:]
 model = model_file.load(Path(path))

@@ -16,14 +16,8 @@ from typing import Any
 
 import pytest
 
-from bisenet_ros.inference.engine_cache import (
-    EngineCache,
-    EngineCacheError,
-    cache_folder,
-    pack,
-    unpack,
-)
-from bisenet_ros.inference.errors import UnusableEngineError
+from bisenet_ros.errors import EngineCacheError, UnusableEngineError
+from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack, unpack
 
 KEY = {"model": "a1b2", "resolution": "1024x512", "gpu": "NVIDIA L4", "tensorrt": "10.13.0.35"}
 OTHER_KEY = {**KEY, "tensorrt": "10.3.0"}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from bisenet_ros import model_file
-from bisenet_ros.inference.errors import InferenceError
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.multi_scale import MultiScale
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.resizing import resize_image

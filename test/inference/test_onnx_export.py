@@ -13,9 +13,9 @@ import torch
 from onnx import ModelProto, TensorProto
 
 from bisenet_ros import model_file
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import exported
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.model_file import Model
 

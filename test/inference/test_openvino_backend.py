@@ -16,12 +16,12 @@ import torch
 
 from bisenet_ros import model_file
 from bisenet_ros.cpu import default_threads
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import openvino_backend
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
 from bisenet_ros.inference.parity import Parity
 from bisenet_ros.model_file import Model

@@ -15,13 +15,14 @@ from parity_models import MODELS
 from torch import nn
 
 from bisenet_ros import model_file
+from bisenet_ros.errors import ParityError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.onnx_runner import ExactRunner
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
-from bisenet_ros.inference.parity import ParityCheck, ParityError, Run
+from bisenet_ros.inference.parity import ParityCheck, Run
 from bisenet_ros.inference.reference_images import reference_images
 from bisenet_ros.inference.torch_backend import TorchBackend
 from bisenet_ros.model_file import Model

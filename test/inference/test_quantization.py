@@ -19,10 +19,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from bisenet_ros import metadata, model_file
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import _Histogram, calibrate
 from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.int8_probe import exact_weight_bits
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.openvino_core import openvino_core

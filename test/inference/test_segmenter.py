@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions, native_precisions
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.metadata import Metadata

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import selection
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.calibration import calibrate
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
 from bisenet_ros.inference.selection import FRAMES, load_backend, time_engines
 from bisenet_ros.inference.torch_backend import TorchBackend

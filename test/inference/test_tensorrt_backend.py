@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from bisenet_ros import model_file
+from bisenet_ros.errors import InferenceError, ParityError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.onnx_export import build_onnx
 from bisenet_ros.inference.onnx_runner import ExactRunner
-from bisenet_ros.inference.parity import Parity, ParityCheck, ParityError
+from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.inference.tensorrt_backend import TensorRTBackend, build_for
 from bisenet_ros.inference.tensorrt_library import (

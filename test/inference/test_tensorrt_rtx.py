@@ -23,12 +23,12 @@ import torch
 from onnx import ModelProto, numpy_helper
 
 from bisenet_ros import model_file
+from bisenet_ros.errors import InferenceError, UnusableEngineError
 from bisenet_ros.inference import tensorrt_engine
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.benchmark.random_model import random_model
 from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, unpack
-from bisenet_ros.inference.errors import InferenceError, UnusableEngineError
 from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
 from bisenet_ros.inference.quantization import FLOAT_LAYERS
 from bisenet_ros.inference.reference_images import reference_images

@@ -13,7 +13,8 @@ import torch
 from coincheung_checkpoint import image
 from torch import Tensor, nn
 
-from bisenet_ros.model_file import Model, ModelFileError, load
+from bisenet_ros.errors import ModelFileError
+from bisenet_ros.model_file import Model, load
 
 StateDict = dict[str, Any]
 

@@ -19,7 +19,8 @@ from reading import (
     write,
 )
 
-from bisenet_ros.model_file import Model, ModelFileError, load, save
+from bisenet_ros.errors import ModelFileError
+from bisenet_ros.model_file import Model, load, save
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.readers import read_checkpoint
 

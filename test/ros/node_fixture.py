@@ -23,8 +23,9 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from bisenet_ros.errors import NodeError
 from bisenet_ros.ros.image_messages import image_message
-from bisenet_ros.ros.node_process import NODE_COMMAND, Lifecycle, NodeError, NodeProcess
+from bisenet_ros.ros.node_process import NODE_COMMAND, Lifecycle, NodeProcess
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 CLEANUP = Transition.TRANSITION_CLEANUP

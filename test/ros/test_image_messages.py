@@ -17,11 +17,11 @@ import cv2
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from bisenet_ros.errors import ImageError
 from bisenet_ros.ros import image_messages
 from bisenet_ros.ros.image_messages import (
     ENCODINGS,
     ImageDecoder,
-    ImageError,
     compressed_message,
     decode_compressed,
     image_message,

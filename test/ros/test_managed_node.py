@@ -1,5 +1,7 @@
 """What a managed node does beside its transitions, which test_node_lifecycle.py makes."""
 
+import inspect
+from collections.abc import Iterator
 from concurrent.futures import wait
 
 import pytest
@@ -7,8 +9,10 @@ import pytest
 pytest.importorskip("rclpy")
 
 import rclpy
+from rclpy.lifecycle import TransitionCallbackReturn
 
-from bisenet_ros.ros.managed_node import ManagedNode
+from bisenet_ros import errors
+from bisenet_ros.ros.managed_node import ERROR, FAILURE, ManagedNode
 from bisenet_ros.ros.worker import Worker
 
 
@@ -23,3 +27,66 @@ def test_a_job_that_nobody_waits_for_fails_into_the_log(capfd: pytest.CaptureFix
     told = capfd.readouterr().err
     assert "[ERROR]" in told
     assert "ZeroDivisionError: division by zero" in told
+
+
+class Failing(ManagedNode):
+    """Raises ``error`` in every transition that it makes."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__("failing", Worker[None](lambda frame: None, lambda error: None))
+        self.error = error
+
+    def configure(self) -> None:
+        raise self.error
+
+    def deactivate(self) -> None:
+        pass
+
+    def cleanup(self) -> None:
+        pass
+
+
+KINDS = [
+    value
+    for value in vars(errors).values()
+    if inspect.isclass(value) and issubclass(value, errors.UserError)
+]
+
+
+@pytest.fixture
+def context() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.shutdown()
+
+
+def configure(error: Exception) -> tuple[TransitionCallbackReturn, str]:
+    node = Failing(error)
+    result = node.trigger_configure()
+    node.worker.stop(timeout=60)
+    node.destroy_node()
+    return result, node.failure
+
+
+@pytest.mark.parametrize(
+    "error", [*(kind("set it to 1") for kind in KINDS), OSError("set it to 1")], ids=repr
+)
+def test_what_a_user_can_fix_fails_the_transition_in_one_sentence(
+    context: None, capfd: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    assert configure(error) == (FAILURE, "cannot configure: set it to 1")
+    told = capfd.readouterr().err
+    assert told.endswith("cannot configure: set it to 1\n")
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes"), KeyError("shapes")], ids=repr)
+def test_a_bug_is_an_error_transition_with_its_traceback(
+    context: None, capfd: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    result, failure = configure(error)
+    assert result == ERROR
+    assert failure == f"cannot configure: {error}"
+    told = capfd.readouterr().err
+    assert "Traceback (most recent call last)" in told
+    assert f"{type(error).__name__}: {error}" in told

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from bisenet_ros.errors import CheckpointError
 from bisenet_ros.training.checkpoint import (
     Checkpoint,
-    CheckpointError,
     read_checkpoint,
     resume_from,
     write_checkpoint,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bisenet_ros.training.datasets import DatasetError, find_dataset, open_dataset, recognise
+from bisenet_ros.errors import DatasetError
+from bisenet_ros.training.datasets import find_dataset, open_dataset, recognise
 from bisenet_ros.training.datasets.camvid import COLORS, MERGED, segnet_split
 
 # Class, and the lines of the release's label_colors.txt that it is merged from.

@@ -8,7 +8,8 @@ import pytest
 from cityscapesscripts.helpers.labels import labels as official
 from numpy.typing import NDArray
 
-from bisenet_ros.training.datasets import DatasetError, find_dataset, open_dataset
+from bisenet_ros.errors import DatasetError
+from bisenet_ros.training.datasets import find_dataset, open_dataset
 from bisenet_ros.training.datasets.cityscapes import LABEL_IDS
 
 FRAMES = ("aachen/aachen_000000_000019", "aachen/aachen_000001_000019", "ulm/ulm_000000_000019")

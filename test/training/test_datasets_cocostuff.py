@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from bisenet_ros.training.datasets import DatasetError, find_dataset, open_dataset
+from bisenet_ros.errors import DatasetError
+from bisenet_ros.training.datasets import find_dataset, open_dataset
 
 # github.com/nightrome/cocostuff, Label Names & Indices: things without annotations.
 WITHOUT_ANNOTATIONS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}

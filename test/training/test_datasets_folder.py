@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bisenet_ros.classes import ClassesError
 from bisenet_ros.cli.calibration import evenly_spread
-from bisenet_ros.training.datasets import DatasetError, find_dataset, open_dataset
+from bisenet_ros.errors import ClassesError, DatasetError
+from bisenet_ros.training.datasets import find_dataset, open_dataset
 
 
 def test_pairs_are_sorted_and_rgb(

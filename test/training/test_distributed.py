@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from bisenet_ros.cpu import default_threads
+from bisenet_ros.errors import TrainingError
 from bisenet_ros.training.datasets import open_dataset
 from bisenet_ros.training.distributed import Processes, use_threads
-from bisenet_ros.training.loop import TrainingError, train
+from bisenet_ros.training.loop import train
 from bisenet_ros.training.samples import sample_numbers
 from bisenet_ros.training.settings import Settings
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from bisenet_ros.errors import SettingsError
 from bisenet_ros.synthetic import TRAINING_SEEDS, Street
 from bisenet_ros.training import samples as module
 from bisenet_ros.training.datasets import Dataset, open_dataset
 from bisenet_ros.training.samples import Samples
-from bisenet_ros.training.settings import Settings, SettingsError
+from bisenet_ros.training.settings import Settings
 
 SETTINGS = Settings(
     resolution=(64, 64), crop=(64, 64), scales=(1.0, 1.5), batch_size=2, iterations=10

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from bisenet_ros.errors import SettingsError
 from bisenet_ros.resources import share_directory
-from bisenet_ros.training.settings import Settings, SettingsError, make_settings, read_settings
+from bisenet_ros.training.settings import Settings, make_settings, read_settings
 
 
 @pytest.mark.parametrize(

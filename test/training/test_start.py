@@ -8,7 +8,7 @@ from tiny_model import make_model
 
 from bisenet_ros import model_file
 from bisenet_ros.classes import numbered_classes
-from bisenet_ros.metadata import ModelFileError
+from bisenet_ros.errors import ModelFileError
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.start import start_from
 

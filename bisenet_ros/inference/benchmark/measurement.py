@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.benchmark.cpu_load import CpuLoad
 from bisenet_ros.inference.benchmark.turns import MIN_ROUNDS, Budget, take_turns
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmenter, StageTimes
 from bisenet_ros.model_file import Model
 

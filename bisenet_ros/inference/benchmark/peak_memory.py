@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model_file import Model
 

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bisenet_ros.classes import numbered_classes
+from bisenet_ros.errors import UsageError, quoted
 from bisenet_ros.inference.calibration import calibrate
+from bisenet_ros.metadata import vary_architecture
 from bisenet_ros.model_file import Metadata, Model
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 
@@ -25,11 +27,12 @@ def random_model(preset: str, num_classes: int) -> Model:
     activations would fade from layer to layer to numbers that no data ever gives.
 
     Raises:
-        ValueError: no such preset, or it cannot have so many classes.
+        UsageError: no such preset.
+        ModelFileError: it cannot have so many classes.
     """
     if preset not in PRESETS:
-        raise ValueError(f"preset '{preset}' is none of {', '.join(PRESETS)}")
-    architecture = replace(PRESETS[preset], num_classes=num_classes)
+        raise UsageError(f"preset {quoted(preset)} is none of {', '.join(PRESETS)}")
+    architecture = vary_architecture(PRESETS[preset], num_classes=num_classes)
     name = f"random {preset} of {num_classes} classes"
     return with_random_weights(name, preset, architecture)
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bisenet_ros.errors import DatasetError, quoted
 from bisenet_ros.training.datasets import camvid, cityscapes, cocostuff, folder
-from bisenet_ros.training.datasets.dataset import Dataset, DatasetError
+from bisenet_ros.training.datasets.dataset import Dataset
 
 __all__ = [
     "AUTO",
@@ -74,25 +75,27 @@ def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}")
     if layout not in (AUTO, *LAYOUTS):
-        raise DatasetError(f"unknown layout '{layout}'; there are {AUTO}, {', '.join(LAYOUTS)}")
+        raise DatasetError(
+            f"unknown layout {quoted(layout)}; there are {AUTO}, {', '.join(LAYOUTS)}"
+        )
     parts = split.split("+")
     name = recognise(root, parts[0]) if layout == AUTO else layout
     if name is None:
         layouts = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
         there = ", ".join(_splits(root))
         raise DatasetError(
-            f"{root} has the folders of no layout for split '{parts[0]}'"
+            f"{root} has the folders of no layout for split {quoted(parts[0])}"
             + (f", but for {there}" if there else f" ({layouts})")
         )
     chosen = LAYOUTS[name]
     first, *others = [chosen.find(root, part) for part in parts]
     if any(other.classes != first.classes for other in others):
-        raise DatasetError(f"the parts of split '{split}' of {root} have different classes")
+        raise DatasetError(f"the parts of split {quoted(split)} of {root} have different classes")
     pairs = tuple(pair for part in (first, *others) for pair in part.pairs)
     if len(set(pairs)) < len(pairs):
         raise DatasetError(
-            f"split '{split}' takes images of {root} twice: a part is given twice, or the folder "
-            "has no splits"
+            f"split {quoted(split)} takes images of {root} twice: a part is given twice, or the "
+            "folder has no splits"
         )
     problems = tuple(problem for part in (first, *others) for problem in part.problems)
     return replace(first, pairs=pairs, problems=problems)

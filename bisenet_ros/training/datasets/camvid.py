@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.errors import DatasetError, quoted
 from bisenet_ros.image_files import Color, read_label_image
 from bisenet_ros.resources import share_directory
 from bisenet_ros.training.datasets.dataset import (
     Dataset,
-    DatasetError,
     Files,
     Labels,
     list_files,
@@ -15,10 +15,7 @@ from bisenet_ros.training.datasets.dataset import (
     read_list,
     select,
 )
-from bisenet_ros.training.datasets.label_files import (
-    ColorTable,
-    IdTable,
-)
+from bisenet_ros.training.datasets.label_files import ColorTable, IdTable
 
 IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 FOLDERS = f"{IMAGES}/ and {LABELS}/, or SPLIT/ and SPLITannot/, or SPLIT/ and SPLIT_labels/"
@@ -141,8 +138,8 @@ def _of_split(root: Path, split: str) -> tuple[Files, Files]:
         return select(images, labels, read_list(listed), listed)
     if split not in ("train", "val", "test"):
         raise DatasetError(
-            f"split '{split}' of {root} has no list {listed} and is none of SegNet's: train, val, "
-            "test"
+            f"split {quoted(split)} of {root} has no list {listed} and is none of SegNet's: "
+            "train, val, test"
         )
     names = {*images.by_key, *labels.by_key}
     return select(images, labels, {n for n in names if segnet_split(n) == split}, root)

@@ -4,16 +4,10 @@ from functools import partial
 from pathlib import Path
 
 from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.errors import DatasetError
 from bisenet_ros.image_files import read_label_image
 from bisenet_ros.resources import share_directory
-from bisenet_ros.training.datasets.dataset import (
-    Dataset,
-    DatasetError,
-    Files,
-    Labels,
-    list_files,
-    pair_up,
-)
+from bisenet_ros.training.datasets.dataset import Dataset, Files, Labels, list_files, pair_up
 from bisenet_ros.training.datasets.label_files import IdTable
 
 FOLDERS = "leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/ (gtCoarse/ for coarse labels)"

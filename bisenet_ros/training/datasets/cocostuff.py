@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from bisenet_ros.classes import UNLABELLED, read_classes
-from bisenet_ros.first_line import first_line
+from bisenet_ros.errors import DatasetError, first_line
 from bisenet_ros.image_files import read_label_image
 from bisenet_ros.resources import share_directory
 from bisenet_ros.training.datasets.dataset import (
     Dataset,
-    DatasetError,
     Labels,
     list_files,
     pair_up,

@@ -9,22 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
-from bisenet_ros.image_files import (
-    IMAGE_SUFFIXES,
-    ImageFileError,
-    files_below,
-    is_image_file,
-    read_image,
-)
+from bisenet_ros.errors import DatasetError, ImageFileError
+from bisenet_ros.image_files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
 """Reads a label file: class ids uint8 [H,W], 255 where no class counts. Raises DatasetError
 or ImageFileError."""
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be used; the text names the file or folder and the remedy."""
 
 
 @dataclass(frozen=True)

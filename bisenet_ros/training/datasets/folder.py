@@ -8,19 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from bisenet_ros.classes import SemanticClass, read_classes, read_unlabelled_colors
+from bisenet_ros.errors import DatasetError
 from bisenet_ros.image_files import Color, read_label_image_and_palette
-from bisenet_ros.training.datasets.dataset import (
-    Dataset,
-    DatasetError,
-    Labels,
-    list_files,
-    pair_up,
-)
-from bisenet_ros.training.datasets.label_files import (
-    ColorTable,
-    IdTable,
-    class_colors,
-)
+from bisenet_ros.training.datasets.dataset import Dataset, Labels, list_files, pair_up
+from bisenet_ros.training.datasets.label_files import ColorTable, IdTable, class_colors
 
 FOLDERS = (
     "images/ and labels/, or SPLIT/images/ and SPLIT/labels/, or images/SPLIT/ and labels/SPLIT/"

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.errors import DatasetError
 from bisenet_ros.image_files import Color
-from bisenet_ros.training.datasets.dataset import DatasetError, Labels
+from bisenet_ros.training.datasets.dataset import Labels
 
 SHOWN = 5
 """Foreign values that an error message lists."""

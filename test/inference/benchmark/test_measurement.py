@@ -9,11 +9,11 @@ import pytest
 import torch
 from fake_clock import FakeClock
 
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.benchmark import measurement
 from bisenet_ros.inference.benchmark.measurement import Engine, Measurement, measure
 from bisenet_ros.inference.benchmark.turns import FRAMES_PER_TURN, MIN_ROUNDS, Budget
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.inference.segmenter import Segmentation, Segmenter
 from bisenet_ros.model_file import load
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.benchmark.peak_memory import peak_memory
-from bisenet_ros.inference.errors import InferenceError
 from bisenet_ros.model_file import Model, load
 
 OPTIONS = EngineOptions((64, 32), device="cpu", precision="fp32", threads=1)

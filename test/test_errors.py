@@ -1,0 +1,106 @@
+"""The tree of errors, how values appear in them, and what becomes of a library's errors."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+from bisenet_ros import errors
+from bisenet_ros.errors import (
+    MAX_MESSAGE,
+    MAX_VALUE,
+    InferenceError,
+    UserError,
+    describe,
+    engine_errors,
+    quoted,
+)
+
+SOURCES = Path(__file__).parents[1] / "bisenet_ros"
+
+
+def test_every_error_of_the_package_is_in_one_tree() -> None:
+    classes = [value for value in vars(errors).values() if inspect.isclass(value)]
+    ours = [value for value in classes if value.__module__ == errors.__name__]
+    assert len(ours) > 15
+    assert all(issubclass(value, UserError) for value in ours)
+    elsewhere = [
+        (path.name, node.name)
+        for path in SOURCES.rglob("*.py")
+        if path.name != "errors.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+    ]
+    assert elsewhere == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("int7", "'int7'"),
+        ("a\x1b[2Jb\n", r"'a\x1b[2Jb\n'"),
+        (1.5, "1.5"),
+        ([1, "a"], "[1, 'a']"),
+        ({"a": None}, "{'a': None}"),
+    ],
+)
+def test_a_value_is_quoted_with_its_control_characters_escaped(value: object, text: str) -> None:
+    assert quoted(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10**7,
+        10**3000,
+        list(range(10**6)),
+        {n: "y" * 300 for n in range(1000)},
+        [[[["z" * 999]]]],
+    ],
+    ids=["text", "number", "list", "dict", "nested"],
+)
+def test_a_quoted_value_is_short(value: object) -> None:
+    assert 1 < len(quoted(value)) <= MAX_VALUE
+
+
+def test_a_message_is_bounded_and_keeps_its_lines() -> None:
+    assert describe(UserError("one\ntwo\x07\udcff")) == "one\ntwo\\x07\\udcff"
+    long = describe(OSError(36, "File name too long", "a" * 10**6))
+    assert len(long) == MAX_MESSAGE
+    assert long.startswith("[Errno 36] File name too long: 'aaa")
+    assert long.endswith("a…")
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "error", "message"),
+    [
+        (
+            "torch",
+            "cpu",
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+            r"^torch failed on cpu \(Default.* tried\); if memory ran out, .*the resolution$",
+        ),
+        ("torch", "cpu", MemoryError(), r"^torch failed on cpu \(MemoryError\)"),
+        (
+            "torch",
+            "cuda:0",
+            RuntimeError("no kernel image is available\nand more"),
+            r"cuda:0 \(no kernel image is available\); .* driver of cuda:0 fits torch$",
+        ),
+        (
+            "openvino",
+            "gpu",
+            RuntimeError("Exception from src/a.cpp:1:\nCheck failed\nout of resources"),
+            r"openvino failed on gpu \(out of resources\); .* driver of gpu fits openvino$",
+        ),
+    ],
+)
+def test_what_a_user_can_mend(engine: str, device: str, error: Exception, message: str) -> None:
+    with pytest.raises(InferenceError, match=message), engine_errors(engine, device):
+        raise error
+
+
+def test_what_is_our_own_fault_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), engine_errors("torch", "cpu"):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
