@@ -40,20 +40,20 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros import model_file
+from bisenet_ros.benchmark.interleave import Budget, take_turns
+from bisenet_ros.benchmark.machine import describe_machine
+from bisenet_ros.benchmark.report import P95_FRAMES, P99_FRAMES
 from bisenet_ros.cli.output_files import check_output_files
-from bisenet_ros.complexity import count
+from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.parity import ParityCheck
+from bisenet_ros.deploy.precision import PRECISIONS
 from bisenet_ros.errors import InferenceError, first_line
 from bisenet_ros.inference.backend import EngineOptions, native_precisions, open_engine
-from bisenet_ros.inference.benchmark.machine import describe_machine
-from bisenet_ros.inference.benchmark.report import P95_FRAMES, P99_FRAMES
-from bisenet_ros.inference.benchmark.turns import Budget, take_turns
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
-from bisenet_ros.inference.deploy import Deployed
-from bisenet_ros.inference.parity import ParityCheck
-from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.inference.segmenter import parse_resolution
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
+from bisenet_ros.model.flops import count
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
 

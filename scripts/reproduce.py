@@ -17,21 +17,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bisenet_ros.complexity import count_parts
+from bisenet_ros.datasets import Dataset, open_dataset
 from bisenet_ros.errors import DatasetError
-from bisenet_ros.metadata import Metadata
-from bisenet_ros.model_file import Model
+from bisenet_ros.evaluation.evaluate import score
+from bisenet_ros.model.file import Model
+from bisenet_ros.model.flops import count_parts
+from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
-from bisenet_ros.training.datasets import Dataset, open_dataset
 from bisenet_ros.training.distributed import Processes, joined, use_threads
 from bisenet_ros.training.loop import train
-from bisenet_ros.training.monitor import LOG, Monitor
 from bisenet_ros.training.precision import resolve_precision
-from bisenet_ros.training.scoring import score
+from bisenet_ros.training.run_logger import LOG, Monitor
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
-from bisenet_ros.training.stop import StopRequest
+from bisenet_ros.training.signals import StopRequest
 
 SEEDS = {BASELINE: (0, 1, 2)}
 SCORES = "scores.json"

@@ -7,13 +7,13 @@ cd "$(dirname "$0")/.."
 
 # Longest first. What starts nodes is left out: it takes long, and computes what test/inference does.
 # So is what takes long and computes nothing on the CPU: TensorRT's builds, the cache, other processes.
-paths=(test/inference test/cli test/training test/readers test/test_network.py)
+paths=(test/inference test/deploy test/cli test/training test/evaluation test/benchmark test/model/converters test/network)
 export LEFT_OUT="--ignore=test/cli/test_demo.py
   --ignore=test/inference/test_tensorrt_rtx.py
   --ignore=test/inference/test_tensorrt_backend.py
   --ignore=test/inference/test_engine_cache.py
-  --ignore=test/inference/benchmark/test_peak_memory.py
-  --ignore=test/inference/benchmark/test_cpu_load.py
+  --ignore=test/benchmark/test_peak_memory.py
+  --ignore=test/benchmark/test_cpu_load.py
   --deselect=test/cli/test_doctor.py::test_all_is_well_with_a_camera
   --deselect=test/cli/test_doctor.py::test_a_camera_that_the_node_would_not_understand"
 

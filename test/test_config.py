@@ -13,7 +13,7 @@ from rclpy.node import Node
 from bisenet_ros.classes import palette, read_classes
 from bisenet_ros.resources import share_directory
 from bisenet_ros.ros import parameters
-from bisenet_ros.ros.outputs import OUTPUTS, ImageOutputs
+from bisenet_ros.ros.publishers import OUTPUTS, ImageOutputs
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.training.settings import read_settings
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from bisenet_ros import model_file
-from bisenet_ros.inference.benchmark.machine import describe_machine
+from bisenet_ros.benchmark.machine import describe_machine
+from bisenet_ros.model import file as model_file
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "gpu_report.py"

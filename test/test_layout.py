@@ -1,12 +1,93 @@
-"""How ``test/`` itself is laid out."""
+"""How the package and ``test/`` are laid out."""
 
+import ast
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 TEST = Path(__file__).parent
+PACKAGE = TEST.parent / "bisenet_ros"
+
+BOTTOM = {"atomic", "check", "classes", "errors", "images", "network", "resources", "synthetic"}
+ROOMS = {
+    "model": BOTTOM,
+    "datasets": BOTTOM,
+    "deploy": BOTTOM | {"model"},
+    "inference": BOTTOM | {"model", "deploy"},
+    "evaluation": BOTTOM | {"model", "deploy", "inference", "datasets"},
+    "training": BOTTOM | {"model", "deploy", "inference", "datasets", "evaluation"},
+    "benchmark": BOTTOM | {"model", "deploy", "inference"},
+    "ros": BOTTOM | {"model", "deploy", "inference", "msg"},
+    "cli": {*BOTTOM, "model", "deploy", "inference", "datasets", "evaluation", "training"}
+    | {"benchmark", "ros", "msg"},
+}
+"""What the modules of each room may import, beside their own room."""
 
 
-def test_no_two_modules_have_one_name() -> None:
+def imports(path: Path) -> set[str]:
+    """Return the absolute names of all modules that ``path`` imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_folder_is_a_room() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders - BOTTOM == ROOMS.keys()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_from_higher_rooms_to_lower_ones(room: str) -> None:
+    wrong = [
+        (path.name, name)
+        for path in (PACKAGE / room).rglob("*.py")
+        for name in imports(path)
+        if name.startswith("bisenet_ros.") and name.split(".")[1] not in {*ROOMS[room], room}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("place", sorted(BOTTOM))
+def test_the_bottom_imports_nothing_above_it(place: str) -> None:
+    paths = [*(PACKAGE / place).rglob("*.py"), *PACKAGE.glob(f"{place}.py")]
+    assert paths
+    wrong = [
+        (path.name, name)
+        for path in paths
+        for name in imports(path)
+        if name.startswith("bisenet_ros.") and name.split(".")[1] not in BOTTOM
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [
+        ("rclpy", {"ros", "cli"}),
+        (
+            "torch",
+            {"network", "model", "deploy", "inference", "evaluation", "training"} | {"benchmark"},
+        ),
+        ("openvino", {"deploy", "inference"}),
+        ("tensorrt", {"inference"}),
+    ],
+)
+def test_a_heavy_library_is_imported_only_in_its_rooms(library: str, rooms: set[str]) -> None:
+    users = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0] == library for name in imports(path))
+    }
+    assert users
+    assert users <= rooms
+
+
+def test_no_two_test_modules_have_one_name() -> None:
     """pytest imports each by its base name, as no folder is a package."""
     names = Counter(path.name for path in TEST.rglob("*.py"))
     del names["conftest.py"]  # which pytest itself keeps apart

@@ -21,8 +21,8 @@ def make_model(path: Path, seed: int = 0) -> Path:
     """
     import torch
 
-    from bisenet_ros import model_file
     from bisenet_ros.classes import SemanticClass
+    from bisenet_ros.model import file as model_file
     from bisenet_ros.network import Architecture, BiSeNetV2
 
     torch.manual_seed(seed)

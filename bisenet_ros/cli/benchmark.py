@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bisenet_ros.benchmark.interleave import Budget
+    from bisenet_ros.benchmark.measurement import Engine, Result
     from bisenet_ros.inference.backend import EngineOptions
-    from bisenet_ros.inference.benchmark.measurement import Engine, Result
-    from bisenet_ros.inference.benchmark.turns import Budget
-    from bisenet_ros.model_file import Model
+    from bisenet_ros.model.file import Model
 
 ALL = "all"
 RESOLUTIONS = ("256x128", "512x256", "1024x512", "1536x768", "2048x1024")
@@ -113,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
     Returns 3 where other processes take so much of the CPU that ratios would mislead. If they do
     so beforehand, nothing is measured; if meanwhile, that resolution has no ratios.
     """
-    from bisenet_ros.inference.benchmark.cpu_load import BUSY, watch
-    from bisenet_ros.inference.benchmark.turns import Budget
+    from bisenet_ros.benchmark.cpu_load import BUSY, watch
+    from bisenet_ros.benchmark.interleave import Budget
 
     if min(args.threads, args.rounds, args.seconds) < 0:
         raise UsageError("--threads, --rounds and --seconds must not be negative")
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_json(args.json, document)
     if args.plot is not None:
-        from bisenet_ros.inference.benchmark.plot import plot
+        from bisenet_ros.benchmark.plot import plot
 
         plot(args.plot, benchmark.results, benchmark.model.name)
     if benchmark.others > allowed:
@@ -149,7 +149,7 @@ class _Benchmark:
     """What is measured of one model, and found so far."""
 
     def __init__(self, args: argparse.Namespace, reference: "Engine", folder: Path) -> None:
-        from bisenet_ros.cpu import default_threads
+        from bisenet_ros.inference.cpu import default_threads
         from bisenet_ros.inference.segmenter import parse_resolution
 
         self.load = _loader(args)
@@ -193,11 +193,11 @@ class _Benchmark:
         Raises:
             InferenceError: the reference does not work.
         """
-        from bisenet_ros.complexity import count
+        from bisenet_ros.benchmark.machine import instruction_set
+        from bisenet_ros.benchmark.measurement import measure
+        from bisenet_ros.benchmark.report import by_reason, table
         from bisenet_ros.inference.backend import EngineOptions
-        from bisenet_ros.inference.benchmark.machine import instruction_set
-        from bisenet_ros.inference.benchmark.measurement import measure
-        from bisenet_ros.inference.benchmark.report import by_reason, table
+        from bisenet_ros.model.flops import count
 
         name = "{}x{}".format(*resolution)
         parts = count(self.model.metadata.architecture, resolution)
@@ -240,8 +240,8 @@ class _Benchmark:
 
     def document(self) -> dict[str, Any]:
         """The figures as JSON has them."""
-        from bisenet_ros.inference.benchmark.machine import describe_machine
-        from bisenet_ros.inference.benchmark.report import entry
+        from bisenet_ros.benchmark.machine import describe_machine
+        from bisenet_ros.benchmark.report import entry
 
         return {
             "model": self.model.name,
@@ -258,7 +258,7 @@ class _Benchmark:
 
     def _measure_peaks(self, results: "Sequence[Result]", budget: "Budget") -> None:
         """Find the most that was seen in each precision, be it a matrix product or an engine."""
-        from bisenet_ros.inference.benchmark.matrix_peak import matrix_peak
+        from bisenet_ros.benchmark.gemm_peak import matrix_peak
 
         for result in results:
             peaks = self.peaks.setdefault(result.device, {})
@@ -273,8 +273,8 @@ class _Benchmark:
         self, results: "Sequence[Result]", options: "EngineOptions", budget: "Budget"
     ) -> "list[Result]":
         """Return ``results`` with peak memory where there was time to measure it."""
-        from bisenet_ros.inference.benchmark.peak_memory import peak_memory
-        from bisenet_ros.inference.benchmark.turns import ROUNDS_SHARE
+        from bisenet_ros.benchmark.interleave import ROUNDS_SHARE
+        from bisenet_ros.benchmark.peak_memory import peak_memory
 
         finished = []
         late = []
@@ -308,10 +308,10 @@ def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engi
     Raises:
         UsageError: there is no such backend or precision.
     """
+    from bisenet_ros.benchmark.measurement import Engine
+    from bisenet_ros.deploy.precision import PRECISIONS
     from bisenet_ros.errors import InferenceError
     from bisenet_ros.inference.backend import BACKENDS, native_precisions
-    from bisenet_ros.inference.benchmark.measurement import Engine
-    from bisenet_ros.inference.precision import PRECISIONS
 
     for option, names, known in (
         ("backend", args.backend, tuple(BACKENDS)),
@@ -341,8 +341,8 @@ def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engi
 
 def _loader(args: argparse.Namespace) -> "Callable[[], Model]":
     """What gives the model, here and in another process."""
-    from bisenet_ros import model_file
-    from bisenet_ros.inference.benchmark.random_model import random_model
+    from bisenet_ros.benchmark.random_model import random_model
+    from bisenet_ros.model import file as model_file
     from bisenet_ros.resources import model_path
 
     if args.random_weights is None:

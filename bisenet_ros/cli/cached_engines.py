@@ -9,7 +9,7 @@ from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.backend import EngineOptions
-    from bisenet_ros.model_file import Model
+    from bisenet_ros.model.file import Model
 
 _TOLD = ("backend", "model", "resolution", "precision", "device")
 """Fields of a key that tell one engine from another to a reader; all backends use them."""

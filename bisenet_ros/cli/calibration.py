@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.datasets import find_dataset, folder, recognise
 from bisenet_ros.errors import DatasetError, UsageError
-from bisenet_ros.image_files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
-from bisenet_ros.training.datasets import find_dataset, folder, recognise
+from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bisenet_ros.metadata import Metadata
+    from bisenet_ros.model.metadata import Metadata
 
 
 def calibrate_file(path: Path, data: Path) -> None:
@@ -34,8 +34,8 @@ def calibrate_file(path: Path, data: Path) -> None:
     """
     from tqdm import tqdm
 
-    from bisenet_ros import model_file
-    from bisenet_ros.inference.calibration import IMAGES, calibrate
+    from bisenet_ros.deploy.calibration import IMAGES, calibrate
+    from bisenet_ros.model import file as model_file
 
     if path.suffix != ".safetensors":
         raise UsageError(f"a calibration is stored in a .safetensors of ours, and {path} is none")

@@ -14,9 +14,9 @@ from bisenet_ros.cli.output_files import check_output_files, write_json
 from bisenet_ros.errors import quoted
 
 if TYPE_CHECKING:
-    from bisenet_ros.demo_report import Recorder
+    from bisenet_ros.cli.demo_report import Recorder
+    from bisenet_ros.cli.frame_sources import Source
     from bisenet_ros.ros.demo_client import DemoClient
-    from bisenet_ros.sources import Source
 
 CONFIGURE_TIMEOUT_S = 900.0
 """Loading is seconds; building an engine for a small GPU takes minutes."""
@@ -68,13 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Start the node, show it the frames, and report how it did."""
+    from bisenet_ros.cli.frame_sources import open_source
     from bisenet_ros.ros.fastdds import profile_environment
-    from bisenet_ros.sources import open_source
 
     source = open_source(args.input, topic=args.topic, labels=args.labels, limit=args.frames)
     os.environ.update(profile_environment(os.environ))  # for this process, too: before rclpy
 
-    from bisenet_ros.demo_report import Recorder
+    from bisenet_ros.cli.demo_report import Recorder
     from bisenet_ros.errors import NodeError
     from bisenet_ros.ros.demo_client import DemoClient
     from bisenet_ros.ros.node_process import NodeProcess

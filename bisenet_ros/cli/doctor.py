@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _checks(args: argparse.Namespace) -> "Iterator[Check]":
     """Those that make sense after the ones before."""
-    from bisenet_ros import doctor
+    from bisenet_ros.cli import environment_checks as doctor
 
     ros = doctor.check_ros()
     yield ros

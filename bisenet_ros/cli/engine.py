@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.segmenter import Segmenter
-    from bisenet_ros.model_file import Model
+    from bisenet_ros.model.file import Model
 
 
 def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
@@ -45,7 +45,7 @@ def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
 
 def open_model(args: argparse.Namespace) -> "Model":
     """The model that the arguments mean; raises ValueError where it cannot be used."""
-    from bisenet_ros import model_file
+    from bisenet_ros.model import file as model_file
     from bisenet_ros.resources import classes_path, model_path
 
     return model_file.load(model_path(args.model), classes_path(args.classes))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bisenet_ros.model_file import Model
-    from bisenet_ros.training.evaluation import Scores
+    from bisenet_ros.evaluation.metrics import Scores
+    from bisenet_ros.model.file import Model
 
     Image = NDArray[np.uint8]
     Labels = NDArray[np.uint8]
@@ -95,11 +95,11 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from bisenet_ros.inference.multi_scale import MultiScale
+    from bisenet_ros.evaluation.confusion_plot import plot_confusion
+    from bisenet_ros.evaluation.metrics import evaluate, iou_by_class
+    from bisenet_ros.evaluation.multi_scale import MultiScale
+    from bisenet_ros.evaluation.worst_images import WorstImages
     from bisenet_ros.resources import model_path
-    from bisenet_ros.training.confusion_plot import plot_confusion
-    from bisenet_ros.training.evaluation import evaluate, iou_by_class
-    from bisenet_ros.training.worst_images import WorstImages
 
     path = model_path(args.model)
     averaged = args.flip or args.scales != (1.0,)
@@ -191,8 +191,8 @@ def _record(
     measured: Mapping[str, float],
 ) -> None:
     """Add the scores to those in the file, in place of earlier ones of the same."""
-    from bisenet_ros import model_file
-    from bisenet_ros.metadata import Metadata, Score
+    from bisenet_ros.model import file as model_file
+    from bisenet_ros.model.metadata import Metadata, Score
 
     recorded = [
         Score(dataset, measure, precision, round(value, 4), measured_on)
@@ -218,8 +218,8 @@ def _scales(text: str) -> tuple[float, ...]:
 
 
 def _open(args: argparse.Namespace) -> _Data:
+    from bisenet_ros.datasets import open_dataset
     from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
-    from bisenet_ros.training.datasets import open_dataset
 
     if args.data == SYNTHETIC:
         seeds = DEMO_SEEDS[:SYNTHETIC_STREETS]

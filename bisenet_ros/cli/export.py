@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bisenet_ros.errors import UsageError
 
 if TYPE_CHECKING:
-    from bisenet_ros.model_file import Model
+    from bisenet_ros.model.file import Model
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
@@ -92,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--calibrate changes the model file: name it by --model FILE")
         calibrate_file(path, args.calibrate)
     else:
-        from bisenet_ros import model_file
         from bisenet_ros.inference.backend import EngineOptions
         from bisenet_ros.inference.segmenter import parse_resolution
+        from bisenet_ros.model import file as model_file
 
         model = model_file.load(path)
         resolution = model.metadata.resolution
@@ -133,7 +133,7 @@ def _write(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]
     Raises:
         InferenceError: they differ by more than the precision explains; nothing is written.
     """
-    from bisenet_ros.inference import exported
+    from bisenet_ros.deploy import export as exported
 
     # Unless named: which precision is fast, and exact, depends on where the file will run.
     precision = "fp32" if args.precision in (None, "auto") else args.precision

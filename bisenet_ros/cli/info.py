@@ -10,8 +10,8 @@ from bisenet_ros.cli.output_files import write_json
 from bisenet_ros.errors import UsageError, quoted
 
 if TYPE_CHECKING:
-    from bisenet_ros.complexity import Cost
-    from bisenet_ros.metadata import Metadata, Score
+    from bisenet_ros.model.flops import Cost
+    from bisenet_ros.model.metadata import Metadata, Score
     from bisenet_ros.network import Architecture
 
 DEFAULT_PRESET = "bisenetv2"
@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the cost of each part and the model's metadata, and write them as JSON."""
-    from bisenet_ros.complexity import Cost, count
     from bisenet_ros.inference.segmenter import parse_resolution
-    from bisenet_ros.metadata import to_json
-    from bisenet_ros.model_file import load
+    from bisenet_ros.model.file import load
+    from bisenet_ros.model.flops import Cost, count
+    from bisenet_ros.model.metadata import to_json
     from bisenet_ros.resources import model_path
 
     metadata: Metadata | None = None
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _architecture(args: argparse.Namespace) -> "tuple[str, Architecture]":
-    from bisenet_ros.metadata import vary_architecture
+    from bisenet_ros.model.metadata import vary_architecture
     from bisenet_ros.network import PRESETS
 
     preset = DEFAULT_PRESET if args.preset is None else args.preset

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from bisenet_ros.classes import palette
-    from bisenet_ros.rendering import overlay, write_picture
-    from bisenet_ros.sources import open_source
+    from bisenet_ros.cli.frame_sources import open_source
+    from bisenet_ros.images.render import overlay, write_picture
 
     if not 0 <= args.alpha <= 1:
         raise UsageError(f"--alpha is {args.alpha}; it must be from 0 to 1")

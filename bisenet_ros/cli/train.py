@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bisenet_ros.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
-    from bisenet_ros.training.datasets import Dataset
+    from bisenet_ros.datasets import Dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,14 +95,14 @@ def run(args: argparse.Namespace) -> int:
                 )
         return _check_data(args)
 
-    from bisenet_ros.model_file import load
+    from bisenet_ros.datasets import open_dataset
+    from bisenet_ros.model.file import load
     from bisenet_ros.resources import model_path
-    from bisenet_ros.training.datasets import open_dataset
     from bisenet_ros.training.distributed import joined, use_threads
+    from bisenet_ros.training.initialization import new_start, start_from
     from bisenet_ros.training.run import Run
     from bisenet_ros.training.settings import read_settings
-    from bisenet_ros.training.start import new_start, start_from
-    from bisenet_ros.training.stop import StopRequest
+    from bisenet_ros.training.signals import StopRequest
 
     if args.threads < 0:
         raise UsageError(
@@ -146,7 +146,7 @@ def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
     Raises:
         DatasetError: it has other classes than that of --data, or images of it.
     """
-    from bisenet_ros.training.datasets import open_dataset
+    from bisenet_ros.datasets import open_dataset
 
     validation = open_dataset(args.val_data, args.val_layout, args.val_split)
     if [entry.name for entry in validation.classes] != [entry.name for entry in dataset.classes]:
@@ -169,11 +169,11 @@ def _check_data(args: argparse.Namespace) -> int:
     """Report on the dataset; 1 if a part of it cannot be used."""
     from tqdm import tqdm
 
-    from bisenet_ros.rendering import write_picture
-    from bisenet_ros.training.check import check_dataset, sample_sheet
-    from bisenet_ros.training.datasets import find_dataset
-    from bisenet_ros.training.samples import Samples
+    from bisenet_ros.datasets import find_dataset
+    from bisenet_ros.datasets.report import check_dataset
+    from bisenet_ros.images.render import write_picture
     from bisenet_ros.training.settings import read_settings
+    from bisenet_ros.training.train_dataset import Samples, sample_sheet
 
     settings = read_settings(args.config, args.set)
     dataset = find_dataset(args.data, args.layout, args.split)

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.errors import InferenceError, quoted
-from bisenet_ros.inference.parity import Parity, ParityCheck
-from bisenet_ros.model_file import Model
+from bisenet_ros.model.file import Model
 
 
 @dataclass(frozen=True)

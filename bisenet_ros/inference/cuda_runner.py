@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bisenet_ros.deploy.deploy_module import Deployed
 from bisenet_ros.errors import cause
-from bisenet_ros.inference.deploy import Deployed
 
 Call = Callable[[], tuple[Tensor, ...]]
 """Work on fixed tensors of a GPU; gives its results there."""

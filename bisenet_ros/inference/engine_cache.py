@@ -22,12 +22,12 @@ import filelock
 import platformdirs
 
 from bisenet_ros.errors import EngineCacheError, UnusableEngineError
-from bisenet_ros.inference.private_files import check_file, check_folder, make_folder
-from bisenet_ros.metadata import to_json
+from bisenet_ros.inference.secure_paths import check_file, check_folder, make_folder
+from bisenet_ros.model.metadata import to_json
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.backend import EngineOptions
-    from bisenet_ros.model_file import Model
+    from bisenet_ros.model.file import Model
 
 T = TypeVar("T")
 

@@ -13,9 +13,13 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset15 as opset
 
-from bisenet_ros.cpu import cpu_identity, cpu_quota, default_threads
+from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
+from bisenet_ros.deploy.openvino_core import openvino_core
+from bisenet_ros.deploy.parity import Parity, ParityCheck
+from bisenet_ros.deploy.precision import check_precision
 from bisenet_ros.errors import InferenceError, UnusableEngineError, cause, engine_errors, quoted
 from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.cpu import cpu_identity, cpu_quota, default_threads
 from bisenet_ros.inference.engine_cache import (
     EngineCache,
     Key,
@@ -25,12 +29,7 @@ from bisenet_ros.inference.engine_cache import (
     unpack,
 )
 from bisenet_ros.inference.int8_probe import exact_weight_bits
-from bisenet_ros.inference.onnx_export import build_onnx
-from bisenet_ros.inference.onnx_runner import ExactRunner
-from bisenet_ros.inference.openvino_core import openvino_core
-from bisenet_ros.inference.parity import Parity, ParityCheck
-from bisenet_ros.inference.precision import check_precision
-from bisenet_ros.model_file import Model
+from bisenet_ros.model.file import Model
 
 logger = logging.getLogger(__name__)
 

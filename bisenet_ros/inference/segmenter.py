@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.errors import InferenceError, quoted
+from bisenet_ros.images.resize import resize_image, resize_labels
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.selection import load_backend
-from bisenet_ros.model_file import Model
-from bisenet_ros.resizing import resize_image, resize_labels
+from bisenet_ros.model.file import Model
 
 LabelSize = Literal["input", "network"]
 

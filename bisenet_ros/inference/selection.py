@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.cpu import default_threads
+from bisenet_ros.deploy.parity import MAX_WRONG, ParityCheck
+from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS, miou_drop
 from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.inference.backend import Backend, EngineOptions, backend_class, open_engine
+from bisenet_ros.inference.cpu import default_threads
 from bisenet_ros.inference.engine_cache import (
     EngineCache,
     Key,
@@ -21,9 +23,7 @@ from bisenet_ros.inference.engine_cache import (
     engine_key,
     model_content,
 )
-from bisenet_ros.inference.parity import MAX_WRONG, ParityCheck
-from bisenet_ros.inference.precision import MAX_DROP, PRECISIONS, miou_drop
-from bisenet_ros.model_file import Model
+from bisenet_ros.model.file import Model
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bisenet_ros.deploy.onnx import ONNX_PRECISIONS, ExactRunner, build_onnx
+from bisenet_ros.deploy.parity import Parity, ParityCheck
+from bisenet_ros.deploy.precision import check_precision
 from bisenet_ros.errors import InferenceError, engine_errors, quoted
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
@@ -21,10 +24,6 @@ from bisenet_ros.inference.engine_cache import (
     pack,
     unpack,
 )
-from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
-from bisenet_ros.inference.onnx_runner import ExactRunner
-from bisenet_ros.inference.parity import Parity, ParityCheck
-from bisenet_ros.inference.precision import check_precision
 from bisenet_ros.inference.tensorrt_library import (
     TENSORRT_RTX,
     Capability,
@@ -33,7 +32,7 @@ from bisenet_ros.inference.tensorrt_library import (
     how_to_install_rtx,
     target,
 )
-from bisenet_ros.model_file import Model
+from bisenet_ros.model.file import Model
 
 if TYPE_CHECKING:
     from bisenet_ros.inference.tensorrt_engine import Engine, TensorRT

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.cpu import cpu_identity, default_threads, has_native_bf16
+from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.parity import Parity, ParityCheck
+from bisenet_ros.deploy.precision import check_precision
 from bisenet_ros.errors import engine_errors
 from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.cpu import cpu_identity, default_threads, has_native_bf16
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.cuda_runner import CudaRunner
-from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, engine_key, model_content
-from bisenet_ros.inference.parity import Parity, ParityCheck
-from bisenet_ros.inference.precision import check_precision
-from bisenet_ros.model_file import Model
+from bisenet_ros.model.file import Model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

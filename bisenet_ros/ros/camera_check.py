@@ -14,7 +14,7 @@ from bisenet_ros.check import Check
 from bisenet_ros.errors import ImageError
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.qos import SENSOR
-from bisenet_ros.ros.silence import explain_silence
+from bisenet_ros.ros.topic_watchdog import explain_silence
 
 
 class _Listener:

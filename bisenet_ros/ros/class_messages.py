@@ -6,7 +6,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import ColorRGBA, Header
 
 from bisenet_ros.classes import UNLABELLED
-from bisenet_ros.model_file import Model
+from bisenet_ros.model.file import Model
 from bisenet_ros.msg import ClassInfo, ClassMap
 
 

@@ -10,11 +10,11 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from bisenet_ros.deploy.precision import PRECISIONS
 from bisenet_ros.errors import ParameterError, quoted
 from bisenet_ros.inference.backend import BACKENDS
-from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.inference.segmenter import LabelSize, parse_resolution
-from bisenet_ros.ros.outputs import OUTPUTS
+from bisenet_ros.ros.publishers import OUTPUTS
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 
 

@@ -23,22 +23,23 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from bisenet_ros import model_file, resources
+from bisenet_ros import resources
 from bisenet_ros.classes import UNLABELLED, palette
 from bisenet_ros.errors import ParameterError, UserError, describe
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+from bisenet_ros.model import file as model_file
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
 from bisenet_ros.ros.camera_info import scaled
 from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
+from bisenet_ros.ros.frame_stats import FrameTimes, Statistics
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
+from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode
-from bisenet_ros.ros.outputs import ImageOutputs
 from bisenet_ros.ros.parameters import Parameters
-from bisenet_ros.ros.python_log import forward_log
+from bisenet_ros.ros.publishers import ImageOutputs
 from bisenet_ros.ros.qos import LATCHED, SENSOR, qos_profile
-from bisenet_ros.ros.silence import REPORT_PERIOD_S, SilenceWatch
-from bisenet_ros.ros.statistics import FrameTimes, Statistics
+from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, SilenceWatch
 from bisenet_ros.ros.worker import Worker
 
 

@@ -12,8 +12,8 @@ from bisenet_ros.network import Architecture, BiSeNetV2
 from bisenet_ros.network.bisenetv2 import initialise
 from bisenet_ros.network.heads import SegmentationHead
 from bisenet_ros.network.layers import enlarge
+from bisenet_ros.training.initialization import Start, architecture_of
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.start import Start, architecture_of
 
 
 class DetailOnly(nn.Module):

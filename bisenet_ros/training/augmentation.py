@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import UNLABELLED
-from bisenet_ros.resizing import resize_image, resize_labels
+from bisenet_ros.images.resize import resize_image, resize_labels
 from bisenet_ros.training.settings import Settings
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.training.monitor import LOG, VALIDATION
+from bisenet_ros.training.run_logger import LOG, VALIDATION
 
 SMOOTHED_SHARE = 0.02
 """The loss is drawn as a mean over this share of the run, since single batches differ much."""

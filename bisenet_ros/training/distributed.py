@@ -9,8 +9,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
-from bisenet_ros.cpu import default_threads
 from bisenet_ros.errors import DeviceError, first_line, quoted
+from bisenet_ros.inference.cpu import default_threads
 
 
 @dataclass(frozen=True)

@@ -20,20 +20,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.datasets import Dataset
 from bisenet_ros.errors import DatasetError, TrainingError
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
-from bisenet_ros.training.datasets import Dataset
 from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.initialization import Start, new_start
 from bisenet_ros.training.learner import Learner
 from bisenet_ros.training.loss import HeadLosses, inverse_log_weights
-from bisenet_ros.training.memory import keep_freed_memory
+from bisenet_ros.training.malloc import keep_freed_memory
 from bisenet_ros.training.precision import computes_bf16, resolve_precision
-from bisenet_ros.training.samples import Samples, sample_numbers
 from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.start import Start, new_start
 from bisenet_ros.training.step import Batch, Step
+from bisenet_ros.training.train_dataset import Samples, sample_numbers
 
 logger = logging.getLogger(__name__)
 

@@ -10,22 +10,22 @@ from typing import Any
 
 import torch
 
+from bisenet_ros.datasets import Dataset, refuse
+from bisenet_ros.datasets.report import check_dataset
 from bisenet_ros.errors import CheckpointError, ModelFileError
-from bisenet_ros.metadata import Metadata
-from bisenet_ros.model_file import Model, annotate, has_weights_of, load, save
+from bisenet_ros.evaluation.confusion_plot import plot_confusion
+from bisenet_ros.evaluation.evaluate import score
+from bisenet_ros.model.file import Model, annotate, has_weights_of, load, save
+from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import BiSeNetV2
-from bisenet_ros.training.check import check_dataset
 from bisenet_ros.training.checkpoint import previous_path, resume_from
-from bisenet_ros.training.confusion_plot import plot_confusion
 from bisenet_ros.training.curves import plot_curves
-from bisenet_ros.training.datasets import Dataset, refuse
 from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.initialization import Start
 from bisenet_ros.training.loop import Progress, train
-from bisenet_ros.training.monitor import Monitor
 from bisenet_ros.training.precision import resolve_precision
-from bisenet_ros.training.scoring import score
+from bisenet_ros.training.run_logger import Monitor
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.start import Start
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,18 @@ import torch
 from busy import busy_processes
 from fake_clock import FakeClock
 
+from bisenet_ros.benchmark import cpu_load, measurement, peak_memory
+from bisenet_ros.benchmark import gemm_peak as matrix_peak
+from bisenet_ros.benchmark import interleave as turns
+from bisenet_ros.benchmark.machine import instruction_set
 from bisenet_ros.cli import benchmark as module
 from bisenet_ros.cli.main import main
+from bisenet_ros.deploy.precision import PRECISIONS
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import backend
 from bisenet_ros.inference.backend import EngineOptions, native_precisions
-from bisenet_ros.inference.benchmark import cpu_load, matrix_peak, measurement, peak_memory, turns
-from bisenet_ros.inference.benchmark.machine import instruction_set
-from bisenet_ros.inference.precision import PRECISIONS
 from bisenet_ros.inference.segmenter import StageTimes
-from bisenet_ros.model_file import Model
+from bisenet_ros.model.file import Model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

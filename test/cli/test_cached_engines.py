@@ -59,8 +59,8 @@ def test_an_unsafe_cache_is_an_error(tmp_path: Path) -> None:
 def test_an_engine_is_built_in_advance(
     tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from bisenet_ros import model_file
     from bisenet_ros.inference.backend import EngineOptions
+    from bisenet_ros.model import file as model_file
 
     model = model_file.load(tiny_model)
     options = EngineOptions(model.metadata.resolution, precision="fp32", cache=tmp_path)

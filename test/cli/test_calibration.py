@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from bisenet_ros import model_file
 from bisenet_ros.cli.calibration import calibrate_file, evenly_spread
-from bisenet_ros.inference.calibration import calibrate
-from bisenet_ros.metadata import Score
+from bisenet_ros.deploy.calibration import calibrate
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.metadata import Score
 
 torch.set_num_threads(1)
 

@@ -76,8 +76,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
     """images/ of blocks of noise, and labels/ that are exactly what the model makes of them."""
     import torch
 
-    from bisenet_ros import model_file
     from bisenet_ros.inference.segmenter import Segmenter
+    from bisenet_ros.model import file as model_file
 
     root = tmp_path_factory.mktemp("labelled")
     (root / "images").mkdir()

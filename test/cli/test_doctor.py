@@ -22,11 +22,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 import bisenet_ros
-from bisenet_ros import model_file
+from bisenet_ros.cli.environment_checks import check_engine
 from bisenet_ros.cli.main import main
-from bisenet_ros.cpu import default_threads
-from bisenet_ros.doctor import check_engine
+from bisenet_ros.inference.cpu import default_threads
 from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model import file as model_file
 from bisenet_ros.ros.image_messages import image_message
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -114,7 +114,7 @@ def test_missing_libraries(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.delitem(sys.modules, "bisenet_ros.model_file")
+    monkeypatch.delitem(sys.modules, "bisenet_ros.model.file")
     monkeypatch.delattr(bisenet_ros, "model_file")
     found = checks(tmp_path, 1, "--model", str(tiny_model))
     assert "safetensors" in found["model"]["detail"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
 from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model import file as model_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 import torch
 
-from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
-from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.openvino_core import openvino_core
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
-from bisenet_ros.inference.openvino_core import openvino_core
+from bisenet_ros.model import file as model_file
 
 torch.set_num_threads(1)
 

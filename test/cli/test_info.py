@@ -11,8 +11,8 @@ import pytest
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.cli.main import main
-from bisenet_ros.metadata import Score
-from bisenet_ros.model_file import Metadata, save
+from bisenet_ros.model.file import Metadata, save
+from bisenet_ros.model.metadata import Score
 from bisenet_ros.network import PRESETS, BiSeNetV2
 
 

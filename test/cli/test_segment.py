@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from bisenet_ros import model_file
 from bisenet_ros.classes import read_classes
 from bisenet_ros.cli.main import main
 from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model import file as model_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,12 +19,12 @@ import psutil
 import pytest
 import torch
 
-from bisenet_ros import model_file
 from bisenet_ros.cli.main import main
+from bisenet_ros.evaluation.metrics import evaluate
 from bisenet_ros.inference import torch_backend
-from bisenet_ros.metadata import Score
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.metadata import Score
 from bisenet_ros.training.checkpoint import read_checkpoint
-from bisenet_ros.training.evaluation import evaluate
 from bisenet_ros.training.step import Step
 
 ENDLESS = "10000"
@@ -217,7 +217,7 @@ def test_training_and_scoring_have_the_threads_that_are_asked_for(
         return evaluate(*arguments)
 
     monkeypatch.setattr(Step, "__call__", observed_step)
-    monkeypatch.setattr("bisenet_ros.training.scoring.evaluate", observed_evaluate)
+    monkeypatch.setattr("bisenet_ros.evaluation.evaluate.evaluate", observed_evaluate)
     line = command(data, tmp_path, "--threads", str(before + 2), workers="0", iterations="1")
     assert main(line[3:]) == 0
     assert seen == [before + 2] * 2
@@ -322,7 +322,7 @@ def test_a_signal_ends_the_scoring_too(
 
         return evaluate(seen(), *more)
 
-    monkeypatch.setattr("bisenet_ros.training.scoring.evaluate", interrupted)
+    monkeypatch.setattr("bisenet_ros.evaluation.evaluate.evaluate", interrupted)
     line = command(data, tmp_path, "--val-data", str(data), iterations="20", workers="0")
     assert main(line[3:]) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err

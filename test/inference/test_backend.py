@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from bisenet_ros import model_file
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import BACKENDS, EngineOptions
 from bisenet_ros.inference.selection import load_backend
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
 
 torch.set_num_threads(1)
 
@@ -120,7 +120,7 @@ OUT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from bisenet_ros import model_file
+from bisenet_ros.model import file as model_file
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.errors import InferenceError

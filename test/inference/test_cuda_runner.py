@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bisenet_ros import model_file
+from bisenet_ros.deploy.deploy_module import Deployed
 from bisenet_ros.inference.cuda_runner import CudaRunner, fastest_kernels, graphed
-from bisenet_ros.inference.deploy import Deployed
 from bisenet_ros.inference.torch_backend import DTYPES
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
 

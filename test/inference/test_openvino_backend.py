@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from bisenet_ros import model_file
-from bisenet_ros.cpu import default_threads
+from bisenet_ros.deploy.calibration import calibrate
+from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.parity import Parity
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import openvino_backend
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.calibration import calibrate
-from bisenet_ros.inference.deploy import Deployed
+from bisenet_ros.inference.cpu import default_threads
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
-from bisenet_ros.inference.parity import Parity
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
 from bisenet_ros.resources import model_path
 
 torch.set_num_threads(1)
@@ -242,7 +242,7 @@ def test_labels_of_the_shipped_model_are_those_of_torch(
 SIGNALS = """
 import os, signal, sys
 from pathlib import Path
-from bisenet_ros import model_file
+from bisenet_ros.model import file as model_file
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
 

@@ -10,13 +10,13 @@ import psutil
 import pytest
 import torch
 
-from bisenet_ros import model_file
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions, native_precisions
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.inference.selection import load_backend
-from bisenet_ros.metadata import Metadata
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
+from bisenet_ros.model.metadata import Metadata
 
 torch.set_num_threads(1)
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from bisenet_ros import model_file
+from bisenet_ros.deploy.calibration import calibrate
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import selection
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
 from bisenet_ros.inference.selection import FRAMES, load_backend, time_engines
 from bisenet_ros.inference.torch_backend import TorchBackend
-from bisenet_ros.metadata import Score
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
+from bisenet_ros.model.metadata import Score
 from bisenet_ros.synthetic.street import Street
 
 torch.set_num_threads(1)

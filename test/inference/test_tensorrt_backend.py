@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from bisenet_ros import model_file
+from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
+from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.errors import InferenceError, ParityError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
-from bisenet_ros.inference.onnx_export import build_onnx
-from bisenet_ros.inference.onnx_runner import ExactRunner
-from bisenet_ros.inference.parity import Parity, ParityCheck
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.inference.tensorrt_backend import TensorRTBackend, build_for
 from bisenet_ros.inference.tensorrt_library import (
@@ -32,7 +30,8 @@ from bisenet_ros.inference.tensorrt_library import (
     target,
 )
 from bisenet_ros.inference.torch_backend import TorchBackend
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
 

@@ -22,20 +22,20 @@ import pytest
 import torch
 from onnx import ModelProto, numpy_helper
 
-from bisenet_ros import model_file
+from bisenet_ros.benchmark.random_model import random_model
+from bisenet_ros.deploy.calibration import calibrate
+from bisenet_ros.deploy.onnx import ONNX_PRECISIONS, build_onnx
+from bisenet_ros.deploy.quantization import FLOAT_LAYERS
+from bisenet_ros.deploy.reference_images import reference_images
 from bisenet_ros.errors import InferenceError, UnusableEngineError
 from bisenet_ros.inference import tensorrt_engine
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.benchmark.random_model import random_model
-from bisenet_ros.inference.calibration import calibrate
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, unpack
-from bisenet_ros.inference.onnx_export import ONNX_PRECISIONS, build_onnx
-from bisenet_ros.inference.quantization import FLOAT_LAYERS
-from bisenet_ros.inference.reference_images import reference_images
 from bisenet_ros.inference.tensorrt_backend import build_for
 from bisenet_ros.inference.tensorrt_engine import Engine, TensorRT, start_tensorrt
 from bisenet_ros.inference.tensorrt_library import TENSORRT_RTX
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
 from bisenet_ros.resources import model_path
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")

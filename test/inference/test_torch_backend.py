@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from bisenet_ros import model_file
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.inference.torch_backend import TorchBackend
-from bisenet_ros.model_file import Model
+from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import Model
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
 

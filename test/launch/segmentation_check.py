@@ -19,8 +19,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tiny_model import CLASSES
 
-from bisenet_ros import model_file
 from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model import file as model_file
 from bisenet_ros.ros.image_messages import image_message
 
 TIMEOUT_S = 90.0

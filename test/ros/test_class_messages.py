@@ -12,7 +12,7 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from bisenet_ros import model_file
+from bisenet_ros.model import file as model_file
 from bisenet_ros.ros import class_messages
 
 

@@ -19,9 +19,9 @@ from node_fixture import ACTIVATE, CONFIGURE, DEACTIVATE, Bench, frame, header, 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from bisenet_ros import model_file
 from bisenet_ros.classes import palette
 from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model import file as model_file
 from bisenet_ros.ros.image_messages import compressed_message, image_message
 
 NAMES = ["sky", "road", "pole", "tree", "car"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from bisenet_ros.training.datasets import open_dataset
+from bisenet_ros.datasets import open_dataset
 from bisenet_ros.training.distributed import joined, use_threads
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.settings import read_settings

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bisenet_ros.complexity import count_parts
+from bisenet_ros.model.flops import count_parts
 from bisenet_ros.network import PRESETS, Architecture
 from bisenet_ros.training.ablation import VARIANTS
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bisenet_ros.resizing import resize_image
+from bisenet_ros.images.resize import resize_image
 from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
 from bisenet_ros.training.settings import Settings
 

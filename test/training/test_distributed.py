@@ -10,13 +10,13 @@ import cv2
 import pytest
 import torch
 
-from bisenet_ros.cpu import default_threads
+from bisenet_ros.datasets import open_dataset
 from bisenet_ros.errors import TrainingError
-from bisenet_ros.training.datasets import open_dataset
+from bisenet_ros.inference.cpu import default_threads
 from bisenet_ros.training.distributed import Processes, use_threads
 from bisenet_ros.training.loop import train
-from bisenet_ros.training.samples import sample_numbers
 from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.train_dataset import sample_numbers
 
 # Batch norm looks at one process's images alone on a CPU, so it is out of the comparison.
 SETTINGS = {

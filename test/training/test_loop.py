@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from bisenet_ros.cpu import has_native_bf16
+from bisenet_ros.datasets import open_dataset
 from bisenet_ros.errors import CheckpointError, DatasetError, DeviceError, TrainingError
+from bisenet_ros.inference.cpu import has_native_bf16
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import read_checkpoint, resume_from
-from bisenet_ros.training.datasets import open_dataset
 from bisenet_ros.training.distributed import Processes, joined
+from bisenet_ros.training.initialization import new_start
 from bisenet_ros.training.loop import ALONE, Progress, train
 from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Precision, Settings
-from bisenet_ros.training.start import new_start
 
 SETTINGS = Settings(
     head_channels=16,

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bisenet_ros import model_file
+from bisenet_ros.datasets import Dataset, open_dataset
+from bisenet_ros.evaluation.metrics import evaluate
 from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model import file as model_file
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
-from bisenet_ros.training.datasets import Dataset, open_dataset
-from bisenet_ros.training.evaluation import evaluate
 
 
 def camvid(split: str) -> Dataset:

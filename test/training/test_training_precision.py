@@ -2,7 +2,7 @@
 
 import pytest
 
-from bisenet_ros.cpu import has_native_bf16
+from bisenet_ros.inference.cpu import has_native_bf16
 from bisenet_ros.inference.torch_backend import TorchBackend
 from bisenet_ros.training.distributed import Processes
 from bisenet_ros.training.precision import resolve_precision

@@ -1,0 +1,134 @@
+"""The multiply-adds per second that matrix products reach here: what an engine can hope for."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from bisenet_ros.benchmark.interleave import Budget
+from bisenet_ros.inference.backend import native_precisions
+from bisenet_ros.inference.torch_backend import DTYPES
+
+SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
+"""Rows and columns that are tried, by the kind of device: which suits its caches best differs."""
+REPEAT_SECONDS = 0.15
+"""How long a product is repeated; the fastest counts."""
+PRODUCT_SECONDS = 0.5
+"""A product that is expected to take longer is not tried: a smaller one is no slower then."""
+PEAK_SECONDS = 5.0
+"""How long all products of one precision may take together."""
+
+
+def matrix_peak(
+    device: str, precision: str, threads: int, budget: Budget, sizes: Sequence[int] = ()
+) -> float | None:
+    """Return the GMAC/s of the fastest square matrix product, or None.
+
+    None stands for a precision that PyTorch only emulates on this device (which takes up to 500
+    times as long, and is no peak of anything), for devices that it does not have, and for want of
+    time.
+
+    On the CPU fp32 and int8 are the faster of torch's and ONNX Runtime's, since which of them has
+    kernels for the instructions at hand differs from machine to machine; all else is torch's. fp32
+    on CUDA is TF32, as it is in convolutions. Sums of int8 are int32.
+
+    Args:
+        device: as ``Backend.device`` has it.
+        precision: one of ``precision.PRECISIONS``.
+        threads: of the CPU.
+        budget: nothing is measured if it has less than ``PEAK_SECONDS`` left.
+        sizes: rows and columns that are tried, in ascending order; ``SIZES`` if there are none.
+    """
+    kind = device.partition(":")[0]
+    if kind not in SIZES or not _is_native(device, precision) or budget.left() < PEAK_SECONDS:
+        return None
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(threads)
+    if kind == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        makers = [partial(_torch_product, device, precision)]
+        if kind == "cpu" and precision in ("fp32", "int8"):
+            makers.append(partial(_onnxruntime_product, precision, threads))
+        # GMAC/s of each maker's latest product, by which the next one's time is expected.
+        latest: dict[int, float] = {}
+        peak = 0.0
+        for size in sizes or SIZES[kind]:
+            gmacs = size**3 / 1e9
+            for number, make in enumerate(makers):
+                expected = latest.get(number, max(latest.values(), default=math.inf))
+                if gmacs / expected > PRODUCT_SECONDS:
+                    continue
+                latest[number] = gmacs / _fastest(make(size), device, budget.clock)
+                peak = max(peak, latest[number])
+        return peak
+    except RuntimeError:  # too little memory, or no such product on this GPU
+        return None
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+
+
+def _is_native(device: str, precision: str) -> bool:
+    # PyTorch multiplies int8 matrices, though it has no engines in int8.
+    return precision == "int8" or precision in native_precisions("torch", device)
+
+
+def _fastest(product: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
+    """Return the seconds of the fastest of several runs."""
+
+    def run() -> float:
+        started = clock()
+        product()
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        return clock() - started
+
+    times = [run()]
+    # The first one also chooses kernels, so it stands alone only where time allows no other.
+    if times[0] <= PEAK_SECONDS / 2:
+        times.append(run())
+    while sum(times[1:]) < REPEAT_SECONDS and sum(times) < PRODUCT_SECONDS:
+        times.append(run())
+    return min(times)
+
+
+def _torch_product(device: str, precision: str, size: int) -> Callable[[], object]:
+    if precision == "int8":
+        left, right = (
+            torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device) for _ in "ab"
+        )
+        return lambda: torch._int_mm(left, right)
+    a, b = (torch.rand(size, size, device=device).to(DTYPES[precision]) for _ in "ab")
+    return lambda: torch.mm(a, b)
+
+
+def _onnxruntime_product(precision: str, threads: int, size: int) -> Callable[[], object]:
+    """Of fp32 matrices, or of a uint8 by an int8 matrix, which its fast kernels ask for."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    if precision == "int8":
+        operator, kind, sums = "MatMulInteger", TensorProto.UINT8, TensorProto.INT32
+        left = rng.integers(0, 256, (size, size), np.uint8)
+        right = rng.integers(-127, 128, (size, size), np.int8)
+    else:
+        operator, kind, sums = "MatMul", TensorProto.FLOAT, TensorProto.FLOAT
+        left, right = (rng.random((size, size), np.float32) for _ in "ab")
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["left", "right"], ["product"])],
+        "peak",
+        [helper.make_tensor_value_info("left", kind, (size, size))],
+        [helper.make_tensor_value_info("product", sums, (size, size))],
+        [numpy_helper.from_array(right, "right")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda: session.run(None, {"left": left})

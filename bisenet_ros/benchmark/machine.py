@@ -1,0 +1,84 @@
+"""What machine and libraries figures come from."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+
+from bisenet_ros.inference.cpu import instruction_flags
+
+_EXTENSIONS = {
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "BF16": ("avx512_bf16",),
+    "AMX": ("amx_tile",),
+}
+"""Instructions that make low precisions fast, with their flags in /proc/cpuinfo."""
+
+_ONEDNN_LIMITS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("SSE41", "AVX", "AVX2", "AVX512_CORE"), ()),
+    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE_VNNI"), ("VNNI",)),
+    **dict.fromkeys(("AVX512_CORE_BF16", "AVX512_CORE_FP16"), ("VNNI", "BF16")),
+}
+"""Values of ONEDNN_MAX_CPU_ISA, with the extensions that they leave; all others leave all."""
+
+_LIBRARIES = (
+    *("torch", "openvino", "onnxruntime", "numpy", "opencv-python-headless"),
+    # apt's and pip's.
+    *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+    *("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
+)
+
+
+def describe_machine() -> dict[str, object]:
+    """Return processor, memory, GPU, system and versions of the libraries that are installed."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": _cpu_name(),
+        "instruction_set": instruction_set(),
+        "cores": psutil.cpu_count(logical=False),
+        "logical_cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "libraries": versions,
+    }
+
+
+def instruction_set() -> str:
+    """Return the CPU's vector instructions that are in effect, such as "AVX512, VNNI, BF16".
+
+    They are what PyTorch uses, by its own word, and extensions that the CPU has besides. The
+    variables ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA may leave less than the CPU has.
+    """
+    base = torch.backends.cpu.get_cpu_capability()
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    flags = {
+        flag
+        for flag in instruction_flags()
+        if base.startswith("AVX512") or flag == "avx_vnni"  # which CPUs without AVX512 have
+    }
+    extensions = (
+        name
+        for name in _ONEDNN_LIMITS.get(limit, tuple(_EXTENSIONS))
+        if not flags.isdisjoint(_EXTENSIONS[name])
+    )
+    return ", ".join((base, *extensions))
+
+
+def _cpu_name() -> str:
+    # platform.processor() is empty or the bare architecture on Linux.
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -1,0 +1,181 @@
+"""Engines of one model, measured side by side at one resolution."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.benchmark.cpu_load import CpuLoad
+from bisenet_ros.benchmark.interleave import MIN_ROUNDS, Budget, take_turns
+from bisenet_ros.errors import InferenceError
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.segmenter import Segmenter, StageTimes
+from bisenet_ros.model.file import Model
+
+
+class Engine(NamedTuple):
+    """What is asked for: a backend and a precision, both by name."""
+
+    backend: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}:{self.precision}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one engine takes at one resolution, (width, height).
+
+    - ``p50_ms``, ``p95_ms``, ``p99_ms``: percentiles of the time of the engine alone, from image
+      to labels at ``resolution``.
+    - ``fps``: frames per second of the engine alone, at its median time.
+    - ``ratio``: median time of the reference over that of this engine; None if not to be trusted.
+    - ``stages_ms``: medians of resizing the input, of the engine, and of resizing back.
+    - ``frames``: how many were counted.
+    - ``gmacs_per_s``: multiply-adds of the network's convolutions, in 1e9, per second.
+    - ``peak_memory_mb``: see ``peak_memory``; None where it was not measured.
+    """
+
+    engine: Engine
+    device: str
+    resolution: tuple[int, int]
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    fps: float
+    ratio: float | None
+    stages_ms: StageTimes
+    frames: int
+    gmacs_per_s: float
+    peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The results of one resolution.
+
+    - ``results``: of the engines that work, the reference first.
+    - ``skipped``: of those that do not, the reason.
+    - ``others``: the share of the CPU, 0..1, that other processes had meanwhile.
+    """
+
+    results: list[Result]
+    skipped: dict[Engine, str]
+    others: float
+
+
+def measure(
+    model: Model,
+    engines: Sequence[Engine],
+    reference: Engine,
+    options: EngineOptions,
+    image: NDArray[np.uint8],
+    gmacs: float,
+    budget: Budget,
+) -> Measurement:
+    """Measure ``engines`` and the ``reference`` in rounds in which they take turns.
+
+    Args:
+        model: what they run.
+        engines: may hold the reference.
+        reference: what ratios refer to.
+        options: the same for each, but for the precision.
+        image: the camera's, uint8 [H,W,3] RGB, of any size.
+        gmacs: multiply-adds of one frame, in 1e9.
+        budget: of all of it. Engines whose loading would leave no time for the rounds are skipped;
+            one that has begun to load is not interrupted.
+
+    Raises:
+        InferenceError: the reference does not work.
+    """
+    wanted = list(dict.fromkeys((reference, *engines)))
+    segmenters: dict[Engine, Segmenter] = {}
+    skipped: dict[Engine, str] = {}
+    frame_seconds: list[float] = []
+    slowest_load = 0.0
+    # The last one is closed first: each puts back the number of threads that it found.
+    with ExitStack() as stack:
+        for position, engine in enumerate(wanted):
+            # One more engine is expected to take as long as the slowest so far.
+            one_more = slowest_load + MIN_ROUNDS * max(frame_seconds, default=0.0)
+            missing = MIN_ROUNDS * sum(frame_seconds) + one_more - budget.left()
+            if segmenters and missing > 0:
+                late = wanted[position:]
+                enough = budget.extended(missing + (len(late) - 1) * one_more)
+                reason = f"no time left to load it, give --seconds {enough}"
+                skipped |= dict.fromkeys(late, reason)
+                break
+            started = budget.clock()
+            try:
+                segmenter, seconds = stack.enter_context(
+                    _loaded(model, engine, options, image, budget.clock)
+                )
+            except InferenceError as error:
+                if engine == reference:
+                    raise InferenceError(
+                        f"the reference {reference} does not work: {error}"
+                    ) from error
+                skipped[engine] = str(error)
+                continue
+            segmenters[engine] = segmenter
+            frame_seconds.append(seconds)
+            slowest_load = max(slowest_load, budget.clock() - started)
+        load = CpuLoad()
+        times = take_turns(
+            [partial(_times, each, image) for each in segmenters.values()], budget, frame_seconds
+        )
+        others = load.others()
+        results = [
+            _result(engine, segmenter, each, gmacs)
+            for (engine, segmenter), each in zip(segmenters.items(), times, strict=True)
+        ]
+    base = results[0].p50_ms
+    return Measurement([replace(r, ratio=base / r.p50_ms) for r in results], skipped, others)
+
+
+@contextmanager
+def _loaded(
+    model: Model,
+    engine: Engine,
+    options: EngineOptions,
+    image: NDArray[np.uint8],
+    clock: Callable[[], float],
+) -> Iterator[tuple[Segmenter, float]]:
+    """Yield a segmenter that has labeled ``image``, and the seconds that it took to; close it."""
+    wanted = replace(options, precision=engine.precision)
+    with closing(Segmenter(model, backend=engine.backend, **vars(wanted))) as segmenter:
+        started = clock()
+        segmenter.segment(image)
+        yield segmenter, clock() - started
+
+
+def _times(segmenter: Segmenter, image: NDArray[np.uint8]) -> StageTimes:
+    return segmenter.segment(image).times
+
+
+def _result(
+    engine: Engine, segmenter: Segmenter, times: Sequence[StageTimes], gmacs: float
+) -> Result:
+    p50, p95, p99 = np.percentile([each.inference_ms for each in times], (50, 95, 99)).tolist()
+    resize, inference, restore = (
+        float(np.median([getattr(each, stage) for each in times]))
+        for stage in ("resize_ms", "inference_ms", "restore_ms")
+    )
+    return Result(
+        engine=engine,
+        device=segmenter.backend.device,
+        resolution=segmenter.resolution,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        fps=1e3 / p50,
+        ratio=None,
+        stages_ms=StageTimes(resize, inference, restore),
+        frames=len(times),
+        gmacs_per_s=gmacs * 1e3 / p50,
+    )

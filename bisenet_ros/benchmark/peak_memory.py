@@ -1,0 +1,84 @@
+"""The memory that an engine needs, measured in a process of its own."""
+
+import math
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from bisenet_ros.errors import InferenceError
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.selection import load_backend
+from bisenet_ros.model.file import Model
+
+FRAMES = 3
+
+
+def peak_memory(
+    load: Callable[[], Model], backend: str, options: EngineOptions, seconds: float = math.inf
+) -> float:
+    """Return the peak resident memory in MB (1e6 bytes) of a process with this one engine.
+
+    It loads the model and the engine, from the engine cache where it is in there, and labels a few
+    frames. Python and the libraries are in the figure, memory of a GPU is not.
+
+    Args:
+        load: gives the model; it is pickled, so a function of a module or a ``partial`` of one.
+        backend: a name in ``BACKENDS``.
+        options: of the engine.
+        seconds: after which the process is killed.
+
+    Raises:
+        InferenceError: the engine cannot be loaded, or its process was killed by others.
+        TimeoutError: it took more than ``seconds``.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_send, args=(sender, load, backend, options), daemon=True)
+    process.start()
+    sender.close()  # the process has its own, so that its end is seen here
+    try:
+        if not receiver.poll(None if math.isinf(seconds) else max(seconds, 0.0)):
+            raise TimeoutError(f"the process of {backend} took more than {seconds:.0f} s")
+        result: float | Exception = receiver.recv()
+    except EOFError as error:
+        raise InferenceError(
+            f"the process of {backend} was killed, probably for want of memory; use a lower "
+            "resolution"
+        ) from error
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _send(
+    sender: Connection, load: Callable[[], Model], backend: str, options: EngineOptions
+) -> None:
+    try:
+        result: float | Exception = _measure(load, backend, options)
+    except Exception as error:  # raised again in the process that asked
+        result = error
+    sender.send(result)
+
+
+def _measure(load: Callable[[], Model], backend: str, options: EngineOptions) -> float:
+    engine = load_backend(backend, load(), options)
+    width, height = options.resolution
+    for _ in range(FRAMES):
+        engine.run(np.zeros((height, width, 3), np.uint8))
+    engine.close()
+    return _peak_bytes() / 1e6
+
+
+def _peak_bytes() -> int:
+    # Not getrusage(): its maximum survives exec(), so it starts with the parent's.
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmHWM, so peak memory cannot be measured here")

@@ -1,0 +1,72 @@
+"""A model without training, to measure a network's speed before there are weights."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bisenet_ros.classes import numbered_classes
+from bisenet_ros.deploy.calibration import calibrate
+from bisenet_ros.errors import UsageError, quoted
+from bisenet_ros.model.file import Metadata, Model
+from bisenet_ros.model.metadata import vary_architecture
+from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
+
+SEED = 0
+_RESOLUTION = 1024, 512
+_NOISE = 256, 128
+"""(width, height) of the images that stand in for data."""
+_MEAN, _STD = 0.5, 0.25
+
+
+def random_model(preset: str, num_classes: int) -> Model:
+    """The network of ``preset`` with random weights, the same in every process.
+
+    Its batch norms have the statistics of noise, and it is calibrated for INT8 with that: without,
+    activations would fade from layer to layer to numbers that no data ever gives.
+
+    Raises:
+        UsageError: no such preset.
+        ModelFileError: it cannot have so many classes.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"preset {quoted(preset)} is none of {', '.join(PRESETS)}")
+    architecture = vary_architecture(PRESETS[preset], num_classes=num_classes)
+    name = f"random {preset} of {num_classes} classes"
+    return with_random_weights(name, preset, architecture)
+
+
+def with_random_weights(name: str, preset: str, architecture: Architecture) -> Model:
+    """Return ``random_model`` of any architecture, which is stored as a variant of ``preset``."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(SEED)
+        network = BiSeNetV2(architecture).train()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0  # the statistics of the one batch that comes
+        noise = _noise()
+        network(noise)
+    metadata = Metadata(
+        preset=preset,
+        architecture=architecture,
+        classes=numbered_classes(architecture.num_classes),
+        mean=(_MEAN, _MEAN, _MEAN),
+        std=(_STD, _STD, _STD),
+        resolution=_RESOLUTION,
+        dataset="none: random weights",
+    )
+    model = Model(name, network.eval(), metadata)
+    pixels = ((noise * _STD + _MEAN).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1)
+    calibration = calibrate(model, (image.numpy() for image in pixels), _NOISE)
+    return replace(model, metadata=replace(metadata, calibration=calibration))
+
+
+def _noise() -> Tensor:
+    """Normalised images [8,3,H,W] of blocks, each image with a mean of its own.
+
+    Without one, what Context Embedding averages would be the same in all of them.
+    """
+    width, height = _NOISE
+    blocks = torch.randn(8, 3, 1, 1) + torch.randn(8, 3, height // 16, width // 16)
+    return functional.interpolate(blocks, (height, width)) + 0.2 * torch.randn(8, 3, height, width)

@@ -1,0 +1,54 @@
+"""Figures of a benchmark, for eyes and for JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bisenet_ros.benchmark.measurement import Engine, Result
+
+P95_FRAMES, P99_FRAMES = 20, 100
+"""Of fewer frames the percentile is little else than the slowest one."""
+
+
+def entry(result: Result) -> dict[str, Any]:
+    """What JSON has of a result."""
+    values = asdict(result)
+    del values["engine"]
+    return {
+        **result.engine._asdict(),
+        **values,
+        "resolution": list(result.resolution),
+        "stages_ms": {
+            name.removesuffix("_ms"): value for name, value in asdict(result.stages_ms).items()
+        },
+    }
+
+
+def table(results: Sequence[Result], peaks: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return results as text, with ``peaks`` in GMAC/s by device and precision."""
+    head = (
+        f"{'engine':<15}{'device':<8}{'frames':>7}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'FPS':>8}"
+        f"{'ratio':>7}{'resize':>8}{'restore':>8}{'GMAC/s':>8}{'of best':>8}{'MB':>7}"
+    )
+    lines = [head]
+    for r in results:
+        peak = peaks[r.device][r.engine.precision]
+        p95 = f"{r.p95_ms:.1f}" if r.frames >= P95_FRAMES else "-"
+        p99 = f"{r.p99_ms:.1f}" if r.frames >= P99_FRAMES else "-"
+        ratio = "-" if r.ratio is None else f"{r.ratio:.2f}"
+        share = "-" if peak is None else f"{r.gmacs_per_s / peak:.0%}"
+        memory = "-" if r.peak_memory_mb is None else f"{r.peak_memory_mb:.0f}"
+        lines.append(
+            f"{r.engine!s:<15}{r.device:<8}{r.frames:>7}{r.p50_ms:>8.1f}{p95:>8}{p99:>8}"
+            f"{r.fps:>8.1f}{ratio:>7}{r.stages_ms.resize_ms:>8.2f}{r.stages_ms.restore_ms:>8.2f}"
+            f"{r.gmacs_per_s:>8.1f}{share:>8}{memory:>7}"
+        )
+    return "\n".join(lines)
+
+
+def by_reason(skipped: Mapping[Engine, str]) -> dict[str, list[str]]:
+    """The engines that were not run, by the reason."""
+    names: dict[str, list[str]] = {}
+    for engine, reason in skipped.items():
+        names.setdefault(reason, []).append(str(engine))
+    return names

@@ -1,0 +1,145 @@
+"""CamVid (Brostow et al. 2008, 2009): the original release, and the 11 classes of SegNet."""
+
+from pathlib import Path
+
+from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.datasets.dataset import (
+    Dataset,
+    Files,
+    Labels,
+    list_files,
+    pair_up,
+    read_list,
+    select,
+)
+from bisenet_ros.datasets.label_files import ColorTable, IdTable
+from bisenet_ros.errors import DatasetError, quoted
+from bisenet_ros.images.files import Color, read_label_image
+from bisenet_ros.resources import share_directory
+
+IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
+FOLDERS = f"{IMAGES}/ and {LABELS}/, or SPLIT/ and SPLITannot/, or SPLIT/ and SPLIT_labels/"
+
+MERGED: dict[int, dict[str, Color]] = {
+    0: {"Sky": (128, 128, 128)},
+    1: {
+        "Building": (128, 0, 0),
+        "Archway": (192, 0, 128),
+        "Bridge": (0, 128, 64),
+        "Tunnel": (64, 0, 64),
+        "Wall": (64, 192, 0),
+    },
+    2: {"Column_Pole": (192, 192, 128), "TrafficCone": (0, 0, 64)},
+    3: {
+        "Road": (128, 64, 128),
+        "LaneMkgsDriv": (128, 0, 192),
+        "LaneMkgsNonDriv": (192, 0, 64),
+    },
+    4: {
+        "Sidewalk": (0, 0, 192),
+        "ParkingBlock": (64, 192, 128),
+        "RoadShoulder": (128, 128, 192),
+    },
+    5: {"Tree": (128, 128, 0), "VegetationMisc": (192, 192, 0)},
+    6: {
+        "SignSymbol": (192, 128, 128),
+        "Misc_Text": (128, 128, 64),
+        "TrafficLight": (0, 64, 64),
+    },
+    7: {"Fence": (64, 64, 128)},
+    8: {
+        "Car": (64, 0, 128),
+        "SUVPickupTruck": (64, 128, 192),
+        "Truck_Bus": (192, 128, 192),
+        "Train": (192, 64, 128),
+        "OtherMoving": (128, 64, 64),
+    },
+    9: {
+        "Pedestrian": (64, 64, 0),
+        "Child": (192, 128, 64),
+        "CartLuggagePram": (64, 0, 192),
+        "Animal": (64, 128, 64),
+    },
+    10: {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
+    UNLABELLED: {"Void": (0, 0, 0)},
+}
+"""The 32 classes of the release (names and colours of its label_colors.txt) in SegNet's 11.
+
+The merge is that of MathWorks' ``camvidPixelLabelIDs`` ("following the original SegNet training
+methodology", Badrinarayanan et al. 2017); of SegNet itself there are the merged images, no table.
+"""
+COLORS = ColorTable(
+    {color: class_id for class_id, merged in MERGED.items() for color in merged.values()},
+    "the colours of CamVid are the 32 of its label_colors.txt",
+)
+IDS = IdTable.of(
+    {id_: id_ for id_ in range(11)} | {11: UNLABELLED},
+    "the ids of the 11-class form are 0 to 10, and 11 or 255 for no class",
+)
+
+
+def recognise(root: Path, split: str) -> bool:
+    """Whether a folder of one of the three forms is there, and no class file of one's own."""
+    return not (root / "classes.txt").is_file() and any(
+        (root / name).is_dir() for name in (IMAGES, LABELS, f"{split}annot", f"{split}_labels")
+    )
+
+
+def find(root: Path, split: str) -> Dataset:
+    """The pairs of a split.
+
+    The original release has no splits: a file ``root``/SPLIT.txt gives the names, an image a
+    line, and where there is none SegNet's split holds, see ``segnet_split``.
+
+    Raises:
+        DatasetError: a folder or the split is missing.
+    """
+    if (root / IMAGES).is_dir() or (root / LABELS).is_dir():
+        images, labels = _of_split(root, split)
+    else:
+        images = list_files(root / split)
+        by_color = (root / f"{split}_labels").is_dir()
+        labels = (
+            list_files(root / f"{split}_labels", ending="_L")
+            if by_color
+            else list_files(root / f"{split}annot")
+        )
+    pairs, problems = pair_up(images, labels)
+    classes = read_classes(share_directory() / "config" / "classes" / "camvid.yaml")
+    return Dataset(root, pairs, classes, read_labels, problems)
+
+
+def read_labels(path: Path) -> Labels:
+    """Class ids of a label image: three channels are colours, one is ids.
+
+    Raises:
+        DatasetError: not a label image, or values that CamVid does not have.
+    """
+    values = read_label_image(path)
+    return (IDS if values.ndim == 2 else COLORS).decode(values, path)
+
+
+def segnet_split(name: str) -> str:
+    """The split (train 367, val 101, test 233 images) of an image, such as '0016E5_07959'.
+
+    As the lists of the SegNet tutorial have them: the val clip is the 15 Hz part of 0016E5, and
+    the second half of the dusk drive 0001TP is test.
+    """
+    drive, _, frame = name.partition("_")
+    if drive == "Seq05VD" or (drive == "0001TP" and frame >= "008550"):
+        return "test"
+    return "val" if drive == "0016E5" and "07959" <= frame <= "08159" else "train"
+
+
+def _of_split(root: Path, split: str) -> tuple[Files, Files]:
+    images, labels = list_files(root / IMAGES), list_files(root / LABELS, ending="_L")
+    listed = root / f"{split}.txt"
+    if listed.is_file():
+        return select(images, labels, read_list(listed), listed)
+    if split not in ("train", "val", "test"):
+        raise DatasetError(
+            f"split {quoted(split)} of {root} has no list {listed} and is none of SegNet's: "
+            "train, val, test"
+        )
+    names = {*images.by_key, *labels.by_key}
+    return select(images, labels, {n for n in names if segnet_split(n) == split}, root)

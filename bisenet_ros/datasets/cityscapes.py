@@ -1,0 +1,82 @@
+"""Cityscapes in its official folders (www.cityscapes-dataset.com)."""
+
+from functools import partial
+from pathlib import Path
+
+from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.datasets.dataset import Dataset, Files, Labels, list_files, pair_up
+from bisenet_ros.datasets.label_files import IdTable
+from bisenet_ros.errors import DatasetError
+from bisenet_ros.images.files import read_label_image
+from bisenet_ros.resources import share_directory
+
+FOLDERS = "leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/ (gtCoarse/ for coarse labels)"
+
+TRAINED_IDS = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
+"""The label id of each of the 19 train ids; the others of 0 to 33 do not count.
+
+As ``cityscapesscripts.helpers.labels`` has them, which a test compares.
+"""
+LABEL_IDS = IdTable.of(
+    {id_: UNLABELLED for id_ in range(34)}
+    | {id_: train_id for train_id, id_ in enumerate(TRAINED_IDS)},
+    "the ids of Cityscapes are 0 to 33, and 255 for its -1",
+)
+TRAIN_IDS = IdTable.of(
+    {id_: id_ for id_ in range(19)}, "the train ids of Cityscapes are 0 to 18, and 255 for no class"
+)
+
+
+def recognise(root: Path, split: str) -> bool:
+    """Whether one of the official folders is there."""
+    return any((root / name).is_dir() for name in ("leftImg8bit", "gtFine", "gtCoarse"))
+
+
+def find(root: Path, split: str, coarse: bool = False) -> Dataset:
+    """The pairs of a split, with *_labelIds.png, or *_labelTrainIds.png where there are no others.
+
+    The labels are the fine ones, and the coarse ones with ``coarse`` and for the split
+    'train_extra', which has no others.
+
+    Raises:
+        DatasetError: a folder of the split is missing or empty.
+    """
+    truth = "gtCoarse" if coarse or split == "train_extra" else "gtFine"
+    images = _files(root, "leftImg8bit", split, "_leftImg8bit")
+    try:
+        labels = _files(root, truth, split, f"_{truth}_labelIds")
+    except DatasetError as error:
+        try:
+            labels = _files(root, truth, split, f"_{truth}_labelTrainIds")
+        except DatasetError:
+            raise error from None
+    pairs, problems = pair_up(images, labels)
+    classes = read_classes(share_directory() / "config" / "classes" / "cityscapes.yaml")
+    return Dataset(root, pairs, classes, read_labels, problems)
+
+
+find_coarse = partial(find, coarse=True)
+
+
+def read_labels(path: Path) -> Labels:
+    """Class ids of a label image, by the kind of ids that its name tells.
+
+    Raises:
+        DatasetError: not a label image, or ids that Cityscapes does not have.
+    """
+    values = read_label_image(path)
+    if values.ndim != 2:
+        raise DatasetError(f"{path} has three channels; labels of Cityscapes have one")
+    table = TRAIN_IDS if path.stem.endswith("TrainIds") else LABEL_IDS
+    return table.decode(values, path)
+
+
+def _files(root: Path, kind: str, split: str, ending: str) -> Files:
+    folder = root / kind / split
+    if not folder.is_dir():
+        there = sorted(p.name for p in (root / kind).glob("*") if p.is_dir())
+        raise DatasetError(
+            f"there is no folder {folder}; {root / kind} "
+            + (f"has {', '.join(there)}" if there else "is missing or empty")
+        )
+    return list_files(folder, (".png",), ending, deep=True)

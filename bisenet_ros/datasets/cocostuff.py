@@ -1,0 +1,106 @@
+"""COCO-Stuff (Caesar et al. 2018): the 10K release, and the pixel maps of COCO 2017."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.datasets.dataset import Dataset, Labels, list_files, pair_up, read_list, select
+from bisenet_ros.datasets.label_files import IdTable
+from bisenet_ros.errors import DatasetError, first_line
+from bisenet_ros.images.files import read_label_image
+from bisenet_ros.resources import share_directory
+
+FOLDERS = (
+    "images/, annotations/ (.mat, or .png of ids 0 to 181) and imageLists/SPLIT.txt, or "
+    "images/SPLIT2017/ and annotations/SPLIT2017/ or stuffthingmaps/SPLIT2017/"
+)
+MAPS = ("annotations", "stuffthingmaps")
+
+NEVER_LABELLED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
+"""Of the official ids 1 to 182 those that COCO never labelled.
+
+Street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender and hair brush
+(github.com/nightrome/cocostuff, Label Names & Indices); without them 171 classes are left.
+"""
+LABELLED = [id_ for id_ in range(1, 183) if id_ not in NEVER_LABELLED]
+
+MAT_IDS = IdTable.of(
+    {0: UNLABELLED}
+    | dict.fromkeys(NEVER_LABELLED, UNLABELLED)
+    | {id_: class_id for class_id, id_ in enumerate(LABELLED)},
+    "the ids of the .mat files are 0 (unlabelled) to 182",
+)
+MAP_IDS = IdTable.of(
+    {id_ - 1: UNLABELLED for id_ in NEVER_LABELLED}
+    | {id_ - 1: class_id for class_id, id_ in enumerate(LABELLED)},
+    "the ids of the pixel maps are 0 to 181, and 255 for unlabelled",
+)
+
+
+def recognise(root: Path, split: str) -> bool:
+    """Whether there are image lists, or a folder of pixel maps of that split."""
+    maps = [root / name / f"{split}2017" for name in MAPS]
+    return any(folder.is_dir() for folder in (root / "imageLists", *maps))
+
+
+def find(root: Path, split: str) -> Dataset:
+    """The pairs of a split; the val split of the 10K release is its test list.
+
+    Raises:
+        DatasetError: a folder or the list of the split is missing.
+    """
+    lists = root / "imageLists"
+    if lists.is_dir():
+        listed = lists / f"{split}.txt"
+        if split == "val" and not listed.is_file():
+            listed = lists / "test.txt"
+        if not listed.is_file():
+            there = ", ".join(sorted(path.stem for path in lists.glob("*.txt")))
+            raise DatasetError(f"there is no {listed}; {lists} has {there or 'no lists'}")
+        files = list_files(root / "images"), list_files(root / "annotations", (".mat", ".png"))
+        images, labels = select(*files, read_list(listed), listed)
+    else:
+        name = f"{split}2017"
+        folders = [root / kind / name for kind in MAPS]
+        images = list_files(root / "images" / name)
+        labels = list_files(next((f for f in folders if f.is_dir()), folders[0]), (".png",))
+    pairs, problems = pair_up(images, labels)
+    classes = read_classes(share_directory() / "config" / "classes" / "cocostuff.yaml")
+    return Dataset(root, pairs, classes, read_labels, problems)
+
+
+def read_labels(path: Path) -> Labels:
+    """Class ids of a .mat file (its array S) or of a pixel map.
+
+    Raises:
+        DatasetError: an unreadable file, or ids that COCO-Stuff does not have.
+    """
+    if path.suffix == ".mat":
+        return _read_mat(path)
+    values = read_label_image(path)
+    if values.ndim != 2:
+        raise DatasetError(f"{path} has three channels; pixel maps of COCO-Stuff have one")
+    return MAP_IDS.decode(values, path)
+
+
+def _read_mat(path: Path) -> Labels:
+    from scipy.io import loadmat
+
+    try:
+        stored = loadmat(str(path), variable_names=["S", "names"])
+    except Exception as error:  # SciPy raises what its parser stumbles over, of any type
+        raise DatasetError(f"{path} is not a readable .mat file: {first_line(error)}") from None
+    if "S" not in stored or stored["S"].ndim != 2:
+        raise DatasetError(f"{path} has no label map S of [height, width]")
+    if "names" in stored and stored["names"].size != 182:
+        raise DatasetError(
+            f"{path} has {stored['names'].size} class names and not 182: it is of version 1.0, "
+            "whose ids have another order; download cocostuff-10k-v1.1.zip"
+        )
+    values = np.asarray(stored["S"])
+    with np.errstate(invalid="ignore"):  # what has no place in 8 bits becomes something else
+        ids = values.astype(np.uint8)
+    if not np.array_equal(ids, values):
+        raise DatasetError(f"{path} has labels that are no 8-bit ids; {MAT_IDS.rule}")
+    return MAT_IDS.decode(ids, path)

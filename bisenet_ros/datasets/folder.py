@@ -1,0 +1,111 @@
+"""One's own data: images/, labels/ and classes.txt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bisenet_ros.classes import SemanticClass, read_classes, read_unlabelled_colors
+from bisenet_ros.datasets.dataset import Dataset, Labels, list_files, pair_up
+from bisenet_ros.datasets.label_files import ColorTable, IdTable, class_colors
+from bisenet_ros.errors import DatasetError
+from bisenet_ros.images.files import Color, read_label_image_and_palette
+
+FOLDERS = (
+    "images/ and labels/, or SPLIT/images/ and SPLIT/labels/, or images/SPLIT/ and labels/SPLIT/"
+)
+
+
+def recognise(root: Path, split: str) -> bool:
+    """Whether there are images/ or labels/ in ``root`` or in its folder of that split."""
+    folders = [root, root / split]
+    return any((f / name).is_dir() for f in folders for name in ("images", "labels"))
+
+
+def folders(root: Path, split: str) -> tuple[Path, Path]:
+    """Those of the images and of the labels.
+
+    ``root``/images/``split`` and ``root``/labels/``split`` if one is there, else ``root``/images
+    and labels, whatever the split, else those in ``root``/``split``.
+    """
+    within = root / "images" / split, root / "labels" / split
+    if any(folder.is_dir() for folder in within):
+        return within
+    parent = root if recognise(root, "") else root / split
+    return parent / "images", parent / "labels"
+
+
+def find(root: Path, split: str) -> Dataset:
+    """The pairs in ``folders``.
+
+    classes.txt lies beside these or in the folder above. A label image has one channel of class
+    ids (255: no class), or the colours of classes.txt; its lines with id 255 give colours of no
+    class.
+
+    Raises:
+        DatasetError: a folder is missing or empty, or there is no classes.txt.
+        ClassesError: the class file is malformed.
+    """
+    images, labels = folders(root, split)
+    pairs, problems = pair_up(list_files(images), list_files(labels))
+    candidates = images.parent, images.parent.parent
+    class_file = next(
+        (p / "classes.txt" for p in candidates if (p / "classes.txt").is_file()), None
+    )
+    if class_file is None:
+        raise DatasetError(
+            f"no classes.txt in {images.parent} or in the folder above; it has a line "
+            "'id name r g b' for each class"
+        )
+    classes = read_classes(class_file)
+    return Dataset(root, pairs, classes, _Reader(class_file, classes), problems)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    class_file: Path
+    classes: tuple[SemanticClass, ...]
+
+    def __call__(self, path: Path) -> Labels:
+        values, palette = read_label_image_and_palette(path)
+        if values.ndim == 3:
+            return self._colors.decode(values, path)
+        if palette:
+            used = np.flatnonzero(np.bincount(values.ravel())).tolist()
+            self._require_own_palette({i: palette[i] for i in used if i < len(palette)}, path)
+        return self._ids.decode(values, path)
+
+    @cached_property
+    def _ids(self) -> IdTable:
+        number = len(self.classes)
+        rule = f"labels are 0 to {number - 1} and 255 for no class"
+        return IdTable.of({id_: id_ for id_ in range(number)}, rule)
+
+    @cached_property
+    def _colors(self) -> ColorTable:
+        rule = (
+            f"colours are those of {self.class_file}, in which a line '255 void 0 0 0' would make "
+            "black no class"
+        )
+        return ColorTable(class_colors(self.classes, read_unlabelled_colors(self.class_file)), rule)
+
+    def _require_own_palette(self, colors: Mapping[int, Color], path: Path) -> None:
+        """Refuse indices that an image editor has given to the classes' colours as they came.
+
+        One colour alone says nothing: the first index of most palettes is black.
+        """
+        if len(colors) < 2:
+            return
+        ids = {entry.color: entry.id for entry in self.classes}
+        if not all(color in ids for color in colors.values()):
+            return  # the colours are another palette's, such as PASCAL VOC's
+        wrong = [index for index, color in colors.items() if ids[color] != index]
+        if wrong:
+            index = wrong[0]
+            raise DatasetError(
+                f"{path} has a palette in which index {index} is {colors[index]}, in "
+                f"{self.class_file} the colour of class {ids[colors[index]]}: its indices are no "
+                "class ids. Save it as RGB, without a palette"
+            )

@@ -1,0 +1,126 @@
+"""Label files: class ids from the ids or colours that they hold."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.datasets.dataset import Labels
+from bisenet_ros.errors import DatasetError
+from bisenet_ros.images.files import Color
+
+SHOWN = 5
+"""Foreign values that an error message lists."""
+
+
+@dataclass(frozen=True)
+class IdTable:
+    """Class ids from the ids of a file format.
+
+    ``table`` is int16 [256]: the class id of each value, 255 for values that do not count, and -1
+    for values that the format does not have; ``rule`` says in words which it has.
+    """
+
+    table: NDArray[np.int16]
+    rule: str
+
+    @staticmethod
+    def of(ids: Mapping[int, int], rule: str) -> "IdTable":
+        """The table of a mapping; value 255 is no class."""
+        table = np.full(256, -1, np.int16)
+        table[UNLABELLED] = UNLABELLED
+        for value, class_id in ids.items():
+            table[value] = class_id
+        return IdTable(table, rule)
+
+    def decode(self, values: NDArray[np.uint8], path: Path) -> Labels:
+        """Class ids of the values [H,W] that ``path`` holds.
+
+        Raises:
+            DatasetError: naming the file and the values that the format does not have.
+        """
+        present = cv2.calcHist([values], [0], None, [256], [0, 256]).ravel() > 0
+        foreign = np.flatnonzero(present & (self.table < 0))
+        if foreign.size:
+            counts = [(str(v), int(np.count_nonzero(values == v))) for v in foreign[:SHOWN]]
+            raise _foreign(path, "label", counts, len(foreign), self.rule)
+        return np.asarray(cv2.LUT(values, self.table.astype(np.uint8)), np.uint8)
+
+
+@dataclass(frozen=True)
+class ColorTable:
+    """Class ids from colours.
+
+    ``ids`` is the class id of each RGB colour, 255 for those that do not count; ``rule`` says in
+    words which there are.
+    """
+
+    ids: Mapping[Color, int]
+    rule: str
+
+    @cached_property
+    def _table(self) -> NDArray[np.int16]:
+        """The id of every colour there is, by ``_code``; -1 for those that are not ours."""
+        table = np.full(1 << 24, -1, np.int16)
+        for color, class_id in self.ids.items():
+            table[_code(color)] = class_id
+        return table
+
+    def decode(self, values: NDArray[np.uint8], path: Path) -> Labels:
+        """Class ids of the colours [H,W,3] RGB that ``path`` holds.
+
+        Raises:
+            DatasetError: naming the file, the colours that are not in the table, and how often.
+        """
+        four = np.zeros((*values.shape[:2], 4), np.uint8)  # bytes of one number, lowest first
+        four[..., :3] = values[..., ::-1]
+        codes = four.view("<u4")[..., 0]
+        labels = self._table[codes]
+        foreign = labels < 0
+        if foreign.any():
+            found, counts = np.unique(codes[foreign], return_counts=True)
+            order = np.argsort(-counts, kind="stable")[:SHOWN]
+            named = [(str(_color(int(found[i]))), int(counts[i])) for i in order]
+            raise _foreign(path, "colour", named, len(found), self.rule)
+        return np.asarray(labels, np.uint8)
+
+
+def class_colors(classes: Sequence[SemanticClass], unlabelled: Iterable[Color]) -> dict[Color, int]:
+    """Class id by colour, and 255 for the colours of no class.
+
+    Raises:
+        DatasetError: two of them share a colour.
+    """
+    ids: dict[Color, int] = {}
+    for color, class_id in [
+        *((entry.color, entry.id) for entry in classes),
+        *((color, UNLABELLED) for color in unlabelled),
+    ]:
+        if ids.setdefault(color, class_id) != class_id:
+            raise DatasetError(
+                f"classes {ids[color]} and {class_id} have one colour, {color}; labels by colour "
+                "need a colour for each class"
+            )
+    return ids
+
+
+def _foreign(
+    path: Path, what: str, counts: Sequence[tuple[str, int]], total: int, rule: str
+) -> DatasetError:
+    named = ", ".join(f"{value} ({count} pixels)" for value, count in counts)
+    more = f" and {total - len(counts)} more" if total > len(counts) else ""
+    return DatasetError(f"{path} has {what}{'s' * (total > 1)} {named}{more}; {rule}")
+
+
+def _code(color: Color) -> int:
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
+
+
+def _color(code: int) -> Color:
+    return code >> 16, code >> 8 & 255, code & 255

@@ -1,0 +1,93 @@
+"""Calibration: how large the activations get that INT8 has to represent."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.errors import InferenceError, quoted
+from bisenet_ros.images.resize import resize_image
+from bisenet_ros.model.file import Model
+
+IMAGES = 50
+"""How many are enough: on CamVid 5 gave the same mIoU as 100, to 0.03 points."""
+
+_BINS = 4096
+_LEVELS = 127
+"""Of a magnitude in signed INT8 with zero point 0; -128 is left unused, as TensorRT does."""
+
+
+def calibrate(
+    model: Model,
+    images: Iterable[NDArray[np.uint8]],
+    resolution: tuple[int, int] | None = None,
+) -> dict[str, float]:
+    """The magnitude up to which INT8 shall represent the input of each convolution.
+
+    That which gives the smallest mean square error over all activations of all images: rounding
+    errs less with a small one, clipping with a large one. One table serves any resolution and any
+    engine, and fp32 and fp16 files alike. The names are those of the convolutions in
+    ``model.network``, which no exporter can change.
+
+    Args:
+        model: what to calibrate.
+        images: uint8 [H,W,3] RGB of training data, of any size; about ``IMAGES`` of them.
+        resolution: (W, H) that they are resized to; None for the model's own.
+
+    Raises:
+        InferenceError: there is no image, or an activation is zero on all of them.
+    """
+    network = Deployed(model).eval()
+    histograms: dict[str, _Histogram] = {}
+    for name, module in network.network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            histograms[name] = _Histogram()
+            module.register_forward_pre_hook(_observe(histograms[name]))
+    size = resolution or model.metadata.resolution
+    with torch.inference_mode():
+        for image in images:
+            resized = resize_image(image, size)
+            network(torch.from_numpy(resized)[None])
+    dead = [name for name, histogram in histograms.items() if not histogram.largest]
+    if dead:
+        raise InferenceError(
+            f"the input of layer {quoted(dead[0])} is zero on every image given ({len(dead)} such "
+            "layers), so INT8 cannot be calibrated; give images that the model was trained for"
+        )
+    return {name: histogram.best_magnitude() for name, histogram in histograms.items()}
+
+
+class _Histogram:
+    """Of the magnitudes of a tensor, over many images: ``_BINS`` even bins from 0 to ``top``."""
+
+    def __init__(self) -> None:
+        self.counts = torch.zeros(_BINS, dtype=torch.float64)
+        self.top = 2.0**-20
+        self.largest = 0.0
+
+    def add(self, values: Tensor) -> None:
+        magnitudes = values.detach().float().abs()
+        self.largest = max(self.largest, float(magnitudes.max()))
+        while self.top < self.largest:  # each two bins become one, which loses no count
+            pairs = self.counts.view(-1, 2).sum(1)
+            self.counts = torch.cat((pairs, torch.zeros_like(pairs)))
+            self.top *= 2
+        self.counts += torch.histc(magnitudes, _BINS, 0, self.top).double()
+
+    def best_magnitude(self) -> float:
+        centres = (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (self.top / _BINS)
+
+        def error(magnitude: float) -> float:
+            step = magnitude / _LEVELS
+            represented = (centres / step).round().clamp(max=_LEVELS) * step
+            return float((self.counts * (represented - centres) ** 2).sum())
+
+        candidates = [self.largest * percent / 100 for percent in range(100, 9, -1)]
+        return min(candidates, key=error)
+
+
+def _observe(histogram: _Histogram) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    return lambda _, inputs: histogram.add(inputs[0])

@@ -1,0 +1,149 @@
+"""``Deployed`` as an ONNX file, and what such a file computes by definition."""
+
+import io
+import warnings
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.errors import InferenceError, engine_errors, quoted
+from bisenet_ros.model.file import Model
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+OPSET = 20
+"""The highest of TensorRT 10.3."""
+
+ONNX_PRECISIONS = ("int8", "fp16", "fp32")
+"""Of files, fastest first; bf16 is what an engine makes of fp32 when it is loaded."""
+
+
+def build_onnx(
+    model: Model,
+    *,
+    resolution: tuple[int, int],
+    precision: str,
+    confidence: bool = False,
+    half: bool = False,
+    weight_bits: int = 8,
+) -> ModelProto:
+    """``Deployed`` of ``model`` as an ONNX graph with all sizes fixed.
+
+    Input "image" uint8 [1,H,W,3]; outputs "labels" and, if asked for, "confidence", uint8 [1,H,W].
+
+    Args:
+        model: what to export.
+        resolution: (W, H), divisible by 8.
+        precision: of the network inside: fp32, fp16, or int8, which needs a calibration in the
+            model. Normalisation and the last step are in fp32 always.
+        confidence: also give the confidence.
+        weight_bits: in int8, see ``quantize``.
+        half: in int8, what is not in INT8 is in fp16 instead of fp32, as GPUs are fast in.
+
+    Raises:
+        InferenceError: there is no such precision, no calibration, or too little memory: the
+            network runs once.
+    """
+    if precision not in ONNX_PRECISIONS:
+        raise InferenceError(
+            f"precision {quoted(precision)} is not for ONNX files; use {', '.join(ONNX_PRECISIONS)}"
+        )
+    in_fp16 = precision == "fp16" or (precision == "int8" and half)
+    dtype = torch.float16 if in_fp16 else torch.float32
+    deployed = Deployed(model, confidence=confidence, dtype=dtype).eval()
+    graph = _trace(deployed, resolution, ["labels", "confidence"] if confidence else ["labels"])
+    if precision == "int8":
+        from bisenet_ros.deploy.quantization import quantize
+
+        graph = quantize(graph, model, weight_bits)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def _trace(deployed: Deployed, resolution: tuple[int, int], outputs: list[str]) -> ModelProto:
+    width, height = resolution
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), engine_errors("torch", "cpu"):
+        # The newer exporter needs onnxscript, and gives nodes no names to tell layers by.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            deployed,
+            (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
+            buffer,  # type: ignore[arg-type]  # only the newer exporter wants a path
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=outputs,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    del model.graph.value_info[:]  # has sizes that the exporter could not follow
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    _simplify(model.graph)
+    return model
+
+
+def _simplify(graph: GraphProto) -> None:
+    """Store what the exporter leaves to be computed, and drop the nodes that do nothing."""
+    known = (*graph.value_info, *graph.input, *graph.output)
+    tensors = {info.name: info.type.tensor_type for info in known}
+    types = {name: tensor.elem_type for name, tensor in tensors.items()}
+    nodes: list[NodeProto] = []
+    same: dict[str, str] = {}
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        output = node.output[0]
+        if node.op_type == "Constant":
+            graph.initializer.append(node.attribute[0].t)
+            graph.initializer[-1].name = output
+        elif node.op_type == "Identity" or (
+            node.op_type == "Cast" and types[node.input[0]] == types[output]
+        ):
+            same[output] = node.input[0]
+        else:
+            nodes.append(node)
+        if node.op_type == "Resize":
+            shape = [dimension.dim_value for dimension in tensors[output].shape.dim]
+            sizes = helper.make_tensor(f"{node.name}/sizes", TensorProto.INT64, [4], shape)
+            graph.initializer.append(sizes)
+            node.input[:] = [node.input[0], "", "", sizes.name]
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    values = [each for each in graph.initializer if each.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(values)
+
+
+class ExactRunner:
+    """Labels uint8 [H,W] that an ONNX file of ``build_onnx`` gives for an image uint8 [H,W,3].
+
+    Without any graph optimization: with them ONNX Runtime, too, fuses INT8 into kernels that
+    saturate on CPUs without VNNI. The session is made at the first image.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        self._graph = graph
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.asarray(self._session.run(["labels"], {"image": image[None]})[0][0], np.uint8)
+
+    @cached_property
+    def _session(self) -> "InferenceSession":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return onnxruntime.InferenceSession(
+            self._graph, options, providers=["CPUExecutionProvider"]
+        )

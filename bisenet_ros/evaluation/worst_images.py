@@ -1,0 +1,89 @@
+"""Pictures of the images that a model labels worst."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.classes import SemanticClass, palette
+from bisenet_ros.evaluation.metrics import ScoredImage
+from bisenet_ros.images.render import contact_sheet, legend, overlay, write_picture
+
+WRONG = (255, 40, 40)
+ALPHA = 0.6
+"""Share of the class colours in the overlays."""
+
+
+class WorstImages:
+    """Keeps those of the lowest mIoU among the images that ``watch`` sees.
+
+    Args:
+        count: as many as are kept, and held in memory.
+        classes: for the colours and the legend.
+    """
+
+    def __init__(self, count: int, classes: Sequence[SemanticClass]) -> None:
+        self.count = count
+        self.classes = classes
+        self._kept: list[tuple[float, int, ScoredImage]] = []
+
+    def watch(self, scored: ScoredImage) -> None:
+        """Take an image into account, unless no pixel of it has a class."""
+        if not scored.scores.confusion.any():
+            return
+        # A heap has the smallest first: the best of the worst, which the next one may replace.
+        entry = (-scored.scores.miou, -scored.number, scored)
+        if len(self._kept) < self.count:
+            heapq.heappush(self._kept, entry)
+        else:
+            heapq.heappushpop(self._kept, entry)
+
+    def write(self, folder: Path, name: Callable[[int], str]) -> list[Path]:
+        """Write a PNG each, worst first: prediction, truth and errors side by side, and a legend.
+
+        What an earlier run wrote there goes.
+
+        Args:
+            folder: made where it is missing.
+            name: of the image of a number, without a suffix; part of the file's name, after its
+                rank and its mIoU.
+
+        Returns:
+            The files, worst first.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("[0-9][0-9][0-9]_[01].[0-9][0-9][0-9]_*.png"):
+            old.unlink()
+        colours = palette(self.classes)
+        paths = []
+        for rank, (negative, _, scored) in enumerate(sorted(self._kept, reverse=True), start=1):
+            path = folder / f"{rank:03}_{-negative:.3f}_{name(scored.number)}.png"
+            columns = [
+                overlay(scored.image, scored.predicted, colours, ALPHA),
+                overlay(scored.image, scored.truth, colours, ALPHA),
+                error_map(scored),
+            ]
+            width = 3 * scored.image.shape[1]
+            write_picture(path, contact_sheet(columns, 3, legend(self.classes, width)))
+            paths.append(path)
+        return paths
+
+
+def error_map(scored: ScoredImage) -> NDArray[np.uint8]:
+    """Red where the label is wrong, black where no class is true, else the image in dark grey.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+    """
+    grey = cv2.cvtColor(scored.image, cv2.COLOR_RGB2GRAY) // 2
+    picture = np.repeat(np.asarray(grey, np.uint8)[..., None], 3, axis=2)
+    counted = scored.truth < len(scored.scores.confusion)
+    picture[~counted] = 0
+    picture[counted & (scored.truth != scored.predicted)] = WRONG
+    return picture

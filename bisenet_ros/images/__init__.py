@@ -1,0 +1,1 @@
+"""Images as arrays: files, resizing, rendering of labels. Neither torch nor ROS."""

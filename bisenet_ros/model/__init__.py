@@ -1,0 +1,1 @@
+"""Model files: weights and what they mean, in one .safetensors, and other projects' checkpoints."""

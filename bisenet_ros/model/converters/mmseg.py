@@ -1,0 +1,143 @@
+"""Checkpoints of https://github.com/open-mmlab/mmsegmentation, models of its bisenetv2 configs.
+
+They are a ``state_dict`` with what its ``meta`` says of the classes, in the forms of versions 0.x
+and 1.x, or the ``state_dict`` alone. Layer by layer the network is that of CoinCheung/BiSeNet but
+for bilinear upsampling in the aggregation and biases in its 1x1 convolutions. The auxiliary heads
+serve training only, differ from config to config, and are left out. Normalisation and resolution
+stand in the checkpoint only as Python code, if at all, so they are those of the project's configs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bisenet_ros.classes import SemanticClass, check_classes, numbered_classes
+from bisenet_ros.errors import ModelFileError
+from bisenet_ros.model.converters.key_mapping import rename, size
+from bisenet_ros.model.metadata import Metadata, vary_architecture
+from bisenet_ros.network import Architecture
+
+RECOGNISED_BY = "backbone.detail.detail_branch.0.0.conv.weight"
+
+# Of ImageNet, in 0..255 as the project writes them.
+_MEAN = 123.675, 116.28, 103.53
+_STD = 58.395, 57.12, 57.375
+# The size that its configs test at. Crops of training are square, and from images of this size.
+_RESOLUTION = 2048, 1024
+_UNUSED = "auxiliary_head."
+
+
+def state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict in a checkpoint, which may be one itself."""
+    inner = checkpoint.get("state_dict", checkpoint)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]:
+    """Metadata and the inference part's tensors, by our names, of one of the project's checkpoints.
+
+    Every key but those of the auxiliary heads is used exactly once.
+
+    Raises:
+        ModelFileError: naming a key that is missing, unknown or not a tensor, or classes of
+            ``meta`` that are not valid.
+    """
+    tensors = rename(
+        {
+            key: value
+            for key, value in state_dict(checkpoint).items()
+            if not str(key).startswith(_UNUSED)
+        },
+        Architecture(aggregation_bias=True),
+        _modules(),
+        (),
+        "MMSegmentation's bisenetv2 with the FCNHead of its configs",
+    )
+    architecture = vary_architecture(
+        Architecture(),
+        num_classes=size(tensors, "head.2.weight"),
+        head_channels=size(tensors, "head.0.0.weight"),
+        expand_in="depthwise",
+        upsampling="bilinear",
+        aggregation_bias=True,
+    )
+    red, green, blue = (value / 255 for value in _MEAN)
+    std_red, std_green, std_blue = (value / 255 for value in _STD)
+    metadata = Metadata(
+        preset="bisenetv2",
+        architecture=architecture,
+        classes=_classes(checkpoint.get("meta"), architecture.num_classes),
+        mean=(red, green, blue),
+        std=(std_red, std_green, std_blue),
+        resolution=_RESOLUTION,
+        dataset="unknown; see the project that the checkpoint comes from",
+        licence="unknown; see the project that the checkpoint comes from",
+    )
+    return metadata, tensors
+
+
+def _modules() -> dict[str, str]:
+    """Our name of each convolution and batch norm of the inference part, and the project's."""
+    modules: dict[str, str] = {}
+
+    def named(ours: str, theirs: str) -> None:  # the project's ConvModule
+        modules[f"{ours}.0"] = f"{theirs}.conv"
+        modules[f"{ours}.1"] = f"{theirs}.bn"
+
+    for stage, layers in enumerate((2, 3, 3)):
+        for i in range(layers):
+            named(f"detail.S{stage + 1}.{i}", f"backbone.detail.detail_branch.{stage}.{i}")
+    semantic = "backbone.semantic"
+    for our_part, part in (
+        ("conv", "conv_first"),
+        ("left.0", "convs.0"),
+        ("left.1", "convs.1"),
+        ("fuse", "fuse_last"),
+    ):
+        named(f"semantic.stem.{our_part}", f"{semantic}.stage1.{part}")
+    for our_stage, stage, layers in (("S3", 2, 2), ("S4", 3, 2), ("S5_4", 4, 4)):
+        for i in range(layers):
+            ours, theirs = f"semantic.{our_stage}.{i}", f"{semantic}.stage{stage}.{i}"
+            named(f"{ours}.gather", f"{theirs}.conv1")
+            named(f"{ours}.depthwise.0", f"{theirs}.dwconv.0")
+            if i == 0:
+                named(f"{ours}.depthwise.1", f"{theirs}.dwconv.1")
+                named(f"{ours}.shortcut.0", f"{theirs}.shortcut.0.depthwise_conv")
+                named(f"{ours}.shortcut.1", f"{theirs}.shortcut.0.pointwise_conv")
+            named(f"{ours}.project", f"{theirs}.conv2.0")
+    modules["semantic.S5_5.bn"] = f"{semantic}.stage4_CEBlock.gap.1"
+    named("semantic.S5_5.embed", f"{semantic}.stage4_CEBlock.conv_gap")
+    named("semantic.S5_5.conv", f"{semantic}.stage4_CEBlock.conv_last")
+    for ours, theirs in (("detail_keep", "detail_dwconv"), ("semantic_keep", "semantic_dwconv")):
+        named(f"aggregation.{ours}.0", f"backbone.bga.{theirs}.0.depthwise_conv")
+        modules[f"aggregation.{ours}.1"] = f"backbone.bga.{theirs}.0.pointwise_conv.conv"
+    named("aggregation.detail_down.0", "backbone.bga.detail_down.0")
+    named("aggregation.semantic_up", "backbone.bga.semantic_conv.0")
+    named("aggregation.fuse", "backbone.bga.conv")
+    named("head.0", "decode_head.convs.0")
+    modules["head.2"] = "decode_head.conv_seg"
+    return modules
+
+
+def _classes(meta: Any, count: int) -> tuple[SemanticClass, ...]:
+    """Names and colours as ``meta`` of version 1.x or 0.x has them, numbers where it has none."""
+    numbered = numbered_classes(count)
+    meta = meta if isinstance(meta, Mapping) else {}
+    dataset = meta.get("dataset_meta")
+    dataset = dataset if isinstance(dataset, Mapping) else {}
+    names = dataset.get("classes", meta.get("CLASSES"))
+    colors = dataset.get("palette", meta.get("PALETTE"))
+    try:
+        names = [entry.name for entry in numbered] if names is None else list(names)
+        colors = [entry.color for entry in numbered] if colors is None else list(map(tuple, colors))
+    except TypeError as error:
+        raise ModelFileError(f"its meta has classes that are no list ({error})") from error
+    if len(names) != count or len(colors) != count:
+        raise ModelFileError(
+            f"its decode_head has {count} classes, and its meta {len(names)} names and "
+            f"{len(colors)} colours; remove them from meta and load it with a class file"
+        )
+    return check_classes(
+        [SemanticClass(*entry) for entry in zip(range(count), names, colors, strict=True)]
+    )

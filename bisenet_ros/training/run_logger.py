@@ -1,0 +1,192 @@
+"""What a run shows and leaves behind while it goes on: a progress bar, logs and TensorBoard."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from math import isnan
+from pathlib import Path
+from statistics import mean
+from types import TracebackType
+
+from tqdm import tqdm
+
+from bisenet_ros.errors import TrainingError
+from bisenet_ros.evaluation.metrics import Scores
+from bisenet_ros.training.loop import Progress
+from bisenet_ros.training.settings import Settings
+
+LOG = "log.csv"
+VALIDATION = "validation.csv"
+LOG_COLUMNS = ("iteration", "loss", "learning_rate", "images_per_s", "waited_share")
+
+TIMED = 20
+"""After so many iterations the log says how long the others will take."""
+STARTUP = 5
+"""The first of them take longer, and do not count."""
+
+
+class Monitor:
+    """Shows and logs the iterations of a run; to be used in a ``with`` statement.
+
+    Args:
+        output: folder of the run, made if it is missing. log.csv in it gets a row an iteration,
+            validation.csv a row each time that ``validated`` is called.
+        settings: of the run.
+        class_names: of the columns of validation.csv.
+        first: iterations done before; later rows of earlier logs are dropped, since a run that
+            was killed has logged more than it has saved.
+        tensorboard: also write event files into ``output``.
+
+    Raises:
+        TrainingError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        settings: Settings,
+        class_names: Sequence[str],
+        first: int,
+        *,
+        tensorboard: bool,
+    ) -> None:
+        output.mkdir(parents=True, exist_ok=True)
+        self._batch_size = settings.batch_size
+        self._iterations = settings.iterations
+        self._log = _Table(output / LOG, LOG_COLUMNS, first)
+        columns = ("iteration", "miou", *class_names)
+        self._validation = _Table(output / VALIDATION, columns, first)
+        self._events = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise TrainingError(
+                    "TensorBoard is not installed: pip install tensorboard, or leave it out; "
+                    f"{LOG} has the same figures"
+                ) from None
+
+            self._events = SummaryWriter(str(output), purge_step=first + 1)
+        # Into files, too, where others are off: who looks after a run of hours reads its log. With
+        # a delay it waits for the first iteration: an error before that stands alone.
+        self._bar = tqdm(
+            total=settings.iterations,
+            initial=first,
+            unit="it",
+            desc="train",
+            delay=1e-3,
+        )
+        self._timed: list[float] = []
+        self._seconds = self._waited = 0.0
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end_bar()
+        self._log.close()
+        self._validation.close()
+        if self._events is not None:
+            self._events.close()
+
+    def show(self, progress: Progress) -> None:
+        """Add one iteration."""
+        self._seconds += progress.seconds
+        self._waited += progress.waited
+        speed = f"{self._batch_size / progress.seconds:.2f}"
+        waited = self._waited / self._seconds
+        self._bar.update()
+        self._bar.set_postfix(
+            loss=f"{progress.loss:.3f}",
+            lr=f"{progress.learning_rate:.2g}",
+            images_s=speed,
+            waited=f"{waited:.0%}",
+        )
+        self._log.add(
+            progress.iteration,
+            f"{progress.loss:.4f}",
+            f"{progress.learning_rate:.3g}",
+            speed,
+            f"{waited:.3f}",
+        )
+        self._tell(progress.iteration, loss=progress.loss, learning_rate=progress.learning_rate)
+        if len(self._timed) < TIMED:
+            self._timed.append(progress.seconds)
+            left = self._iterations - progress.iteration
+            if len(self._timed) == TIMED <= left:
+                self._bar.write(time_left(left, mean(self._timed[STARTUP:])), file=sys.stderr)
+
+    def validated(self, iteration: int, scores: Scores) -> None:
+        """Add the scores on the validation images after ``iteration``."""
+        values = [scores.miou, *scores.iou]
+        self._validation.add(iteration, *("" if isnan(v) else f"{v:.4f}" for v in values))
+        self._tell(iteration, validation_miou=scores.miou)
+
+    def has_validated(self, iteration: int) -> bool:
+        """Whether the scores after ``iteration`` are there."""
+        return self._validation.last == iteration
+
+    def end_bar(self) -> None:
+        """Leave the bar as it is, since other lines follow."""
+        self._bar.close()
+
+    def flush(self) -> None:
+        """Write the rows so far to the disk."""
+        self._log.flush()
+        self._validation.flush()
+
+    def _tell(self, iteration: int, **values: float) -> None:
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, iteration)
+
+
+def time_left(iterations: int, seconds: float) -> str:
+    """Return in words how long so many iterations take, of so many seconds each."""
+    total = iterations * seconds
+    if total < 90:
+        about = f"{total:.0f} s"
+    elif total < 90 * 60:
+        about = f"{total / 60:.0f} min"
+    else:
+        about = f"{total / 3600:.1f} h"
+    each = f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+    return f"about {about} left: {iterations} iterations at {each}"
+
+
+class _Table:
+    """A CSV file with a header, whose first column is the iteration."""
+
+    def __init__(self, path: Path, columns: Sequence[str], first: int) -> None:
+        kept = _rows_until(path, first, len(columns))
+        self.last = int(kept[-1][0]) if kept else 0
+        self._file = path.open("w", newline="")
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(columns)
+        self._writer.writerows(kept)
+        self._file.flush()
+
+    def add(self, iteration: int, *row: object) -> None:
+        self._writer.writerow([iteration, *row])
+        self.last = iteration
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _rows_until(table: Path, iteration: int, columns: int) -> list[list[str]]:
+    if not iteration or not table.is_file():
+        return []
+    with table.open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return [
+        row for row in rows if len(row) == columns and row[0].isdigit() and int(row[0]) <= iteration
+    ]

@@ -1,0 +1,119 @@
+"""The repeatable stream of a run's training samples."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bisenet_ros import datasets
+from bisenet_ros.classes import palette
+from bisenet_ros.errors import SettingsError, quoted
+from bisenet_ros.images.render import contact_sheet, fit, legend, overlay
+from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
+from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
+from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.settings import Settings
+
+SHEET_COLUMNS, SHEET_ROWS = 4, 3
+SHEET_WIDTH = 1920
+"""Pixels, at most."""
+
+
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """Sample ``k`` of a run: image uint8 [3,h,w] RGB and labels uint8 [h,w], of crop size.
+
+    A sample depends on its number and the seed alone, so a resumed run sees what an unbroken one
+    would have, whatever the number of workers.
+
+    Raises:
+        SettingsError: ``synthetic_images`` for a dataset of other classes than the street's, or
+            ``paste`` of a class that the dataset has not.
+    """
+
+    def __init__(self, dataset: datasets.Dataset, settings: Settings) -> None:
+        names = tuple(entry.name for entry in dataset.classes)
+        if settings.synthetic_images and names != CLASS_NAMES:
+            raise SettingsError(
+                f"setting 'synthetic_images' is {settings.synthetic_images}; it must be 0 unless "
+                f"the classes are those of the synthetic street ({', '.join(CLASS_NAMES)})"
+            )
+        for name in settings.paste:
+            if name not in names:
+                raise SettingsError(
+                    f"setting 'paste' has {quoted(name)}; the classes are {', '.join(names)}"
+                )
+        self.pasted = [names.index(name) for name in settings.paste]
+        self.dataset = dataset
+        self.settings = settings
+        self.epoch_length = len(dataset) + settings.synthetic_images
+
+    def __len__(self) -> int:
+        return self.settings.iterations * self.settings.batch_size
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(k, self.epoch_length)
+        index = int(_order(self.settings.seed, epoch, self.epoch_length)[position])
+        rng = np.random.default_rng((self.settings.seed, 1, k))
+        image, labels = self._augmented(index, rng)
+        if self.settings.cutmix and rng.random() < self.settings.cutmix:
+            cut_mix((image, labels), self._another(rng), rng)
+        if self.pasted:
+            paste((image, labels), self._another(rng), self.pasted, rng)
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels)
+
+    def _another(self, rng: np.random.Generator) -> Sample:
+        return self._augmented(int(rng.integers(self.epoch_length)), rng)
+
+    def _augmented(self, index: int, rng: np.random.Generator) -> Sample:
+        sample = self.dataset[index] if index < len(self.dataset) else self._synthetic(rng)
+        return augment(sample, self.settings, rng)
+
+    def _synthetic(self, rng: np.random.Generator) -> Sample:
+        seed = TRAINING_SEEDS[int(rng.integers(len(TRAINING_SEEDS)))]
+        width, height = self.settings.resolution
+        return Street(seed, width, height).frame(int(rng.integers(100)))
+
+
+def sample_numbers(settings: Settings, first_iteration: int, processes: Processes) -> list[int]:
+    """The samples of one process from ``first_iteration`` on, in its order.
+
+    An iteration has the same samples whatever the number of processes and parts.
+    """
+    part = settings.batch_size // (processes.size * settings.accumulate)
+    return [
+        start + offset
+        for start in range(
+            (first_iteration * settings.accumulate * processes.size + processes.rank) * part,
+            settings.iterations * settings.batch_size,
+            processes.size * part,
+        )
+        for offset in range(part)
+    ]
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, 0, epoch)).permutation(length)
+
+
+def sample_sheet(samples: Samples) -> NDArray[np.uint8]:
+    """The first samples of a run, augmented, with their labels laid over: uint8 [H,W,3] RGB.
+
+    What has no class looks as in the image.
+
+    Raises:
+        DatasetError: a file cannot be used.
+    """
+    classes = samples.dataset.classes
+    colors = palette(classes)
+    width, height = samples.settings.crop
+    width = min(width, SHEET_WIDTH // SHEET_COLUMNS)
+    pictures = []
+    for k in range(min(SHEET_COLUMNS * SHEET_ROWS, len(samples))):
+        image, labels = samples[k]
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        pictures.append(fit(overlay(pixels, labels.numpy(), colors, 0.5), width, height))
+    return contact_sheet(pictures, SHEET_COLUMNS, legend(classes, SHEET_COLUMNS * width))

@@ -1,0 +1,56 @@
+"""What figures come from: the libraries, by whatever name, and the CPU's instructions."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bisenet_ros.benchmark import machine
+from bisenet_ros.benchmark.machine import describe_machine, instruction_set
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx"])
+def test_libraries(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / f"{name.replace('-', '_')}-10.13.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 10.13.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    libraries = describe_machine()["libraries"]
+    assert isinstance(libraries, dict)
+    assert libraries["torch"] == torch.__version__
+    assert libraries[name] == "10.13.0"
+
+
+@pytest.mark.parametrize(
+    ("capability", "flags", "limit", "expected"),
+    [
+        ("AVX2", "avx2", "", "AVX2"),
+        ("AVX2", "avx2 avx_vnni", "", "AVX2, VNNI"),
+        ("AVX2", "avx2 avx_vnni", "AVX2", "AVX2"),
+        ("AVX512", "avx512f", "", "AVX512"),
+        ("AVX512", "avx512f avx512_vnni avx512_bf16", "", "AVX512, VNNI, BF16"),
+        ("AVX512", "avx512f avx512_vnni avx512_bf16 amx_tile", "ALL", "AVX512, VNNI, BF16, AMX"),
+        (
+            "AVX512",
+            "avx512f avx512_vnni avx512_bf16 amx_tile",
+            "avx512_core_bf16",
+            "AVX512, VNNI, BF16",
+        ),
+        ("AVX512", "avx512f avx512_vnni avx512_bf16", "AVX512_CORE_VNNI", "AVX512, VNNI"),
+        # As with ATEN_CPU_CAPABILITY=avx2.
+        ("AVX2", "avx512f avx512_vnni avx512_bf16", "AVX2", "AVX2"),
+        ("AVX2", "avx512f avx512_vnni avx512_bf16", "", "AVX2"),
+    ],
+)
+def test_instruction_set(
+    capability: str, flags: str, limit: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(machine, "instruction_flags", lambda: frozenset(flags.split()))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert instruction_set() == expected
+    assert describe_machine()["instruction_set"] == expected
+
+
+def test_instruction_set_of_this_machine() -> None:
+    assert instruction_set().startswith(torch.backends.cpu.get_cpu_capability())

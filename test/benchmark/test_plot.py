@@ -1,0 +1,46 @@
+"""The picture of time against resolution."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from bisenet_ros.benchmark.measurement import Engine, Result
+from bisenet_ros.benchmark.plot import plot
+from bisenet_ros.inference.segmenter import StageTimes
+
+
+def result(precision: str, resolution: tuple[int, int], ms: float) -> Result:
+    return Result(
+        engine=Engine("torch", precision),
+        device="cpu",
+        resolution=resolution,
+        p50_ms=ms,
+        p95_ms=ms,
+        p99_ms=ms,
+        fps=1000 / ms,
+        ratio=None,
+        stages_ms=StageTimes(0.0, ms, 0.0),
+        frames=4,
+        gmacs_per_s=1.0,
+    )
+
+
+RESULTS = [
+    result("fp32", (256, 128), 15.0),
+    result("bf16", (256, 128), 9.0),
+    result("fp32", (1024, 512), 240.0),
+]
+
+
+def test_it_is_drawn_with_engines_at_some_resolutions_only(tmp_path: Path) -> None:
+    plot(tmp_path / "time.png", RESULTS, "a title")
+    image = cv2.imread(str(tmp_path / "time.png"))
+    assert image is not None
+    assert image.shape == (750, 1200, 3)
+    assert len({tuple(pixel) for row in image for pixel in row[::3]}) > 20  # lines, text, colours
+
+
+def test_a_kind_of_file_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="xyz"):
+        plot(tmp_path / "time.xyz", RESULTS, "a title")

@@ -1,0 +1,129 @@
+"""Cityscapes: official folders, both kinds of label ids, fine and coarse."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cityscapesscripts.helpers.labels import labels as official
+from numpy.typing import NDArray
+
+from bisenet_ros.datasets import find_dataset, open_dataset
+from bisenet_ros.datasets.cityscapes import LABEL_IDS
+from bisenet_ros.errors import DatasetError
+
+FRAMES = ("aachen/aachen_000000_000019", "aachen/aachen_000001_000019", "ulm/ulm_000000_000019")
+
+
+def write(root: Path, kind: str, split: str, name: str, pixels: NDArray[np.uint8]) -> Path:
+    path = root / kind / split / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three frames of two cities in train, with every id in each row; the frame is the blue."""
+    ids = np.tile(np.uint8([*range(34), 255]), (4, 1))
+    for number, frame in enumerate(FRAMES):
+        image = np.full((4, 35, 3), (number, 0, 9), np.uint8)
+        write(tmp_path, "leftImg8bit", "train", f"{frame}_leftImg8bit.png", image)
+        write(tmp_path, "gtFine", "train", f"{frame}_gtFine_labelIds.png", ids)
+        # What the official zip has beside it.
+        write(tmp_path, "gtFine", "train", f"{frame}_gtFine_instanceIds.png", ids)
+        write(tmp_path, "gtFine", "train", f"{frame}_gtFine_color.png", image)
+    return tmp_path
+
+
+def test_ids_are_those_of_the_official_scripts(root: Path) -> None:
+    dataset = open_dataset(root)
+    labels = dataset[1][1]
+    for entry in official:
+        if entry.id >= 0:
+            assert (labels[:, entry.id] == entry.trainId).all(), entry.name
+    assert (labels[:, 34] == 255).all()  # -1, the licence plate, in 8 bits
+    assert dataset[1][0][0, 0].tolist() == [9, 0, 1]
+    trained = sorted((e.trainId, e.name, e.color) for e in official if 0 <= e.trainId < 255)
+    assert [(e.id, e.name, e.color) for e in dataset.classes] == trained
+
+
+def test_every_value_has_a_meaning_or_none() -> None:
+    known = {entry.id for entry in official if entry.id >= 0} | {255}
+    assert set(np.flatnonzero(LABEL_IDS.table >= 0)) == known
+
+
+def test_cities_are_walked_in_order(root: Path) -> None:
+    dataset = open_dataset(root, "cityscapes", "train")
+    names = [image.name.removesuffix("_leftImg8bit.png") for image, _ in dataset.pairs]
+    assert names == [frame.split("/")[1] for frame in FRAMES]
+    assert all(label.name.endswith("_labelIds.png") for _, label in dataset.pairs)
+
+
+def test_cities_may_be_links(root: Path) -> None:
+    before = len(open_dataset(root))
+    for kind in ("leftImg8bit", "gtFine"):
+        city = root / kind / "train" / "ulm"
+        city.rename(root / f"{kind}_ulm")
+        city.symlink_to(root / f"{kind}_ulm")
+    assert len(open_dataset(root)) == before == 3
+
+
+def test_train_ids_serve_where_there_are_no_label_ids(root: Path) -> None:
+    for frame in FRAMES:
+        path = root / "gtFine" / "train" / f"{frame}_gtFine_labelIds.png"
+        path.unlink()
+        ids = np.tile(np.uint8([*range(19), *[255] * 16]), (4, 1))
+        write(root, "gtFine", "train", f"{frame}_gtFine_labelTrainIds.png", ids)
+    np.testing.assert_array_equal(open_dataset(root).read_labels(0), ids)
+    ids[0, 0] = 19
+    write(root, "gtFine", "train", f"{FRAMES[0]}_gtFine_labelTrainIds.png", ids)
+    with pytest.raises(DatasetError, match=r"labelTrainIds.png has label 19 \(1 pixels\); the tr"):
+        open_dataset(root).read_labels(0)
+
+
+def test_coarse_labels(root: Path) -> None:
+    road, car = np.full((4, 35), 7, np.uint8), np.full((4, 35), 26, np.uint8)
+    extra = "bonn/bonn_000000_000019"
+    for frame in FRAMES:
+        write(root, "gtCoarse", "train", f"{frame}_gtCoarse_labelIds.png", road)
+    write(root, "gtCoarse", "train_extra", f"{extra}_gtCoarse_labelIds.png", car)
+    image = np.zeros((4, 35, 3), np.uint8)
+    write(root, "leftImg8bit", "train_extra", f"{extra}_leftImg8bit.png", image)
+
+    coarse = open_dataset(root, "cityscapes-coarse", "train+train_extra")
+    assert [int(coarse.read_labels(i).max()) for i in range(4)] == [0, 0, 0, 13]
+    assert len(np.unique(open_dataset(root, split="train").read_labels(0))) == 20
+    both = open_dataset(root, split="train+train_extra")
+    assert len(np.unique(both.read_labels(0))) == 20
+    assert (both.read_labels(3) == 13).all()
+
+
+def test_missing_parts_are_named(root: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no folder .*leftImg8bit/val; .*leftImg8bit has train"):
+        open_dataset(root, split="val")
+    with pytest.raises(DatasetError, match=r"gtCoarse/train; .*gtCoarse is missing or empty"):
+        open_dataset(root, "cityscapes-coarse")
+    for frame in FRAMES[1:]:
+        (root / "gtFine" / "train" / f"{frame}_gtFine_labelIds.png").unlink()
+    (root / "leftImg8bit" / "train" / f"{FRAMES[0]}_leftImg8bit.png").unlink()
+    faults = find_dataset(root).problems
+    assert [fault.split("/train/")[1] for fault in faults] == [
+        f"{FRAMES[1]}_leftImg8bit.png has no labels",
+        f"{FRAMES[2]}_leftImg8bit.png has no labels",
+        f"{FRAMES[0]}_gtFine_labelIds.png has no image",
+    ]
+    (root / "gtFine" / "train" / f"{FRAMES[0]}_gtFine_labelIds.png").unlink()
+    with pytest.raises(DatasetError, match=r"gtFine/train has no files \*_gtFine_labelIds{.png}"):
+        open_dataset(root)
+
+
+def test_bad_labels_are_named(root: Path) -> None:
+    name = f"{FRAMES[0]}_gtFine_labelIds.png"
+    write(root, "gtFine", "train", name, np.uint8([[7, 34, 34, 99]]))
+    text = r"labelIds.png has labels 34 \(2 pixels\), 99 \(1 pixels\); the ids of Cityscapes are 0"
+    with pytest.raises(DatasetError, match=text):
+        open_dataset(root).read_labels(0)
+    write(root, "gtFine", "train", name, np.zeros((4, 35, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"labelIds.png has three channels"):
+        open_dataset(root).read_labels(0)

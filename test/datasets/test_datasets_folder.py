@@ -1,0 +1,257 @@
+"""The plain folder: what it reads, and what it refuses."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from bisenet_ros.cli.calibration import evenly_spread
+from bisenet_ros.datasets import find_dataset, open_dataset
+from bisenet_ros.errors import ClassesError, DatasetError
+
+
+def test_pairs_are_sorted_and_rgb(
+    write_folder: Callable[[list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]], Path],
+) -> None:
+    rng = np.random.default_rng(1)
+    samples = [
+        (rng.integers(0, 256, (6, 8, 3), np.uint8), rng.choice(np.uint8([0, 1, 255]), (6, 8)))
+        for _ in range(11)
+    ]
+    dataset = open_dataset(write_folder(samples))
+    assert len(dataset) == 11
+    assert [entry.name for entry in dataset.classes] == ["dark", "bright"]
+    for index, (image, labels) in enumerate(samples):
+        read_image, read_labels = dataset[index]
+        np.testing.assert_array_equal(read_image, image)
+        np.testing.assert_array_equal(read_labels, labels)
+        np.testing.assert_array_equal(dataset.read_labels(index), labels)
+        assert read_labels.dtype == np.uint8
+
+
+def test_classes_may_lie_in_the_folder_above(two_tone: Path) -> None:
+    (two_tone / "classes.txt").rename(two_tone.parent / "classes.txt")
+    assert len(open_dataset(two_tone).classes) == 2
+
+
+def test_a_folder_without_splits_is_the_same_for_every_split(two_tone: Path) -> None:
+    assert open_dataset(two_tone, split="val") == open_dataset(two_tone, split="train")
+    with pytest.raises(DatasetError, match=r"'train\+val' takes images of .*data twice"):
+        open_dataset(two_tone, split="train+val")
+
+
+def test_splits_are_folders_and_can_be_joined(two_tone: Path, tmp_path: Path) -> None:
+    root = tmp_path / "splits"
+    for split in ("train", "val"):
+        for kind, numbers in (("images", range(5)), ("labels", range(5))):
+            (root / split / kind).mkdir(parents=True)
+            for number in numbers:
+                if split == "train" or number < 2:
+                    source = two_tone / kind / f"{number:03}.png"
+                    (root / split / kind / source.name).write_bytes(source.read_bytes())
+    (root / "classes.txt").write_bytes((two_tone / "classes.txt").read_bytes())
+    assert [len(open_dataset(root, split=s)) for s in ("train", "val", "train+val")] == [5, 2, 7]
+    joined = open_dataset(root, "folder", "train+val")
+    assert [image.parent.parent.name for image, _ in joined.pairs] == ["train"] * 5 + ["val"] * 2
+    assert joined.root == root
+    with pytest.raises(DatasetError, match=r"no layout for split 'test', but for train, val$"):
+        open_dataset(root, split="test")
+    with pytest.raises(DatasetError, match=r"no layout for split 'val' .*SPLIT/images/"):
+        open_dataset(two_tone / "images", split="val")
+    with pytest.raises(DatasetError, match=r"no folder .*splits/test/images"):
+        open_dataset(root, "folder", "test")
+    (root / "val" / "classes.txt").write_text("0 dark 1 2 3\n1 light 4 5 6\n")
+    with pytest.raises(DatasetError, match=r"parts of split 'train\+val' of .* different classes"):
+        open_dataset(root, split="train+val")
+
+
+def test_splits_may_lie_in_images_and_labels(two_tone: Path) -> None:
+    before = open_dataset(two_tone)
+    for split, numbers in (("train", range(3)), ("val", range(3, 5))):
+        for kind in ("images", "labels"):
+            (two_tone / kind / split).mkdir()
+            for number in numbers:
+                name = f"{number:03}.png"
+                (two_tone / kind / name).rename(two_tone / kind / split / name)
+    train, val = (open_dataset(two_tone, split=split) for split in ("train", "val"))
+    assert (len(train), len(val)) == (3, 2)
+    assert train.classes == before.classes
+    assert train.pairs[0][0] == two_tone / "images" / "train" / "000.png"
+    assert evenly_spread(two_tone, 9) == [image for image, _ in train.pairs]
+
+
+def test_grey_images_become_rgb_and_suffixes_may_differ(two_tone: Path) -> None:
+    grey = np.full((64, 64), 77, np.uint8)
+    (two_tone / "images" / "000.png").unlink()
+    assert cv2.imwrite(str(two_tone / "images" / "000.bmp"), grey)
+    assert (open_dataset(two_tone)[0][0] == 77).all()
+    assert open_dataset(two_tone)[0][0].shape == (64, 64, 3)
+
+
+def test_labels_by_colour(two_tone: Path) -> None:
+    with (two_tone / "classes.txt").open("a") as file:
+        file.write("255 void 0 0 0\n")
+    before = open_dataset(two_tone).read_labels(2)
+    colors = np.uint8([[10, 20, 30], [200, 210, 220]])[before]
+    colors[:3] = 0
+    path = two_tone / "labels" / "002.png"
+    assert cv2.imwrite(str(path), colors[..., ::-1])
+    labels = open_dataset(two_tone).read_labels(2)
+    assert (labels[:3] == 255).all()
+    np.testing.assert_array_equal(labels[3:], before[3:])
+    assert labels.dtype == np.uint8
+
+
+def test_foreign_colours_are_counted(two_tone: Path) -> None:
+    colors = np.full((64, 64, 3), (10, 20, 30), np.uint8)
+    colors[0, :7] = 0
+    colors[1, :2] = 255, 1, 2
+    assert cv2.imwrite(str(two_tone / "labels" / "002.png"), colors[..., ::-1])
+    text = (
+        r"002.png has colours \(0, 0, 0\) \(7 pixels\), \(255, 1, 2\) \(2 pixels\); colours are "
+        r"those of .*classes.txt, in which a line '255 void 0 0 0' would make black no class"
+    )
+    with pytest.raises(DatasetError, match=text):
+        open_dataset(two_tone).read_labels(2)
+
+
+def test_colours_of_two_classes_must_differ(two_tone: Path) -> None:
+    (two_tone / "classes.txt").write_text("0 dark 9 9 9\n1 bright 9 9 9\n")
+    assert open_dataset(two_tone).read_labels(1).max() == 1
+    assert cv2.imwrite(str(two_tone / "labels" / "002.png"), np.full((64, 64, 3), 9, np.uint8))
+    with pytest.raises(DatasetError, match=r"classes 0 and 1 have one colour, \(9, 9, 9\)"):
+        open_dataset(two_tone).read_labels(2)
+
+
+def test_a_palette_gives_its_indices(two_tone: Path) -> None:
+    dataset = open_dataset(two_tone)
+    before = dataset.read_labels(3)
+    path = two_tone / "labels" / "003.png"
+    indexed = Image.fromarray(before, mode="P")
+    indexed.putpalette([200, 0, 0, 0, 200, 0])
+    indexed.save(path)
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 3  # what OpenCV makes of it
+    np.testing.assert_array_equal(dataset.read_labels(3), before)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DatasetError, match=r"003.png is not a readable label image"):
+        dataset.read_labels(3)
+
+
+def test_a_palette_of_an_image_editor_is_refused(two_tone: Path) -> None:
+    """It gives the classes' colours to indices as they come: 200 210 220, class 1, is index 0."""
+    dataset = open_dataset(two_tone)
+    before = dataset.read_labels(3)
+    path = two_tone / "labels" / "003.png"
+    indexed = Image.fromarray(1 - before, mode="P")
+    indexed.putpalette([200, 210, 220, 10, 20, 30])
+    indexed.save(path)
+    text = r"003.png has a palette in which index 0 is \(200, 210, 220\), in .*classes.txt the"
+    with pytest.raises(DatasetError, match=text + " colour of class 1: .* Save it as RGB"):
+        dataset.read_labels(3)
+    indexed = Image.fromarray(before, mode="P")
+    indexed.putpalette([10, 20, 30, 200, 210, 220])
+    indexed.save(path)
+    np.testing.assert_array_equal(dataset.read_labels(3), before)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_less_than_8_bits_give_the_ids_in_the_file(two_tone: Path, bits: int) -> None:
+    dataset = open_dataset(two_tone)
+    before = dataset.read_labels(3)
+    write_grey_png(two_tone / "labels" / "003.png", before, bits)
+    assert cv2.imread(str(two_tone / "labels" / "003.png"), cv2.IMREAD_UNCHANGED).max() > 1
+    np.testing.assert_array_equal(dataset.read_labels(3), before)
+
+
+def write_grey_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
+    """As the PNG specification has it: cv2 and Pillow write 1 bit of the three at most."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width = values.shape
+    digits = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :].reshape(height, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(digits, axis=1))
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+
+
+def test_missing_and_empty_folders(two_tone: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"there is no folder .*nowhere"):
+        open_dataset(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=r"no layout for split 'train', but for data$"):
+        open_dataset(tmp_path)
+    with pytest.raises(DatasetError, match=r"unknown layout 'camvit'; there are auto, city"):
+        open_dataset(two_tone, "camvit")
+    for path in (two_tone / "labels").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(DatasetError, match=r"labels has no files \*{.png,"):
+        open_dataset(two_tone)
+
+
+def test_files_without_a_partner_are_named(two_tone: Path) -> None:
+    (two_tone / "labels" / "003.png").unlink()
+    (two_tone / "images" / "001.png").unlink()
+    text = r"images/003.png has no labels, and 1 more such faults; bisenet train --check-data"
+    with pytest.raises(DatasetError, match=text):
+        open_dataset(two_tone)
+    dataset = find_dataset(two_tone)
+    assert len(dataset) == 3
+    assert dataset.problems == (
+        f"{two_tone}/images/003.png has no labels",
+        f"{two_tone}/labels/001.png has no image",
+    )
+
+
+def test_two_files_of_one_name_are_refused(two_tone: Path) -> None:
+    (two_tone / "images" / "002.jpg").write_bytes((two_tone / "images" / "002.png").read_bytes())
+    with pytest.raises(DatasetError, match=r"002.jpg and 002.png have one name"):
+        open_dataset(two_tone)
+
+
+def test_missing_and_malformed_classes(two_tone: Path) -> None:
+    (two_tone / "classes.txt").write_text("0 dark 1 2\n")
+    with pytest.raises(ClassesError, match="line 1"):
+        open_dataset(two_tone)
+    (two_tone / "classes.txt").unlink()
+    with pytest.raises(DatasetError, match=r"no classes.txt in .* or in the folder above"):
+        open_dataset(two_tone)
+
+
+def test_sizes_that_differ_are_named(two_tone: Path) -> None:
+    assert cv2.imwrite(str(two_tone / "labels" / "001.png"), np.zeros((32, 48), np.uint8))
+    with pytest.raises(DatasetError, match=r"001.png is 64x64 and its labels .*001.png 48x32"):
+        open_dataset(two_tone)[1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        (np.full((64, 64), 2, np.uint8), r"has label 2 \(4096 pixels\); labels are 0 to 1 and 255"),
+        (np.full((64, 64), 254, np.uint8), "has label 254"),
+        (np.arange(64, dtype=np.uint8)[None], r"has labels 2 \(1 pixels\), 3 .* and 57 more; "),
+        (np.zeros((64, 64), np.uint16), "has 1 channels of uint16; a label image has 8 bits"),
+        (np.zeros((64, 64, 4), np.uint8), "has 4 channels of uint8"),
+    ],
+)
+def test_bad_label_images_are_named(two_tone: Path, labels: NDArray, text: str) -> None:
+    assert cv2.imwrite(str(two_tone / "labels" / "004.png"), labels)
+    with pytest.raises(DatasetError, match=f"004.png.*{text}"):
+        open_dataset(two_tone)[4]
+
+
+def test_broken_files_are_named(two_tone: Path) -> None:
+    (two_tone / "images" / "000.png").write_bytes(b"no image")
+    (two_tone / "labels" / "001.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"000.png is not an image that OpenCV can read"):
+        open_dataset(two_tone)[0]
+    with pytest.raises(DatasetError, match=r"001.png is not a readable label image"):
+        open_dataset(two_tone)[1]

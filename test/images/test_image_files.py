@@ -1,0 +1,61 @@
+"""Image files as they come: cut off, of odd sizes, of the wrong kind."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from bisenet_ros.errors import ImageFileError
+from bisenet_ros.images.files import is_image_file, read_image, read_label_image
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+
+
+@pytest.fixture
+def jpeg(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jpg"
+    assert cv2.imwrite(str(path), PICTURE)
+    return path
+
+
+def test_a_jpeg_that_is_cut_off_is_named(jpeg: Path) -> None:
+    assert read_image(jpeg).shape == PICTURE.shape
+    whole = jpeg.read_bytes()
+    jpeg.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageFileError, match=r"a\.jpg is cut off"):
+        read_image(jpeg)
+
+
+def test_what_a_camera_writes_behind_a_jpeg_does_no_harm(jpeg: Path) -> None:
+    before = read_image(jpeg)
+    jpeg.write_bytes(jpeg.read_bytes() + b"more of a camera")
+    np.testing.assert_array_equal(read_image(jpeg), before)
+
+
+def test_a_header_that_claims_too_many_pixels_is_named(tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    path = tmp_path / "huge.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+    )
+    with pytest.raises(ImageFileError, match=r"huge\.png is not an image"):
+        read_image(path)
+    with pytest.raises(ImageFileError, match=r"huge\.png is not a readable label image"):
+        read_label_image(path)
+
+
+def test_labels_are_no_jpegs(jpeg: Path) -> None:
+    with pytest.raises(ImageFileError, match="a JPEG, which blurs labels: save them as PNG"):
+        read_label_image(jpeg)
+
+
+def test_hidden_files_are_no_images() -> None:
+    assert is_image_file(Path("a/b.PNG"))
+    assert not is_image_file(Path("a/._b.png"))
+    assert not is_image_file(Path("a/b.txt"))

@@ -1,0 +1,86 @@
+"""What holds for the checkpoints of every project."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from coincheung_checkpoint import image
+from torch import Tensor, nn
+
+from bisenet_ros.errors import ModelFileError
+from bisenet_ros.model.file import Model, load
+
+StateDict = dict[str, Any]
+
+Golden = tuple[tuple[float, float], Mapping[tuple[int, int], list[float]]]
+"""Mean and standard deviation of all logits, and the logits of classes 0, 3, .. 18 at some
+(row, column)."""
+
+ROUNDING_MARGIN = 3
+"""Times ``rounding_error``. Measured, with AVX512, AVX2 and SSE4.1, is 0.1 to 0.9 times it, while a
+batch norm whose epsilon is 2e-5 instead of 1e-5 makes 5 to 17 times."""
+
+SMALL = {"num_classes": 5, "head_channels": 8}
+
+
+def write(path: Path, value: object) -> Path:
+    torch.save(value, path)
+    return path
+
+
+def without(key: str) -> Callable[[StateDict], StateDict]:
+    return lambda state: {name: value for name, value in state.items() if name != key}
+
+
+def assert_logits(model: Model, size: tuple[int, int], golden: Golden) -> None:
+    """Those of ``image`` at ``size``, (height, width), in float64 and in fp32."""
+    pixels = image(*size)
+    with torch.no_grad():
+        fp32 = model.network(pixels)[0]
+        exact = deepcopy(model.network).double()(pixels.double())[0]
+    (mean, std), golden_logits = golden
+    bound = ROUNDING_MARGIN * rounding_error(model.network, std)
+    expected = torch.tensor(list(golden_logits.values()), dtype=torch.float64)
+    found = torch.stack([exact[::3, row, column] for row, column in golden_logits])
+    assert exact.shape == (19, *size)
+    assert float(exact.mean()) == pytest.approx(mean, abs=bound)
+    assert float(exact.std()) == pytest.approx(std, abs=bound)
+    assert root_mean_square(found - expected) < bound
+    assert root_mean_square(fp32 - exact) < bound
+
+
+def rounding_error(network: nn.Module, spread: float) -> float:
+    """Return the root mean square error of fp32 logits whose standard deviation is ``spread``."""
+    # A convolution adds up as many products as a filter has weights, and each sum is rounded by
+    # about 2**-24 of its size. The order depends on the instruction set, so the roundings count as
+    # independent: their squares add up, within a layer and, since batch norm gives every layer
+    # about the same spread, over the layers.
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    products = sum(convolution.weight[0].numel() for convolution in convolutions)
+    return 2**-24 * math.sqrt(products) * spread
+
+
+def root_mean_square(error: Tensor) -> float:
+    # Unlike the largest error it does not grow with the number of pixels.
+    return float(error.square().mean().sqrt())
+
+
+def assert_each_once(read: Iterable[Tensor], originals: Iterable[Tensor]) -> None:
+    """No two tensors of our checkpoints are alike, so their sums say which one went where."""
+    sums = [sorted(t.double().sum().item() for t in tensors) for tensors in (read, originals)]
+    assert len(sums[0]) == len(sums[1])
+    assert sums[0] == pytest.approx(sums[1])
+
+
+def assert_refused(path: Path, message: str) -> None:
+    """By one line, which names the file."""
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

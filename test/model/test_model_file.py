@@ -1,0 +1,354 @@
+"""Model files: what is saved comes back, and everything that is wrong is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bisenet_ros.classes import SemanticClass
+from bisenet_ros.errors import ModelFileError
+from bisenet_ros.model.file import Metadata, annotate, load, save
+from bisenet_ros.model.metadata import Score
+from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
+
+CLASSES = (
+    SemanticClass(0, "sky", (128, 128, 128)),
+    SemanticClass(1, "road", (128, 64, 128)),
+    SemanticClass(2, "car", (64, 0, 128)),
+)
+METADATA = Metadata(
+    preset="bisenetv2_paper",
+    architecture=replace(
+        PRESETS["bisenetv2_paper"], num_classes=3, head_channels=8, lambda_=Fraction(1, 8)
+    ),
+    classes=CLASSES,
+    mean=(0.1, 0.2, 0.3),
+    std=(0.4, 0.5, 0.6),
+    resolution=(96, 64),
+    channel_order="bgr",
+    dataset="a test",
+    licence="none",
+    scores=(Score("val", "miou", "fp32", 0.5, "torch avx2"),),
+    recipe={"iterations": 3, "scales": [0.5, 1.0]},
+)
+
+
+def network_of(architecture: Architecture, boosters: bool = False) -> BiSeNetV2:
+    torch.manual_seed(1)
+    network = BiSeNetV2(architecture, boosters=boosters)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return network
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "good.safetensors"
+    save(path, network_of(METADATA.architecture, boosters=True), METADATA)
+    return path
+
+
+def rewrite(
+    good: Path,
+    path: Path,
+    document: Callable[[dict[str, Any]], object] = lambda d: d,
+    tensors: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda t: t,
+) -> Path:
+    """A copy of the good file with its metadata or tensors changed."""
+    with safetensors.safe_open(good, framework="pt") as file:
+        header = json.loads(file.metadata()["bisenet_ros"])
+    changed = json.dumps(document(header))
+    save_file(tensors(load_file(good)), path, metadata={"bisenet_ros": changed})
+    return path
+
+
+def test_round_trip(good: Path) -> None:
+    original = network_of(METADATA.architecture, boosters=True)
+    model = load(good)
+    assert model.name == "good"
+    assert model.metadata == METADATA
+    assert model.network.architecture == METADATA.architecture
+    assert not model.network.training
+    assert len(model.network.boosters) == 0
+    stored = model.network.state_dict()
+    for name, tensor in original.state_dict().items():
+        if tensor.is_floating_point() and not name.startswith("boosters."):
+            assert stored[name].dtype == torch.float32
+            assert torch.equal(stored[name], tensor.half().float()), name
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        expected, logits = original.eval()(image), model.network(image)
+    assert float((expected - logits).abs().max()) < 0.01 * float(expected.abs().max())
+    assert not torch.equal(expected, logits)  # fp16 is not fp32: the check above means something
+
+
+def test_what_is_loaded_can_be_saved_again(good: Path, tmp_path: Path) -> None:
+    model = load(good)
+    save(tmp_path / "again.safetensors", model.network, model.metadata)
+    assert load(tmp_path / "again.safetensors").metadata == METADATA
+    first, again = load_file(good), load_file(tmp_path / "again.safetensors")
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_file_is_fp16_and_has_no_boosters(good: Path) -> None:
+    tensors = load_file(good)
+    assert {t.dtype for t in tensors.values()} == {torch.float16}
+    assert not [name for name in tensors if name.startswith("boosters")]
+    assert good.stat().st_mode & 0o777 == 0o644
+
+
+def test_class_file_replaces_names_and_colours(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("0 himmel 1 2 3\n1 weg 4 5 6\n2 auto 7 8 9\n")
+    metadata = load(good, tmp_path / "c.txt").metadata
+    assert metadata.classes[1] == SemanticClass(1, "weg", (4, 5, 6))
+    assert replace(metadata, classes=CLASSES) == METADATA
+
+
+def test_class_file_with_another_number_of_classes_is_refused(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c.txt"
+    path.write_text("0 himmel 1 2 3\n1 weg 4 5 6\n")
+    with pytest.raises(ModelFileError, match=rf"has 3 classes and class file {path} 2; use"):
+        load(good, path)
+    with pytest.raises(ModelFileError, match="cannot read class file"):
+        load(good, tmp_path / "none.txt")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(ModelFileError, match=f"no model file at {path}: check the path"):
+        load(path)
+    with pytest.raises(ModelFileError, match=r"is a folder; .* give .*/model\.safetensors$"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.0001, 0.5, 0.999])
+def test_truncated(good: Path, tmp_path: Path, share: float) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(good.read_bytes()[: int(share * good.stat().st_size)])
+    with pytest.raises(ModelFileError, match=r"not a readable .* may be truncated"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7000000\n",
+        b"<!DOCTYPE html><html>Not found</html>",
+        b"\x08" + bytes(7) + b'{"a": 1}',
+    ],
+)
+def test_foreign_content(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="Git LFS pointer, so fetch it again") as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_weights_of_another_project(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(ModelFileError, match="no bisenet_ros metadata"):
+        load(path)
+    save_file({"weight": torch.zeros(3)}, path, metadata={"bisenet_ros": "{"})
+    with pytest.raises(ModelFileError, match="metadata is not JSON"):
+        load(path)
+
+
+def field(name: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda document: {**document, name: value}
+
+
+def architecture(name: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda d: {**d, "architecture": {**d["architecture"], name: value}}
+
+
+def without(name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda document: {n: v for n, v in document.items() if n != name}
+
+
+SKY = {"id": 0, "name": "sky", "color": [1, 2, 3]}
+SCORE = asdict(METADATA.scores[0])
+BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda d: [], "metadata has format None and this version reads 2"),
+    (field("format", 3), "metadata has format 3 and this version reads 2; update"),
+    (without("format"), "metadata has format None"),
+    *[
+        (without(name), f"field '{name}' is None, which cannot be used")
+        for name in vars(METADATA)
+        if name != "calibration"  # files of the first version have none
+    ],
+    (field("preset", "bisenetv1"), "'preset' is 'bisenetv1'.*must be one of bisenetv2, "),
+    (field("architecture", None), "'architecture' is None"),
+    (architecture("lambda_", "1/0"), "'architecture'"),
+    (architecture("lambda_", float("inf")), "'architecture'.*Infinity"),
+    (architecture("lambda_", "much"), "'architecture'.*much"),
+    (architecture("lambda_", "2"), "'architecture'.*lambda_ is Fraction"),
+    (architecture("alpha", 0), "'architecture'.*alpha is 0"),
+    (architecture("depth", 2), "'architecture'.*unexpected keyword argument 'depth'"),
+    (architecture("head_channels", "8"), "'architecture'.*head_channels is '8'"),
+    (architecture("expand_in", "x"), "'architecture'.*expand_in is 'x'; it must be one of depthwi"),
+    (architecture("upsampling", "x"), "'architecture'.*upsampling is 'x'; it must be one of bilin"),
+    (architecture("num_classes", 4), "names 3 classes and its architecture has 4"),
+    (field("classes", 3), "'classes' is 3"),
+    (field("classes", [SKY]), "'classes'.*1 classes; there must be 2 to 255"),
+    (field("classes", [SKY, SKY, SKY]), "'classes'.*1 is missing or another id is given twice"),
+    (field("classes", [SKY, {"id": 1, "name": "car"}]), "'classes'.*'color' is missing"),
+    (field("classes", [SKY, SKY | {"id": "1"}]), "'classes'.*id must be a whole number"),
+    (
+        field("classes", [SKY, SKY | {"id": 1, "name": "b", "color": [1, 2, 300]}]),
+        r"'classes'.*colour \(1, 2",
+    ),
+    (field("mean", [0.1, 0.2]), "'mean'.*must be three numbers"),
+    (field("mean", "rgb"), "'mean'.*must be three numbers"),
+    (field("mean", ["a", 0, 0]), "'mean'.*could not convert"),
+    (field("mean", [0.1, 0.2, float("nan")]), "'mean'.*must be finite"),
+    (field("std", [0.1, 0.2, 0]), "'std'.*must be positive"),
+    (field("resolution", [96]), "'resolution'.*a width and a height"),
+    (field("resolution", [96, 60]), "'resolution'.*divisible by 8"),
+    (field("resolution", [96, 0]), "'resolution'.*positive"),
+    (field("resolution", [96.0, 64]), "'resolution'"),
+    (field("channel_order", "grb"), "'channel_order' is 'grb'.*must be one of rgb, bgr"),
+    (field("dataset", 3), "'dataset' is 3.*must be text"),
+    (field("licence", None), "'licence' is None.*must be text"),
+    (field("scores", [0.5]), "'scores'.*must be a list of records"),
+    (field("scores", [SCORE | {"value": 50}]), r"'scores'.*must be in \[0, 1\]"),
+    (field("scores", [SCORE | {"value": "high"}]), "'scores'.*could not convert"),
+    (field("scores", [SCORE | {"measured_on": 3}]), "'scores'.*must be text"),
+    (field("scores", [{"dataset": "val"}]), "'scores'.*'measure' is missing"),
+    (field("recipe", "sgd"), "'recipe' is 'sgd'.*must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_METADATA)
+def test_bad_metadata(
+    good: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    path = rewrite(good, tmp_path / "x.safetensors", document=change)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"model {path}: ")
+
+
+LAST = "head.2.weight"
+BAD_TENSORS: list[tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] = [
+    (lambda t: {n: v for n, v in t.items() if n != LAST}, r"missing: head\.2\.weight; unknown: no"),
+    (lambda t: t | {"x": torch.zeros(1)}, r"missing: none; unknown: x\)"),
+    (
+        lambda t: t | {LAST: torch.zeros(3, 9, 1, 1)},
+        r"'head\.2\.weight' has shape \(3, 9, 1, 1\) and its architecture needs \(3, 8, 1, 1\)",
+    ),
+    (lambda t: t | {LAST: torch.full((3, 8, 1, 1), torch.nan)}, r"'head\.2\.weight' holds NaN"),
+    (lambda t: t | {LAST: torch.full((3, 8, 1, 1), torch.inf)}, r"'head\.2\.weight' holds NaN or"),
+    (lambda t: {}, "missing: .* and [0-9]+ more; unknown: none"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_TENSORS)
+def test_bad_tensors(
+    good: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    message: str,
+) -> None:
+    path = rewrite(good, tmp_path / "x.safetensors", tensors=change)
+    with pytest.raises(ModelFileError, match=message):
+        load(path)
+
+
+def test_tensors_of_another_variant(good: Path, tmp_path: Path) -> None:
+    path = rewrite(
+        good, tmp_path / "x.safetensors", document=architecture("expand_in", "depthwise")
+    )
+    with pytest.raises(ModelFileError, match=r"'semantic\.S\S+' has shape"):
+        load(path)
+
+
+def test_annotate_adds_to_what_others_wrote_meanwhile(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(good.read_bytes())
+    model = load(path)
+    theirs, ours = Score("val", "miou", "bf16", 0.25), Score("val", "miou", "int8", 0.75)
+    save(path, model.network, replace(model.metadata, scores=(theirs,)))
+    annotate(path, model, lambda now: replace(now, scores=(*now.scores, ours)))
+    assert load(path).metadata.scores == (theirs, ours)
+
+
+@pytest.mark.parametrize("head_channels", [8, 16])
+def test_annotate_leaves_a_file_that_was_replaced(
+    good: Path, tmp_path: Path, head_channels: int
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(good.read_bytes())
+    model = load(path)
+    architecture = replace(METADATA.architecture, head_channels=head_channels)
+    other = network_of(architecture)
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    save(path, other, replace(METADATA, architecture=architecture))
+    before = path.read_bytes()
+    with pytest.raises(ModelFileError, match=r"m\.safetensors was replaced by another meanwhile"):
+        annotate(path, model, lambda now: replace(now, scores=()))
+    assert path.read_bytes() == before
+
+
+def test_save_makes_folders_and_replaces_the_file_before(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.safetensors"
+    network = network_of(METADATA.architecture)
+    for dataset in ("first", "second"):
+        save(path, network, replace(METADATA, dataset=dataset))
+        assert load(path).metadata.dataset == dataset
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_link_stays_one(good: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "target.safetensors", tmp_path / "latest.safetensors"
+    target.write_bytes(good.read_bytes())
+    link.symlink_to(target)
+    model = load(link)
+    annotate(link, model, lambda now: replace(now, licence="by the link"))
+    assert link.is_symlink()
+    assert load(target).metadata.licence == "by the link"
+
+
+def test_failed_save_leaves_the_file_before_and_nothing_else(good: Path, tmp_path: Path) -> None:
+    model = load(good)
+    path = tmp_path / "x.safetensors"
+    path.write_text("before")
+    with pytest.raises(TypeError):
+        save(path, model.network, replace(METADATA, recipe={"device": torch.device("cpu")}))
+    taken = tmp_path / "folder.safetensors"  # cannot be replaced by a file
+    (taken / "full").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder"):
+        save(taken, model.network, METADATA)
+    assert sorted(tmp_path.iterdir()) == [taken, path]
+    assert path.read_text() == "before"
+
+
+def test_save_refuses_what_load_would_refuse(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    network = network_of(METADATA.architecture)
+    with pytest.raises(ModelFileError, match=r"cannot write .*names 2 classes"):
+        save(path, network, replace(METADATA, classes=CLASSES[:2]))
+    other = replace(METADATA.architecture, upsampling="nearest")
+    with pytest.raises(ModelFileError, match="another architecture"):
+        save(path, network, replace(METADATA, architecture=other))
+    with torch.no_grad():
+        network.head[2].bias[0] = 1e6  # more than fp16 holds
+    with pytest.raises(ModelFileError, match=r"'head\.2\.bias' holds NaN or infinity"):
+        save(path, network, METADATA)
+    assert list(tmp_path.iterdir()) == []

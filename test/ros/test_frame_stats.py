@@ -1,0 +1,58 @@
+"""Counts, rates and percentiles of the statistics message."""
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from bisenet_ros.msg import SegmentationStats
+
+from bisenet_ros.ros.frame_stats import WINDOW, FrameTimes, Statistics
+
+
+def times(latency_ms: float) -> FrameTimes:
+    return FrameTimes(1.0, 2.0, 3.0, 4.0, 5.0, latency_ms)
+
+
+def filled(statistics: Statistics, now: float = 0.0) -> SegmentationStats:
+    message = SegmentationStats()
+    statistics.fill(message, now)
+    return message
+
+
+def test_before_the_first_frame_all_is_zero() -> None:
+    message = filled(Statistics())
+    assert message == SegmentationStats()
+
+
+def test_counts_and_times() -> None:
+    statistics = Statistics()
+    for _ in range(7):
+        statistics.frame_received()
+    statistics.frame_dropped()
+    statistics.frame_rejected()
+    for at in range(5):  # one every half second, with latencies 10, 20, ... 50
+        statistics.frame_processed(100 + at / 2, times(10.0 * (at + 1)))
+    message = filled(statistics, now=102.0)
+    counts = (message.received, message.dropped, message.rejected, message.processed)
+    assert counts == (7, 1, 1, 5)
+    assert message.fps == pytest.approx(2.0)
+    assert (message.decode_ms, message.resize_ms, message.inference_ms) == (1, 2, 3)
+    assert (message.restore_ms, message.publish_ms) == (4, 5)
+    assert message.latency_p50_ms == pytest.approx(30)
+    assert message.latency_p95_ms == pytest.approx(48)
+    # The camera has died since.
+    assert filled(statistics, now=140.0).fps == pytest.approx(1 / 38.5)
+    # It lives again, and what was before does not count.
+    for at in range(11):
+        statistics.frame_processed(700 + at / 10, times(10.0))
+    assert filled(statistics, now=701.0).fps == pytest.approx(10)
+
+
+def test_only_the_latest_frames_count_for_times() -> None:
+    statistics = Statistics()
+    for at in range(3 * WINDOW):
+        statistics.frame_processed(float(at), times(1000.0 if at < 2 * WINDOW else 10.0))
+    message = filled(statistics, now=3.0 * WINDOW - 1)
+    assert message.processed == 3 * WINDOW
+    assert message.latency_p95_ms == pytest.approx(10)
+    assert message.fps == pytest.approx(1.0)
