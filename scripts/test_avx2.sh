@@ -13,7 +13,7 @@ export LEFT_OUT="--ignore=test/cli/test_demo.py
   --ignore=test/inference/test_tensorrt_backend.py
   --ignore=test/inference/test_engine_cache.py
   --ignore=test/benchmark/test_peak_memory.py
-  --ignore=test/benchmark/test_cpu_load.py
+  --ignore=test/benchmark/test_machine.py
   --deselect=test/cli/test_doctor.py::test_all_is_well_with_a_camera
   --deselect=test/cli/test_doctor.py::test_a_camera_that_the_node_would_not_understand"
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.benchmark.cpu_load import CpuLoad
 from bisenet_ros.benchmark.interleave import MIN_ROUNDS, Budget, take_turns
+from bisenet_ros.benchmark.machine import CpuLoad
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.segmenter import Segmenter, StageTimes

@@ -113,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
     Returns 3 where other processes take so much of the CPU that ratios would mislead. If they do
     so beforehand, nothing is measured; if meanwhile, that resolution has no ratios.
     """
-    from bisenet_ros.benchmark.cpu_load import BUSY, watch
     from bisenet_ros.benchmark.interleave import Budget
+    from bisenet_ros.benchmark.machine import BUSY, watch
 
     if min(args.threads, args.rounds, args.seconds) < 0:
         raise UsageError("--threads, --rounds and --seconds must not be negative")
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         write_json(args.json, document)
     if args.plot is not None:
-        from bisenet_ros.benchmark.plot import plot
+        from bisenet_ros.benchmark.report import plot
 
         plot(args.plot, benchmark.results, benchmark.model.name)
     if benchmark.others > allowed:

@@ -95,10 +95,9 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from bisenet_ros.evaluation.confusion_plot import plot_confusion
     from bisenet_ros.evaluation.metrics import evaluate, iou_by_class
     from bisenet_ros.evaluation.multi_scale import MultiScale
-    from bisenet_ros.evaluation.worst_images import WorstImages
+    from bisenet_ros.evaluation.plots import WorstImages, plot_confusion
     from bisenet_ros.resources import model_path
 
     path = model_path(args.model)

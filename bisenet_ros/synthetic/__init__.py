@@ -11,7 +11,7 @@ From here on: ``street`` puts a frame together out of ``layout`` (what stands wh
 A change to what a frame looks like changes the training data: weights say which version made them.
 """
 
-from bisenet_ros.synthetic.labels import CLASS_NAMES
 from bisenet_ros.synthetic.street import DEMO_SEEDS, FRAME_RATE, TRAINING_SEEDS, Street
+from bisenet_ros.synthetic.things import CLASS_NAMES
 
 __all__ = ["CLASS_NAMES", "DEMO_SEEDS", "FRAME_RATE", "TRAINING_SEEDS", "Street"]

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from bisenet_ros.synthetic import colours, shapes, textures
 from bisenet_ros.synthetic.canvas import Canvas, Pen
 from bisenet_ros.synthetic.colours import Colour
-from bisenet_ros.synthetic.labels import BUILDING, PAVEMENT, ROAD, SKY, TREE
 from bisenet_ros.synthetic.layout import VIEW, Layout
-from bisenet_ros.synthetic.things import Thing
+from bisenet_ros.synthetic.things import BUILDING, PAVEMENT, ROAD, SKY, TREE, Thing
 
 TEXELS_PER_METRE = np.float32(32)
 

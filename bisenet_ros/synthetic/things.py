@@ -9,16 +9,6 @@ import numpy as np
 from bisenet_ros.synthetic import colours, shapes
 from bisenet_ros.synthetic.canvas import NEAR, Canvas, Pen
 from bisenet_ros.synthetic.colours import Colour
-from bisenet_ros.synthetic.labels import (
-    BICYCLIST,
-    BUILDING,
-    CAR,
-    FENCE,
-    PEDESTRIAN,
-    POLE,
-    SIGN,
-    TREE,
-)
 from bisenet_ros.synthetic.shapes import Array, Points
 
 
@@ -294,3 +284,20 @@ class Rider(Thing):
         x, y, _ = at((0.14, 1.74))[0]
         pen.disc(x, y, self.z, 0.13, self.skin)
         pen.disc(x, y + 0.07, self.z, 0.13, self.helmet)
+
+
+CLASS_NAMES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign_symbol",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+
+SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)

@@ -13,8 +13,8 @@ import torch
 from bisenet_ros.datasets import Dataset, refuse
 from bisenet_ros.datasets.report import check_dataset
 from bisenet_ros.errors import CheckpointError, ModelFileError
-from bisenet_ros.evaluation.confusion_plot import plot_confusion
 from bisenet_ros.evaluation.evaluate import score
+from bisenet_ros.evaluation.plots import plot_confusion
 from bisenet_ros.model.file import Model, annotate, has_weights_of, load, save
 from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import BiSeNetV2

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bisenet_ros.synthetic import DEMO_SEEDS, TRAINING_SEEDS, Street
-from bisenet_ros.synthetic.labels import ROAD, SKY
+from bisenet_ros.synthetic.things import ROAD, SKY
 
 Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 

@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from bisenet_ros.benchmark.measurement import Engine, Result
-from bisenet_ros.benchmark.plot import plot
+from bisenet_ros.benchmark.report import plot
 from bisenet_ros.inference.segmenter import StageTimes
 
 
