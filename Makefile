@@ -17,7 +17,7 @@ PYTHON ?= python3
 # CUDA, Jetson: requirements/README.md. What .venv was made with stays until another is asked for.
 TORCH ?= $(if $(wildcard .venv/torch),$(file < .venv/torch),torch==2.13.0+cpu)
 DEMO_OUTPUT ?= demo_output
-# Processes of tests at a time.
+# DistributedContext of tests at a time.
 JOBS ?= $(shell nproc)
 
 ENV_STAMP := .venv/stamp-env

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def staged(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path of the same name in a folder of its own, to write to.
 
     What was written there, and beside it, then takes its place beside ``path``, unless something

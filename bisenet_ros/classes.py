@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.errors import ClassesError, quoted
 
-UNLABELLED = 255
+IGNORE_ID = 255
 """The label value of a pixel without a class, in every label image that we publish."""
 
 
@@ -29,8 +29,8 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
     Raises:
         ClassesError: naming the first entry that breaks a rule.
     """
-    if not 2 <= len(classes) <= UNLABELLED:
-        raise ClassesError(f"{len(classes)} classes; there must be 2 to {UNLABELLED}")
+    if not 2 <= len(classes) <= IGNORE_ID:
+        raise ClassesError(f"{len(classes)} classes; there must be 2 to {IGNORE_ID}")
     for entry in classes:
         # These come from files: 1.5 or "1" would fail far from here.
         if type(entry.id) is not int or not isinstance(entry.name, str):
@@ -90,7 +90,7 @@ def read_classes(path: Path) -> tuple[SemanticClass, ...]:
     """
     entries = _read(path)
     try:
-        return check_classes([entry for entry in entries if entry.id != UNLABELLED])
+        return check_classes([entry for entry in entries if entry.id != IGNORE_ID])
     except ClassesError as error:
         raise ClassesError(f"class file {path}: {error}") from None
 
@@ -101,7 +101,7 @@ def read_unlabelled_colors(path: Path) -> tuple[tuple[int, int, int], ...]:
     Raises:
         ClassesError: as ``read_classes``.
     """
-    return tuple(entry.color for entry in _read(path) if entry.id == UNLABELLED)
+    return tuple(entry.color for entry in _read(path) if entry.id == IGNORE_ID)
 
 
 def _read(path: Path) -> list[SemanticClass]:

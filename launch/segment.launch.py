@@ -24,7 +24,7 @@ from launch_ros.actions import Node
 from launch_ros.descriptions import ParameterValue
 
 from bisenet_ros.resources import share_directory
-from bisenet_ros.ros.fastdds import obstacle, profile_environment
+from bisenet_ros.ros.fastdds import profile_environment, shm_unavailable_reason
 
 CONFIG = share_directory() / "config"
 
@@ -165,7 +165,7 @@ def _segmentation(context: LaunchContext) -> list[Action]:
     if value("use_sim_time"):
         given["use_sim_time"] = _parameter("use_sim_time", bool)
     shared_memory = _is_true("shared_memory", context)
-    reason = obstacle(os.environ) if shared_memory else ""
+    reason = shm_unavailable_reason(os.environ) if shared_memory else ""
     # Not a LifecycleNode: launch would start a node of its own to watch the transitions, which
     # this node makes by itself.
     warnings = [LogInfo(msg=f"shared_memory:=true is without effect: {reason}")] if reason else []

@@ -44,7 +44,7 @@ from bisenet_ros.benchmark.interleave import Budget, take_turns
 from bisenet_ros.benchmark.machine import describe_machine
 from bisenet_ros.benchmark.report import P95_FRAMES, P99_FRAMES
 from bisenet_ros.cli.output_files import check_output_files
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.parity import ParityCheck
 from bisenet_ros.deploy.precision import PRECISIONS
 from bisenet_ros.errors import InferenceError, first_line
@@ -53,7 +53,7 @@ from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
 from bisenet_ros.inference.segmenter import parse_resolution
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.file import Model
-from bisenet_ros.model.flops import count
+from bisenet_ros.model.flops import count_macs
 from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
 
@@ -347,11 +347,11 @@ def summarize_tests(status: int | None, output: str, seconds: float) -> list[str
 
 
 class Eager:
-    """``Deployed`` in fp32 as plain calls of PyTorch, which ratios refer to."""
+    """``DeployModule`` in fp32 as plain calls of PyTorch, which ratios refer to."""
 
     def __init__(self, setup: Setup) -> None:
         self._device = setup.device
-        self._deployed = Deployed(setup.model).on(setup.device)
+        self._deployed = DeployModule(setup.model).on(setup.device)
 
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
@@ -397,7 +397,7 @@ def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
     deadline = Deadline((setup.deadline.left() - kept) / after)
     if deadline.left() < ROUNDS_S:
         raise NotRunError(NO_TIME)
-    parts = count(setup.model.metadata.architecture, resolution)
+    parts = count_macs(setup.model.metadata.architecture, resolution)
     gmacs = sum(part.gmacs for part in parts.values())
     image = _street(resolution)
     check = ParityCheck(setup.model, resolution)

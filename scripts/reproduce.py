@@ -26,12 +26,12 @@ from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
-from bisenet_ros.training.distributed import Processes, joined, use_threads
+from bisenet_ros.training.distributed import DistributedContext, init_distributed, use_threads
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.precision import resolve_precision
-from bisenet_ros.training.run_logger import LOG, Monitor
+from bisenet_ros.training.run_logger import LOG, RunLogger
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
-from bisenet_ros.training.signals import StopRequest
+from bisenet_ros.training.signals import GracefulStop
 
 SEEDS = {BASELINE: (0, 1, 2)}
 SCORES = "scores.json"
@@ -65,14 +65,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     if data.classes != val.classes:
         sys.exit(f"{args.val} has other classes than {args.data}")
-    with use_threads(), joined(args.device) as processes:
+    with use_threads(), init_distributed(args.device) as processes:
         base = resolve_precision(base, processes)
         runs = [
             Run(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
             for name in VARIANTS
             for seed in SEEDS.get(name, (0,))
         ]
-        with StopRequest(patient=processes.size > 1) as stop:
+        with GracefulStop(patient=processes.size > 1) as stop:
             for run in runs:
                 run.finish(data, val, processes, stop)
         if processes.rank == 0:
@@ -100,7 +100,7 @@ class Run:
         return scores
 
     def finish(
-        self, data: Dataset, val: Dataset, processes: Processes, stop: Callable[[], bool]
+        self, data: Dataset, val: Dataset, processes: DistributedContext, stop: Callable[[], bool]
     ) -> None:
         """Train and score what is missing; a finished run must have had the same settings."""
         images = {"images": len(data), "scored": len(val)}
@@ -117,14 +117,14 @@ class Run:
         checkpoint = self.folder / "checkpoint.pt"
         resume = None
         if checkpoint.is_file():
-            origin = start.origin(data, processes)
-            resume = resume_from(checkpoint, self.settings, origin, processes)
+            fingerprint = start.fingerprint(data, processes)
+            resume = resume_from(checkpoint, self.settings, fingerprint, processes)
         names = [entry.name for entry in data.classes]
         with ExitStack() as stack:
             report = None
             if processes.rank == 0:
                 done = resume.iteration if resume else 0
-                monitor = Monitor(self.folder, self.settings, names, done, tensorboard=False)
+                monitor = RunLogger(self.folder, self.settings, names, done, tensorboard=False)
                 report = stack.enter_context(monitor)
             network = train(
                 data,

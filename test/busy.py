@@ -1,4 +1,4 @@
-"""Processes that keep the CPU busy."""
+"""DistributedContext that keep the CPU busy."""
 
 import subprocess
 import sys

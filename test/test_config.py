@@ -13,7 +13,7 @@ from rclpy.node import Node
 from bisenet_ros.classes import palette, read_classes
 from bisenet_ros.resources import share_directory
 from bisenet_ros.ros import parameters
-from bisenet_ros.ros.publishers import OUTPUTS, ImageOutputs
+from bisenet_ros.ros.publishers import OUTPUTS, ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.training.settings import read_settings
 
@@ -109,7 +109,7 @@ def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> 
 def test_rviz_shows_topics_of_the_node_and_the_overlay_first(context: rclpy.Context) -> None:
     node = Node("segmentation", context=context)
     qos = qos_profile("reliable", "volatile", 2)
-    ImageOutputs(node.create_publisher, tuple(OUTPUTS), qos, palette([]))
+    ImagePublishers(node.create_publisher, tuple(OUTPUTS), qos, palette([]))
     published = {
         topic
         for topic, types in node.get_publisher_names_and_types_by_node("segmentation", "/")
@@ -173,6 +173,6 @@ def test_recipes_of_the_paper(
     assert (settings.crop, settings.resolution) == (crop, crop)
     assert settings.scales == (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     assert (settings.optimizer, settings.learning_rate, settings.poly_power) == ("sgd", 0.05, 0.9)
-    assert (settings.batch_size, settings.flip, settings.brightness) == (16, True, 0.0)
+    assert (settings.batch_size, settings.flip, settings.color_jitter) == (16, True, 0.0)
     assert not settings.class_weights
     assert settings.ohem > 0

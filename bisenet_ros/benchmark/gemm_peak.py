@@ -21,7 +21,7 @@ PEAK_SECONDS = 5.0
 """How long all products of one precision may take together."""
 
 
-def matrix_peak(
+def gemm_peak(
     device: str, precision: str, threads: int, budget: Budget, sizes: Sequence[int] = ()
 ) -> float | None:
     """Return the GMAC/s of the fastest square matrix product, or None.

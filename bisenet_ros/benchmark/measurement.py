@@ -162,9 +162,9 @@ def _result(
     engine: Engine, segmenter: Segmenter, times: Sequence[StageTimes], gmacs: float
 ) -> Result:
     p50, p95, p99 = np.percentile([each.inference_ms for each in times], (50, 95, 99)).tolist()
-    resize, inference, restore = (
+    resize, inference, postprocess = (
         float(np.median([getattr(each, stage) for each in times]))
-        for stage in ("resize_ms", "inference_ms", "restore_ms")
+        for stage in ("resize_ms", "inference_ms", "postprocess_ms")
     )
     return Result(
         engine=engine,
@@ -175,7 +175,7 @@ def _result(
         p99_ms=p99,
         fps=1e3 / p50,
         ratio=None,
-        stages_ms=StageTimes(resize, inference, restore),
+        stages_ms=StageTimes(resize, inference, postprocess),
         frames=len(times),
         gmacs_per_s=gmacs * 1e3 / p50,
     )

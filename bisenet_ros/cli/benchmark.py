@@ -197,10 +197,10 @@ class _Benchmark:
         from bisenet_ros.benchmark.measurement import measure
         from bisenet_ros.benchmark.report import by_reason, table
         from bisenet_ros.inference.backend import EngineOptions
-        from bisenet_ros.model.flops import count
+        from bisenet_ros.model.flops import count_macs
 
         name = "{}x{}".format(*resolution)
-        parts = count(self.model.metadata.architecture, resolution)
+        parts = count_macs(self.model.metadata.architecture, resolution)
         self.gmacs[name] = sum(cost.gmacs for cost in parts.values())
         # Without a number, engines as the node has them: to name one makes OpenVINO pin no threads.
         options = EngineOptions(
@@ -258,14 +258,14 @@ class _Benchmark:
 
     def _measure_peaks(self, results: "Sequence[Result]", budget: "Budget") -> None:
         """Find the most that was seen in each precision, be it a matrix product or an engine."""
-        from bisenet_ros.benchmark.gemm_peak import matrix_peak
+        from bisenet_ros.benchmark.gemm_peak import gemm_peak
 
         for result in results:
             peaks = self.peaks.setdefault(result.device, {})
             precision = result.engine.precision
             peak = peaks.get(precision)
             if peak is None:
-                peak = matrix_peak(result.device, precision, self.threads, budget)
+                peak = gemm_peak(result.device, precision, self.threads, budget)
             # The best engine alone would only be compared with itself.
             peaks[precision] = None if peak is None else max(peak, result.gmacs_per_s)
 

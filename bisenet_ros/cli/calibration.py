@@ -50,7 +50,7 @@ def calibrate_file(path: Path, data: Path) -> None:
         scores = tuple(score for score in metadata.scores if score.precision != "int8")
         return replace(metadata, calibration=ranges, scores=scores)
 
-    model_file.annotate(path, model, calibrated)
+    model_file.update_metadata(path, model, calibrated)
     print(f"{path} is calibrated for int8 on {len(paths)} images of {data}")
 
 

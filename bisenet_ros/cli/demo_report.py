@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.classes import IGNORE_ID, SemanticClass
 from bisenet_ros.errors import LabelsError
 from bisenet_ros.evaluation.metrics import Scores, confusion_matrix
 from bisenet_ros.images.files import read_image
@@ -163,11 +163,11 @@ class Recorder:
 
     def _score(self, truth: Pixels, labels: Pixels) -> None:
         count = len(self._classes)
-        unknown = truth[(truth >= count) & (truth != UNLABELLED)]
+        unknown = truth[(truth >= count) & (truth != IGNORE_ID)]
         if unknown.size:
             raise LabelsError(
                 f"the label images have the id {unknown[0]}, but the model's classes are 0 to "
-                f"{count - 1}: map their ids to these, and all else to {UNLABELLED}"
+                f"{count - 1}: map their ids to these, and all else to {IGNORE_ID}"
             )
         self._confusion += confusion_matrix(truth, labels, count)
 

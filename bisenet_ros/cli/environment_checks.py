@@ -45,13 +45,13 @@ def check_ros() -> Check:
 
 def check_transport() -> Check:
     """Whether Fast DDS, where it is used, can be given shared memory for whole images."""
-    from bisenet_ros.ros.fastdds import obstacle, own_settings
+    from bisenet_ros.ros.fastdds import shm_unavailable_reason, user_override_reason
 
     name = "transport"
-    reason = own_settings(os.environ)
+    reason = user_override_reason(os.environ)
     if reason:
         return Check(name, ok=True, detail=reason)
-    reason = obstacle(os.environ)
+    reason = shm_unavailable_reason(os.environ)
     if reason:
         return Check(name, ok=False, detail=reason)
     detail = "room for whole images in shared memory; the launch file's shared_memory:=true uses it"

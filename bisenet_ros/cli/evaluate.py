@@ -204,7 +204,7 @@ def _record(
         kept = [score for score in metadata.scores if score.subject not in superseded]
         return replace(metadata, scores=(*kept, *recorded))
 
-    model_file.annotate(path, model, add)
+    model_file.update_metadata(path, model, add)
 
 
 def _scales(text: str) -> tuple[float, ...]:

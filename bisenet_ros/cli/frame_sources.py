@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.errors import SourceError
 from bisenet_ros.images.files import IMAGE_SUFFIXES, is_image_file, read_image, read_label_image
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
@@ -255,7 +255,7 @@ def _read_labels(path: Path, image: Image) -> Labels:
     if labels.ndim != 2:
         raise SourceError(
             f"{path} holds colours, which mean nothing without a class file: give label images "
-            f"with the class id of each pixel, and {UNLABELLED} for none"
+            f"with the class id of each pixel, and {IGNORE_ID} for none"
         )
     if labels.shape != image.shape[:2]:
         raise SourceError(

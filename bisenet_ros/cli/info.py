@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the cost of each part and the model's metadata, and write them as JSON."""
     from bisenet_ros.inference.segmenter import parse_resolution
     from bisenet_ros.model.file import load
-    from bisenet_ros.model.flops import Cost, count
+    from bisenet_ros.model.flops import Cost, count_macs
     from bisenet_ros.model.metadata import to_json
     from bisenet_ros.resources import model_path
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.resolution is not None:
         resolution = parse_resolution(args.resolution)
 
-    parts = count(architecture, resolution)
+    parts = count_macs(architecture, resolution)
     total = Cost(
         sum(cost.parameters for cost in parts.values()), sum(cost.macs for cost in parts.values())
     )

@@ -98,11 +98,11 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.datasets import open_dataset
     from bisenet_ros.model.file import load
     from bisenet_ros.resources import model_path
-    from bisenet_ros.training.distributed import joined, use_threads
+    from bisenet_ros.training.distributed import init_distributed, use_threads
     from bisenet_ros.training.initialization import new_start, start_from
     from bisenet_ros.training.run import Run
     from bisenet_ros.training.settings import read_settings
-    from bisenet_ros.training.signals import StopRequest
+    from bisenet_ros.training.signals import GracefulStop
 
     if args.threads < 0:
         raise UsageError(
@@ -128,8 +128,8 @@ def run(args: argparse.Namespace) -> int:
     )
     with (
         use_threads(args.threads),
-        joined(args.device) as processes,
-        StopRequest(patient=processes.size > 1) as stop,
+        init_distributed(args.device) as processes,
+        GracefulStop(ignore_repeats=processes.size > 1) as stop,
     ):
         try:
             training.finish(processes, stop, resume=args.resume, tensorboard=args.tensorboard)
@@ -173,7 +173,7 @@ def _check_data(args: argparse.Namespace) -> int:
     from bisenet_ros.datasets.report import check_dataset
     from bisenet_ros.images.render import write_picture
     from bisenet_ros.training.settings import read_settings
-    from bisenet_ros.training.train_dataset import Samples, sample_sheet
+    from bisenet_ros.training.train_dataset import TrainDataset, sample_sheet
 
     settings = read_settings(args.config, args.set)
     dataset = find_dataset(args.data, args.layout, args.split)
@@ -183,7 +183,7 @@ def _check_data(args: argparse.Namespace) -> int:
     if len(report.usable):
         picture = args.output / "samples.png"
         args.output.mkdir(parents=True, exist_ok=True)
-        sheet = sample_sheet(Samples(report.usable, settings))
+        sheet = sample_sheet(TrainDataset(report.usable, settings))
         write_picture(picture, sheet)
         print(f"wrote {picture}")
     return 1 if report.problems else 0

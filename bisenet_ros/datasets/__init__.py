@@ -15,8 +15,8 @@ __all__ = [
     "DatasetError",
     "find_dataset",
     "open_dataset",
+    "raise_if_problems",
     "recognise",
-    "refuse",
 ]
 
 AUTO = "auto"
@@ -55,11 +55,11 @@ def open_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
         ClassesError: a malformed classes.txt.
     """
     dataset = find_dataset(root, layout, split)
-    refuse(dataset.problems)
+    raise_if_problems(dataset.problems)
     return dataset
 
 
-def refuse(problems: Sequence[str]) -> None:
+def raise_if_problems(problems: Sequence[str]) -> None:
     """Raise DatasetError if there are ``problems``, a sentence each."""
     if problems:
         more = len(problems) - 1

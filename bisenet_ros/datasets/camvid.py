@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.classes import IGNORE_ID, read_classes
 from bisenet_ros.datasets.dataset import (
     Dataset,
     Files,
@@ -61,7 +61,7 @@ MERGED: dict[int, dict[str, Color]] = {
         "Animal": (64, 128, 64),
     },
     10: {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
-    UNLABELLED: {"Void": (0, 0, 0)},
+    IGNORE_ID: {"Void": (0, 0, 0)},
 }
 """The 32 classes of the release (names and colours of its label_colors.txt) in SegNet's 11.
 
@@ -73,7 +73,7 @@ COLORS = ColorTable(
     "the colours of CamVid are the 32 of its label_colors.txt",
 )
 IDS = IdTable.of(
-    {id_: id_ for id_ in range(11)} | {11: UNLABELLED},
+    {id_: id_ for id_ in range(11)} | {11: IGNORE_ID},
     "the ids of the 11-class form are 0 to 10, and 11 or 255 for no class",
 )
 

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.classes import IGNORE_ID, read_classes
 from bisenet_ros.datasets.dataset import Dataset, Files, Labels, list_files, pair_up
 from bisenet_ros.datasets.label_files import IdTable
 from bisenet_ros.errors import DatasetError
@@ -18,7 +18,7 @@ TRAINED_IDS = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
 As ``cityscapesscripts.helpers.labels`` has them, which a test compares.
 """
 LABEL_IDS = IdTable.of(
-    {id_: UNLABELLED for id_ in range(34)}
+    {id_: IGNORE_ID for id_ in range(34)}
     | {id_: train_id for train_id, id_ in enumerate(TRAINED_IDS)},
     "the ids of Cityscapes are 0 to 33, and 255 for its -1",
 )

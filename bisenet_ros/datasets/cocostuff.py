@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet_ros.classes import UNLABELLED, read_classes
+from bisenet_ros.classes import IGNORE_ID, read_classes
 from bisenet_ros.datasets.dataset import Dataset, Labels, list_files, pair_up, read_list, select
 from bisenet_ros.datasets.label_files import IdTable
 from bisenet_ros.errors import DatasetError, first_line
@@ -26,13 +26,13 @@ Street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender 
 LABELLED = [id_ for id_ in range(1, 183) if id_ not in NEVER_LABELLED]
 
 MAT_IDS = IdTable.of(
-    {0: UNLABELLED}
-    | dict.fromkeys(NEVER_LABELLED, UNLABELLED)
+    {0: IGNORE_ID}
+    | dict.fromkeys(NEVER_LABELLED, IGNORE_ID)
     | {id_: class_id for class_id, id_ in enumerate(LABELLED)},
     "the ids of the .mat files are 0 (unlabelled) to 182",
 )
 MAP_IDS = IdTable.of(
-    {id_ - 1: UNLABELLED for id_ in NEVER_LABELLED}
+    {id_ - 1: IGNORE_ID for id_ in NEVER_LABELLED}
     | {id_ - 1: class_id for class_id, id_ in enumerate(LABELLED)},
     "the ids of the pixel maps are 0 to 181, and 255 for unlabelled",
 )

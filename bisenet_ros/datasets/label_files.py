@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.classes import IGNORE_ID, SemanticClass
 from bisenet_ros.datasets.dataset import Labels
 from bisenet_ros.errors import DatasetError
 from bisenet_ros.images.files import Color
@@ -33,7 +33,7 @@ class IdTable:
     def of(ids: Mapping[int, int], rule: str) -> "IdTable":
         """The table of a mapping; value 255 is no class."""
         table = np.full(256, -1, np.int16)
-        table[UNLABELLED] = UNLABELLED
+        table[IGNORE_ID] = IGNORE_ID
         for value, class_id in ids.items():
             table[value] = class_id
         return IdTable(table, rule)
@@ -99,7 +99,7 @@ def class_colors(classes: Sequence[SemanticClass], unlabelled: Iterable[Color]) 
     ids: dict[Color, int] = {}
     for color, class_id in [
         *((entry.color, entry.id) for entry in classes),
-        *((color, UNLABELLED) for color in unlabelled),
+        *((color, IGNORE_ID) for color in unlabelled),
     ]:
         if ids.setdefault(color, class_id) != class_id:
             raise DatasetError(

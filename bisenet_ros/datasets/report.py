@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.datasets import Dataset
 from bisenet_ros.errors import DatasetError
 
@@ -69,8 +69,8 @@ def check_dataset(dataset: Dataset, done: Callable[[], Any] = lambda: None) -> D
             labels = dataset[index][1]
         except DatasetError as error:
             return str(error)
-        counts = np.bincount(labels.ravel(), minlength=UNLABELLED + 1)
-        return np.append(counts[:number], counts[UNLABELLED]), (labels.shape[1], labels.shape[0])
+        counts = np.bincount(labels.ravel(), minlength=IGNORE_ID + 1)
+        return np.append(counts[:number], counts[IGNORE_ID]), (labels.shape[1], labels.shape[0])
 
     with ThreadPoolExecutor() as pool:  # OpenCV reads files without holding Python's lock
         for pair, result in zip(dataset.pairs, pool.map(read, range(len(dataset))), strict=True):

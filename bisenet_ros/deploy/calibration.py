@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.images.resize import resize_image
 from bisenet_ros.model.file import Model
@@ -40,7 +40,7 @@ def calibrate(
     Raises:
         InferenceError: there is no image, or an activation is zero on all of them.
     """
-    network = Deployed(model).eval()
+    network = DeployModule(model).eval()
     histograms: dict[str, _Histogram] = {}
     for name, module in network.network.named_modules():
         if isinstance(module, nn.Conv2d):

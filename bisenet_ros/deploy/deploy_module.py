@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from bisenet_ros.deploy.upsample_argmax import label_pixels
+from bisenet_ros.deploy.upsample_argmax import upsample_argmax
 from bisenet_ros.model.file import Model
 
 _FIRST_WEIGHTS = ("detail.S1.0.0.weight", "semantic.stem.conv.0.weight")
 """Of the convolutions that see the image's channels."""
 
 
-class Deployed(nn.Module):
+class DeployModule(nn.Module):
     """Image, uint8 [1,H,W,3] RGB, to labels, uint8 [1,H,W], and confidence if asked for.
 
     Normalisation, bilinear upsampling and argmax are inside, so that no caller can disagree
-    about them; see ``label_pixels`` for the last two. H and W must be divisible by 8. Confidence
+    about them; see ``upsample_argmax`` for the last two. H and W must be divisible by 8. Confidence
     is the softmax probability of the label, 0..255 for 0..1, uint8 [1,H,W].
 
     Args:
@@ -50,7 +50,7 @@ class Deployed(nn.Module):
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
         self.register_buffer("std", std.view(1, 3, 1, 1))
 
-    def on(self, device: str) -> "Deployed":
+    def on(self, device: str) -> "DeployModule":
         """Itself on ``device``, laid out as convolutions are fastest, to be run and not trained."""
         # PyTorch's own types lack this form of `to`.
         self.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -58,7 +58,7 @@ class Deployed(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Labels, or labels and confidence; see the class."""
-        label, *probability = label_pixels(self.logits(image), confidence=self.confidence)
+        label, *probability = upsample_argmax(self.logits(image), confidence=self.confidence)
         # Of float32, the only type that TensorRT makes uint8 of.
         return label.to(torch.uint8), *((p * 255).round().to(torch.uint8) for p in probability)
 

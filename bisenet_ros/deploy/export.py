@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.atomic import staged
+from bisenet_ros.atomic import atomic_write
 from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.model.file import Model
@@ -34,7 +34,7 @@ def write_onnx(
         confidence=confidence,
         weight_bits=WEIGHT_BITS,
     ).SerializeToString()
-    with staged(path) as written:
+    with atomic_write(path) as written:
         written.write_bytes(graph)
         return ParityCheck(model, resolution)(ExactRunner(graph), precision, str(path))
 
@@ -62,7 +62,7 @@ def write_openvino(
         weight_bits=WEIGHT_BITS,
     ).SerializeToString()
 
-    with staged(path) as written:
+    with atomic_write(path) as written:
         openvino.save_model(core.read_model(graph), written, compress_to_fp16=precision == "fp16")
         engine = core.compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 

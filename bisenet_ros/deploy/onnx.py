@@ -1,4 +1,4 @@
-"""``Deployed`` as an ONNX file, and what such a file computes by definition."""
+"""``DeployModule`` as an ONNX file, and what such a file computes by definition."""
 
 import io
 import warnings
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.errors import InferenceError, engine_errors, quoted
 from bisenet_ros.model.file import Model
 
@@ -31,10 +31,10 @@ def build_onnx(
     resolution: tuple[int, int],
     precision: str,
     confidence: bool = False,
-    half: bool = False,
+    fp16_rest: bool = False,
     weight_bits: int = 8,
 ) -> ModelProto:
-    """``Deployed`` of ``model`` as an ONNX graph with all sizes fixed.
+    """``DeployModule`` of ``model`` as an ONNX graph with all sizes fixed.
 
     Input "image" uint8 [1,H,W,3]; outputs "labels" and, if asked for, "confidence", uint8 [1,H,W].
 
@@ -45,7 +45,7 @@ def build_onnx(
             model. Normalisation and the last step are in fp32 always.
         confidence: also give the confidence.
         weight_bits: in int8, see ``quantize``.
-        half: in int8, what is not in INT8 is in fp16 instead of fp32, as GPUs are fast in.
+        fp16_rest: in int8, what is not in INT8 is in fp16 instead of fp32, as GPUs are fast in.
 
     Raises:
         InferenceError: there is no such precision, no calibration, or too little memory: the
@@ -55,9 +55,9 @@ def build_onnx(
         raise InferenceError(
             f"precision {quoted(precision)} is not for ONNX files; use {', '.join(ONNX_PRECISIONS)}"
         )
-    in_fp16 = precision == "fp16" or (precision == "int8" and half)
+    in_fp16 = precision == "fp16" or (precision == "int8" and fp16_rest)
     dtype = torch.float16 if in_fp16 else torch.float32
-    deployed = Deployed(model, confidence=confidence, dtype=dtype).eval()
+    deployed = DeployModule(model, confidence=confidence, dtype=dtype).eval()
     graph = _trace(deployed, resolution, ["labels", "confidence"] if confidence else ["labels"])
     if precision == "int8":
         from bisenet_ros.deploy.quantization import quantize
@@ -67,7 +67,7 @@ def build_onnx(
     return graph
 
 
-def _trace(deployed: Deployed, resolution: tuple[int, int], outputs: list[str]) -> ModelProto:
+def _trace(deployed: DeployModule, resolution: tuple[int, int], outputs: list[str]) -> ModelProto:
     width, height = resolution
     buffer = io.BytesIO()
     with warnings.catch_warnings(), engine_errors("torch", "cpu"):

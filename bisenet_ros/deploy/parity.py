@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.reference_images import reference_images
-from bisenet_ros.deploy.upsample_argmax import label_pixels
+from bisenet_ros.deploy.upsample_argmax import upsample_argmax
 from bisenet_ros.errors import ParityError
 from bisenet_ros.model.file import Model
 from bisenet_ros.network import upsample
@@ -100,7 +100,7 @@ class ParityCheck:
     @cached_property
     def _logits(self) -> dict[str, Tensor]:
         """float32 [1,C,H/8,W/8] of each image."""
-        deployed = Deployed(self._model).on("cpu")
+        deployed = DeployModule(self._model).on("cpu")
         with torch.inference_mode():
             return {
                 name: deployed.logits(torch.from_numpy(image[None]))
@@ -114,7 +114,7 @@ class ParityCheck:
             logits = self._logits[name]
             spread = logits.std(dim=1).square().mean().sqrt()
             # What the definition itself gives is right, where it picks another class, too.
-            expected = label_pixels(logits)[0][0].long()
+            expected = upsample_argmax(logits)[0][0].long()
             logits = upsample(logits, tuple(labels.shape))[0]
             known = labels.clamp(max=len(logits) - 1)
             below = logits.amax(dim=0) - logits.gather(0, known[None])[0]

@@ -15,7 +15,8 @@ FLOAT_LAYERS = ("semantic.stem.fuse.0", "head.2")
 """Convolutions that stay in float, each for a reason that was measured; see docs/engines.md."""
 
 _PREFIX, _SUFFIX = "network.", ".weight"
-"""Around a convolution's name in the name of its weights, in ``Deployed`` and so in the graph."""
+"""Around a convolution's name in the name of its weights, in ``DeployModule`` and so in the
+graph."""
 
 
 def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
@@ -29,7 +30,8 @@ def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
     of which were rounded for a convolution; engines fuse what they can and keep it in INT8.
 
     Args:
-        graph: of ``Deployed`` with ``model``, fp32 or fp16, from ``onnx_export``; it is changed.
+        graph: of ``DeployModule`` with ``model``, fp32 or fp16, from ``onnx_export``; it is
+        changed.
         model: whose ``metadata.calibration`` is used.
         weight_bits: 8, or 7 for kernels that saturate with 8 (``int8_probe``): the same type, with
             values from -64 to 64.

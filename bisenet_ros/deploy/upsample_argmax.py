@@ -17,7 +17,7 @@ CANDIDATES = 7
 none; of 150 classes and smooth random logits it is 80."""
 
 
-def label_pixels(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor, ...]:
+def upsample_argmax(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor, ...]:
     """The class of each pixel, and its probability if asked for.
 
     What argmax and softmax of the logits give after bilinear upsampling by 8 (half-pixel centres,

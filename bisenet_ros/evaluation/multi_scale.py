@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.images.resize import resize_image, resize_labels
 from bisenet_ros.inference.segmenter import Segmenter
@@ -44,7 +44,7 @@ class MultiScale:
         self.sizes = [_scaled(self.resolution, scale) for scale in scales]
         self.flip = flip
         self._device = backend.device
-        deployed = Deployed(segmenter.model, dtype=DTYPES[backend.precision])
+        deployed = DeployModule(segmenter.model, dtype=DTYPES[backend.precision])
         self._deployed = deployed.on(backend.device)
 
     @torch.inference_mode()

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.classes import UNLABELLED, SemanticClass
+from bisenet_ros.classes import IGNORE_ID, SemanticClass
 from bisenet_ros.images.files import JPEG_SUFFIXES
 from bisenet_ros.images.resize import check_image
 
@@ -66,7 +66,7 @@ def overlay(image: Image, labels: Labels, palette: NDArray[np.uint8], alpha: flo
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; it must be in 0..1")
     colours = colorize(labels, palette)
-    cv2.copyTo(image, (labels == UNLABELLED).view(np.uint8), colours)
+    cv2.copyTo(image, (labels == IGNORE_ID).view(np.uint8), colours)
     return np.asarray(cv2.addWeighted(image, 1 - alpha, colours, alpha, 0, dst=colours), np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""``Deployed`` on a GPU for one size of image, as a CUDA graph where it can be one."""
+"""``DeployModule`` on a GPU for one size of image, as a CUDA graph where it can be one."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.errors import cause
 
 Call = Callable[[], tuple[Tensor, ...]]
@@ -38,7 +38,7 @@ class CudaRunner:
     """
 
     @torch.inference_mode()
-    def __init__(self, deployed: Deployed, resolution: tuple[int, int], device: str) -> None:
+    def __init__(self, deployed: DeployModule, resolution: tuple[int, int], device: str) -> None:
         width, height = resolution
         # PyTorch has no types for some of these.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ _INSTRUCTION_SETS = ("avx512_amx", "avx512", "avx2_vnni", "avx2", "avx", "sse42"
 
 
 class OpenVINOBackend:
-    """``Deployed``, exported to ONNX and compiled for this machine's CPU or Intel GPU.
+    """``DeployModule``, exported to ONNX and compiled for this machine's CPU or Intel GPU.
 
     The ONNX graph is in fp32 or int8; bf16 and fp16 are what the compiler makes of fp32. INT8
     weights have 8 bits, or 7 where the device's kernels saturate with 8 (``int8_probe``).

@@ -23,7 +23,7 @@ class StageTimes:
 
     resize_ms: float
     inference_ms: float
-    restore_ms: float
+    postprocess_ms: float
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ _BUILD = "strongly typed"
 
 
 class TensorRTBackend:
-    """``Deployed`` as an engine of TensorRT or TensorRT for RTX, in fp32, fp16 or int8.
+    """``DeployModule`` as an engine of TensorRT or TensorRT for RTX, in fp32, fp16 or int8.
 
     Building one takes minutes, with TensorRT for RTX seconds, and is told to the log; the cache
     keeps it. A new engine labels the reference images first, and is an error if PyTorch labels them
@@ -164,7 +164,7 @@ def _onnx(model: Model, options: EngineOptions) -> bytes:
         resolution=options.resolution,
         precision=options.precision,
         confidence=options.confidence,
-        half=True,
+        fp16_rest=True,
     ).SerializeToString()
     return content
 

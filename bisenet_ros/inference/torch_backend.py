@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.deploy.precision import check_precision
 from bisenet_ros.errors import engine_errors
@@ -23,7 +23,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchBackend:
-    """``Deployed`` in PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16).
+    """``DeployModule`` in PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16).
 
     On CUDA it is a CUDA graph, see ``CudaRunner``. ``EngineOptions.threads`` is a setting of the
     whole process; it holds while an image runs.
@@ -37,7 +37,7 @@ class TorchBackend:
         self.device = _device(options.device)
         self.precision = options.precision
         check_precision(self.precision, _supported(self.device), f"torch on {self.device}")
-        deployed = Deployed(model, confidence=options.confidence, dtype=DTYPES[self.precision])
+        deployed = DeployModule(model, confidence=options.confidence, dtype=DTYPES[self.precision])
         cuda = self.device != "cpu"
         self.threads = 0 if cuda else options.threads or default_threads()
         with engine_errors("torch", self.device):
@@ -103,9 +103,9 @@ class TorchBackend:
 
 
 class _CpuRunner:
-    """``Deployed`` on the CPU for images of one resolution, (width, height)."""
+    """``DeployModule`` on the CPU for images of one resolution, (width, height)."""
 
-    def __init__(self, deployed: Deployed, resolution: tuple[int, int], threads: int) -> None:
+    def __init__(self, deployed: DeployModule, resolution: tuple[int, int], threads: int) -> None:
         width, height = resolution
         self._deployed = deployed
         self._threads = threads

@@ -13,15 +13,23 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from bisenet_ros.atomic import staged
+from bisenet_ros.atomic import atomic_write
 from bisenet_ros.classes import read_classes
 from bisenet_ros.errors import ModelFileError, UserError, quoted
 from bisenet_ros.model.converters import read_checkpoint
-from bisenet_ros.model.metadata import Metadata, from_json, name_some, to_json
+from bisenet_ros.model.metadata import Metadata, abbreviate, from_json, to_json
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.resources import SHIPPED_MODEL
 
-__all__ = ["Metadata", "Model", "ModelFileError", "annotate", "has_weights_of", "load", "save"]
+__all__ = [
+    "Metadata",
+    "Model",
+    "ModelFileError",
+    "has_weights_of",
+    "load",
+    "save",
+    "update_metadata",
+]
 
 _KEY = "bisenet_ros"
 
@@ -55,7 +63,7 @@ def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
     except ModelFileError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
     try:
-        with staged(path) as written:
+        with atomic_write(path) as written:
             safetensors.torch.save_file(tensors, written, metadata={"format": "pt", _KEY: document})
             written.chmod(0o644)  # safetensors makes it private
     except safetensors.SafetensorError as error:
@@ -92,7 +100,7 @@ def load(path: Path, classes: Path | None = None) -> Model:
     return Model(path.stem, network, metadata)
 
 
-def annotate(path: Path, model: Model, change: Callable[[Metadata], Metadata]) -> None:
+def update_metadata(path: Path, model: Model, change: Callable[[Metadata], Metadata]) -> None:
     """Replace the metadata in the file ``path`` of ``model`` by what ``change`` makes of them.
 
     They are read again, so that what others wrote since ``model`` was loaded stays.
@@ -150,8 +158,8 @@ def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
     extra = sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         raise ModelFileError(
-            f"its tensors are not those of its architecture (missing: {name_some(missing)}; "
-            f"unknown: {name_some(extra)}); the file does not belong to this version or variant"
+            f"its tensors are not those of its architecture (missing: {abbreviate(missing)}; "
+            f"unknown: {abbreviate(extra)}); the file does not belong to this version or variant"
         )
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:

@@ -35,7 +35,7 @@ class Cost:
         return self.macs / 1e9
 
 
-def count(architecture: Architecture, resolution: tuple[int, int]) -> dict[str, Cost]:
+def count_macs(architecture: Architecture, resolution: tuple[int, int]) -> dict[str, Cost]:
     """The cost in inference of each of ``PARTS`` at ``resolution``, (width, height) in pixels.
 
     Raises:

@@ -23,6 +23,9 @@ _READABLE = (1, FORMAT)
 
 _SCORE_KEY = re.compile(r"(.+?) (miou|pixel accuracy|fw iou|iou .+) (\S+)")
 
+_RENAMED = {"alpha": "width", "d": "depth"}
+"""Names that quantities of an architecture have in files of version 0.1."""
+
 ChannelOrder = Literal["rgb", "bgr"]
 
 
@@ -78,7 +81,7 @@ class Metadata:
     calibration: Mapping[str, float] = field(default_factory=dict)
 
 
-def name_some(names: Sequence[str]) -> str:
+def abbreviate(names: Sequence[str]) -> str:
     """The first names of a list that may be long, for an error's text."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return (", ".join(names[:5]) + more) or "none"
@@ -207,7 +210,8 @@ def vary_architecture(base: Architecture, **changes: Any) -> Architecture:
 
 
 def _architecture(value: Any) -> Architecture:
-    return Architecture(**{**value, "lambda_": Fraction(value["lambda_"])})
+    quantities = {_RENAMED.get(name, name): quantity for name, quantity in _mapping(value).items()}
+    return Architecture(**{**quantities, "lambda_": Fraction(value["lambda_"])})
 
 
 def _classes(value: Any) -> tuple[SemanticClass, ...]:

@@ -16,13 +16,13 @@ from bisenet_ros.network.semantic import ExpandIn, SemanticBranch
 
 @dataclass(frozen=True)
 class Architecture:
-    """The paper's quantities, by its symbols; the defaults are those of the public code.
+    """The paper's quantities; the defaults are those of the public code.
 
     - ``num_classes``: N, 2 to 255.
     - ``lambda_``: channels of the Stem and S3 over those of the Detail Branch's S1 and S3. The
       paper's FLOPs for 1/2, 1/4 and 1/8 fit only with S4 and S5 left as they are.
-    - ``alpha``: width, a factor on every channel count of the two branches.
-    - ``d``: depth, a factor on the number of Gather-and-Expansion layers of each stage.
+    - ``width``: alpha, a factor on every channel count of the two branches.
+    - ``depth``: d, a factor on the number of Gather-and-Expansion layers of each stage.
     - ``epsilon``: expansion of the Gather-and-Expansion layers.
     - ``head_channels``: C_t of the main head.
     - ``booster_channels``: C_t of the booster heads, which exist in training only.
@@ -33,8 +33,8 @@ class Architecture:
 
     num_classes: int = 19
     lambda_: Fraction = Fraction(1, 4)
-    alpha: int = 1
-    d: int = 1
+    width: int = 1
+    depth: int = 1
     epsilon: int = 6
     head_channels: int = 1024
     booster_channels: int = 128
@@ -49,13 +49,13 @@ class Architecture:
             if not holds:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
 
-        ranges = {"num_classes": (2, 255), "alpha": (1, 8), "d": (1, 16), "epsilon": (1, 16)}
+        ranges = {"num_classes": (2, 255), "width": (1, 8), "depth": (1, 16), "epsilon": (1, 16)}
         ranges |= {"head_channels": (1, 4096), "booster_channels": (1, 4096)}
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             whole = type(value) is int  # a bool is an instance of int
             require(name, whole and low <= value <= high, f"a whole number in {low}..{high}")
-        stem = 64 * self.alpha * self.lambda_
+        stem = 64 * self.width * self.lambda_
         even = 0 < self.lambda_ <= 1 and stem % 2 == 0
         require("lambda_", even, "in (0, 1], and give the Stem a whole, even number of channels")
         for name, valid in (
@@ -71,7 +71,7 @@ class Architecture:
 PRESETS = {
     "bisenetv2": Architecture(),
     "bisenetv2_paper": Architecture(expand_in="conv", head_channels=256),
-    "bisenetv2_large": Architecture(alpha=2, d=3, expand_in="conv", head_channels=512),
+    "bisenetv2_large": Architecture(width=2, depth=3, expand_in="conv", head_channels=512),
 }
 
 
@@ -88,16 +88,16 @@ class BiSeNetV2(nn.Module):
     def __init__(self, architecture: Architecture, *, boosters: bool = False) -> None:
         super().__init__()
         a = self.architecture = architecture
-        detail = (64 * a.alpha, 64 * a.alpha, 128 * a.alpha)
+        detail = (64 * a.width, 64 * a.width, 128 * a.width)
         semantic = (
             int(detail[0] * a.lambda_),
             int(detail[2] * a.lambda_),
-            64 * a.alpha,
-            128 * a.alpha,
+            64 * a.width,
+            128 * a.width,
         )
         self.detail = DetailBranch(detail)
         self.semantic = SemanticBranch(
-            semantic, (2 * a.d, 2 * a.d, 4 * a.d), a.epsilon, a.expand_in
+            semantic, (2 * a.depth, 2 * a.depth, 4 * a.depth), a.epsilon, a.expand_in
         )
         self.aggregation = BilateralGuidedAggregation(detail[2], a.upsampling, a.aggregation_bias)
         self.head = SegmentationHead(detail[2], a.head_channels, a.num_classes)

@@ -14,7 +14,7 @@ from bisenet_ros.check import Check
 from bisenet_ros.errors import ImageError
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.qos import SENSOR
-from bisenet_ros.ros.topic_watchdog import explain_silence
+from bisenet_ros.ros.topic_watchdog import diagnose_no_messages
 
 
 class _Listener:
@@ -53,7 +53,7 @@ def check_camera(topic: str, seconds: float) -> Check:
         while time.monotonic() < end:
             executor.spin_once(timeout_sec=0.1)
         if heard.newest is None:
-            reason = explain_silence(node, subscription, SENSOR)
+            reason = diagnose_no_messages(node, subscription, SENSOR)
             return Check("camera", ok=False, detail=f"no image in {seconds:g} s, {reason}")
         stamp = heard.newest.header.stamp
         age = 1e-9 * node.get_clock().now().nanoseconds - (stamp.sec + 1e-9 * stamp.nanosec)

@@ -6,7 +6,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 
-def scaled(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
+def scale_camera_info(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
     """``info`` for the same picture at ``width`` x ``height`` pixels, under ``header``.
 
     The picture that ``info`` describes is its region of interest (all of it by default) after

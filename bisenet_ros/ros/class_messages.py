@@ -5,7 +5,7 @@ from typing import Any
 from builtin_interfaces.msg import Time
 from std_msgs.msg import ColorRGBA, Header
 
-from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.model.file import Model
 from bisenet_ros.msg import ClassInfo, ClassMap
 
@@ -15,7 +15,7 @@ def class_map(model: Model, stamp: Time) -> ClassMap:
     return ClassMap(
         header=Header(stamp=stamp),
         model=model.name,
-        ignore_id=UNLABELLED,
+        ignore_id=IGNORE_ID,
         classes=[
             ClassInfo(
                 id=entry.id,

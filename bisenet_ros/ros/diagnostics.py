@@ -17,7 +17,7 @@ _VALUES = (
     "decode_ms",
     "resize_ms",
     "inference_ms",
-    "restore_ms",
+    "postprocess_ms",
     "publish_ms",
     "latency_p50_ms",
     "latency_p95_ms",

@@ -26,9 +26,9 @@ def profile_environment(
     """Variables that make Fast DDS read config/fastdds_images.xml, to be added to ``environ``.
 
     They count for processes started with them, and for this one until ``rclpy.init``. Other
-    middleware ignores them. Empty where there is an ``obstacle``.
+    middleware ignores them. Empty where there is an ``shm_unavailable_reason``.
     """
-    if obstacle(environ, shared_memory):
+    if shm_unavailable_reason(environ, shared_memory):
         return {}
     profile = str(share_directory() / "config" / "fastdds_images.xml")
     prefixes = [Path(prefix) for prefix in environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
@@ -40,7 +40,7 @@ def profile_environment(
     return installed or dict.fromkeys(PROFILE_VARIABLES.values(), profile)
 
 
-def own_settings(environ: Mapping[str, str]) -> str:
+def user_override_reason(environ: Mapping[str, str]) -> str:
     """What the user has chosen himself: middleware other than Fast DDS, or how that sends.
 
     A variable, or a file in the working directory; empty where there is none.
@@ -57,13 +57,15 @@ def own_settings(environ: Mapping[str, str]) -> str:
     return ""
 
 
-def obstacle(environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm")) -> str:
+def shm_unavailable_reason(
+    environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm")
+) -> str:
     """Why Fast DDS must do without the profile, and what to do about it; empty if it need not.
 
-    There are ``own_settings``, or ``shared_memory`` lacks the room, where Fast DDS's smaller
-    default works and the profile would not.
+    There are ``user_override_reason``, or ``shared_memory`` lacks the room, where Fast DDS's
+    smaller default works and the profile would not.
     """
-    reason = own_settings(environ)
+    reason = user_override_reason(environ)
     if reason:
         return reason
     try:

@@ -22,12 +22,12 @@ class FrameTimes:
     decode_ms: float
     resize_ms: float
     inference_ms: float
-    restore_ms: float
+    postprocess_ms: float
     publish_ms: float
     latency_ms: float
 
 
-class Statistics:
+class FrameStats:
     """Written by the executor's thread and the worker, read by the worker."""
 
     def __init__(self) -> None:

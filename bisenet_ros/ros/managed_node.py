@@ -31,7 +31,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
     Each runs on ``worker``. UserError and OSError are user errors: the transition fails and can be
     tried again. Anything else is a bug: its traceback is logged, the transition ends in ERROR, and
     the node releases everything and is unconfigured. ``deactivate`` and ``cleanup`` must be
-    idempotent, and destroy entities of the node through ``in_executor``.
+    idempotent, and destroy entities of the node through ``call_on_executor``.
     """
 
     def __init__(self, name: str, worker: Worker[Any]) -> None:
@@ -73,7 +73,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def start(self) -> None:
         """Configure and activate, unless one of the two fails."""
-        self.in_worker(lambda: self.trigger_configure() == SUCCESS and self.trigger_activate())
+        self.run_on_worker(lambda: self.trigger_configure() == SUCCESS and self.trigger_activate())
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``configure``; what it had acquired before it failed is released."""
@@ -104,7 +104,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.deactivate()
         self.cleanup()
 
-    def in_worker(self, job: Callable[[], Any]) -> Future[Any]:
+    def run_on_worker(self, job: Callable[[], Any]) -> Future[Any]:
         """Have ``worker`` run ``job``, for which nobody waits: the log gets what it raises."""
         future = self.worker.submit(job)
         future.add_done_callback(self._tell_failure)
@@ -115,7 +115,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         if error is not None and self.context.ok():
             self.get_logger().error("".join(format_exception(error)))
 
-    def in_executor(self, call: Callable[[], None]) -> None:
+    def call_on_executor(self, call: Callable[[], None]) -> None:
         """Have the executor's thread run ``call``, and wait until it has.
 
         The executor breaks off with InvalidHandle if another thread destroys what it is about to

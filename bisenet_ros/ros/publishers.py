@@ -17,7 +17,7 @@ OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": 
 """Encoding of sensor_msgs/Image, by output."""
 
 
-class ImageOutputs:
+class ImagePublishers:
     """A publisher for each of ``names`` (label, confidence, overlay, color), in that order.
 
     Those that are for eyes have one of JPEGs too, on their name + ``/compressed``. ``advertise``

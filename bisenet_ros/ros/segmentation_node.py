@@ -24,22 +24,22 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros import resources
-from bisenet_ros.classes import UNLABELLED, palette
+from bisenet_ros.classes import IGNORE_ID, palette
 from bisenet_ros.errors import ParameterError, UserError, describe
 from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
 from bisenet_ros.model import file as model_file
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
-from bisenet_ros.ros.camera_info import scaled
+from bisenet_ros.ros.camera_info import scale_camera_info
 from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
-from bisenet_ros.ros.frame_stats import FrameTimes, Statistics
+from bisenet_ros.ros.frame_stats import FrameStats, FrameTimes
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode
 from bisenet_ros.ros.parameters import Parameters
-from bisenet_ros.ros.publishers import ImageOutputs
+from bisenet_ros.ros.publishers import ImagePublishers
 from bisenet_ros.ros.qos import LATCHED, SENSOR, qos_profile
-from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, SilenceWatch
+from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, ImageWatchdog
 from bisenet_ros.ros.worker import Worker
 
 
@@ -49,7 +49,7 @@ class _Configured:
 
     parameters: Parameters
     segmenter: Segmenter
-    outputs: ImageOutputs
+    outputs: ImagePublishers
     class_map: Publisher
     label_info: Publisher | None
     stats: Publisher
@@ -60,8 +60,8 @@ class _Configured:
 class _Active:
     """What lives from activate to deactivate."""
 
-    silence: SilenceWatch
-    statistics: Statistics = field(default_factory=Statistics)
+    silence: ImageWatchdog
+    statistics: FrameStats = field(default_factory=FrameStats)
     subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
@@ -137,7 +137,7 @@ class SegmentationNode(ManagedNode):
         )
         self._undo_configure.callback(segmenter.close)
         publishers = ExitStack()
-        self._undo_configure.callback(self.in_executor, publishers.close)
+        self._undo_configure.callback(self.call_on_executor, publishers.close)
 
         def advertise(kind: type, topic: str, qos: QoSProfile | int) -> Publisher:
             publisher = self.create_publisher(kind, topic, qos)
@@ -149,7 +149,9 @@ class SegmentationNode(ManagedNode):
         self._configured = _Configured(
             parameters=values,
             segmenter=segmenter,
-            outputs=ImageOutputs(advertise, values.outputs, qos, palette(model.metadata.classes)),
+            outputs=ImagePublishers(
+                advertise, values.outputs, qos, palette(model.metadata.classes)
+            ),
             class_map=advertise(ClassMap, "~/class_map", LATCHED),
             label_info=advertise(label_info, "~/label_info", LATCHED) if label_info else None,
             stats=advertise(SegmentationStats, "~/stats", 10),
@@ -176,7 +178,7 @@ class SegmentationNode(ManagedNode):
             topic, kind = f"{image}/compressed", CompressedImage
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
-        active = self._active = _Active(SilenceWatch(self, qos))
+        active = self._active = _Active(ImageWatchdog(self, qos))
         for wanted in (
             (CameraInfo, "camera_info", self._receive_camera_info, SENSOR),
             (kind, topic, self._receive, qos),
@@ -196,7 +198,7 @@ class SegmentationNode(ManagedNode):
         """Unsubscribe, and forget the frame that waits."""
         active, self._active = self._active, None
         if active is not None:
-            self.in_executor(lambda: self._unsubscribe(active))
+            self.call_on_executor(lambda: self._unsubscribe(active))
         self.worker.discard_frame()
 
     def _unsubscribe(self, active: "_Active") -> None:
@@ -217,9 +219,9 @@ class SegmentationNode(ManagedNode):
             active.statistics.frame_received()
             frame = _Frame(message, active)
             if not self._is_due(active):
-                self.worker.renew(frame)  # no more work, and newer labels
+                self.worker.replace_pending(frame)  # no more work, and newer labels
                 active.statistics.frame_dropped()
-            elif self.worker.offer(frame):
+            elif self.worker.submit_latest(frame):
                 active.statistics.frame_dropped()
 
     def _is_due(self, active: _Active) -> bool:
@@ -254,11 +256,11 @@ class SegmentationNode(ManagedNode):
         if segmentation.confidence is not None:
             threshold = self.get_parameter("confidence_threshold").value
             unsure = segmentation.confidence < round(threshold * 255)
-            np.putmask(segmentation.labels, unsure, UNLABELLED)
+            np.putmask(segmentation.labels, unsure, IGNORE_ID)
         publishing = time.perf_counter()
         if frame.activation.camera_info is not None:  # first: who pairs it with the labels waits
             height, width = segmentation.labels.shape
-            info = scaled(frame.activation.camera_info, width, height, message.header)
+            info = scale_camera_info(frame.activation.camera_info, width, height, message.header)
             self._configured.camera_info.publish(info)
         alpha = min(1.0, self.get_parameter("overlay_alpha").value)  # rclpy lets a hair more pass
         self._configured.outputs.publish(segmentation, message.header, alpha)
@@ -270,7 +272,7 @@ class SegmentationNode(ManagedNode):
                 decode_ms=1e3 * (decoded - started),
                 resize_ms=segmentation.times.resize_ms,
                 inference_ms=segmentation.times.inference_ms,
-                restore_ms=segmentation.times.restore_ms,
+                postprocess_ms=segmentation.times.postprocess_ms,
                 publish_ms=1e3 * (done - publishing),
                 latency_ms=1e-6 * self.get_clock().now().nanoseconds - stamp,
             ),
@@ -304,7 +306,7 @@ class SegmentationNode(ManagedNode):
             self._diagnostics.publish(state_diagnosis(name, now, state, self.failure))
         # Where a frame takes seconds, reports must not queue up behind it.
         elif active.report is None or active.report.done():
-            active.report = self.in_worker(self._report)
+            active.report = self.run_on_worker(self._report)
 
     def _report(self) -> None:
         if self._active is None or self._configured is None or not self.context.ok():
@@ -363,7 +365,7 @@ class SegmentationNode(ManagedNode):
         for change in changes:
             self._refused.pop(change.name, None)
             if change.name == "confidence_threshold" and self._active is not None:
-                self.in_worker(self._publish_label_info)
+                self.run_on_worker(self._publish_label_info)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ SILENT_REPORTS = 5
 that may be, and whenever the reason changes."""
 
 
-class SilenceWatch:
+class ImageWatchdog:
     """To be told once every ``REPORT_PERIOD_S`` what came; ``reason`` is why no image does.
 
     ``reason`` is empty while images come, and until ``SILENT_REPORTS`` without. ``qos`` is that of
@@ -35,7 +35,7 @@ class SilenceWatch:
         if self._silent < SILENT_REPORTS:
             self.reason = ""
             return
-        reason = explain_silence(self._node, images, self._qos)
+        reason = diagnose_no_messages(self._node, images, self._qos)
         if reason != self.reason:
             self.reason = reason
             seconds = self._silent * REPORT_PERIOD_S
@@ -54,7 +54,7 @@ class SilenceWatch:
             )
 
 
-def explain_silence(node: Node, subscription: Subscription, qos: QoSProfile) -> str:
+def diagnose_no_messages(node: Node, subscription: Subscription, qos: QoSProfile) -> str:
     """Why nothing may arrive at ``subscription`` with ``qos``, and what to do about it."""
     topic = subscription.topic_name
     message: Any = subscription.msg_type

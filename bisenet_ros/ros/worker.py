@@ -40,7 +40,7 @@ class Worker(Generic[Frame]):
             self._wake.notify()
         return future
 
-    def offer(self, frame: Frame) -> bool:
+    def submit_latest(self, frame: Frame) -> bool:
         """Put ``frame`` into the one slot; true if a frame that was waiting there is lost."""
         with self._wake:
             replaced = self._frame is not None
@@ -48,7 +48,7 @@ class Worker(Generic[Frame]):
             self._wake.notify()
         return replaced
 
-    def renew(self, frame: Frame) -> None:
+    def replace_pending(self, frame: Frame) -> None:
         """Put ``frame`` in the place of one that waits, if one does; either of them is lost."""
         with self._wake:
             if self._frame is not None:

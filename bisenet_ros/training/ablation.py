@@ -12,7 +12,7 @@ from bisenet_ros.network import Architecture, BiSeNetV2
 from bisenet_ros.network.bisenetv2 import initialise
 from bisenet_ros.network.heads import SegmentationHead
 from bisenet_ros.network.layers import enlarge
-from bisenet_ros.training.initialization import Start, architecture_of
+from bisenet_ros.training.initialization import InitialModel, architecture_of
 from bisenet_ros.training.settings import Settings
 
 
@@ -85,10 +85,10 @@ class Variant:
         self.compose(network)
         return network
 
-    def start(self, settings: Settings, num_classes: int) -> Start:
+    def start(self, settings: Settings, num_classes: int) -> InitialModel:
         """The network of a run with these settings, its weights drawn with their seed."""
         torch.manual_seed(settings.seed)
-        return Start(self.network(architecture_of(settings, num_classes)), settings.preset)
+        return InitialModel(self.network(architecture_of(settings, num_classes)), settings.preset)
 
 
 def _detail_only(network: BiSeNetV2) -> None:
@@ -108,7 +108,7 @@ def _concatenation(network: BiSeNetV2) -> None:
     network.aggregation = Concatenation()  # type: ignore[assignment]
     # A head for twice the channels, and no layer before it: the paper's 1.21 GFLOPs over the sum
     # are those of such a head.
-    network.head = SegmentationHead(2 * 128 * a.alpha, a.head_channels, a.num_classes)
+    network.head = SegmentationHead(2 * 128 * a.width, a.head_channels, a.num_classes)
     network.head.apply(initialise)
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.images.resize import resize_image, resize_labels
 from bisenet_ros.training.settings import Settings
 
@@ -27,10 +27,10 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
     image, labels = _crop(resized, settings.crop, rng)
     if settings.flip and rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
-    if settings.brightness:
-        image = _relight(image, settings.brightness, rng)
-    if settings.tint:
-        image = _tint(image, settings.tint, rng)
+    if settings.color_jitter:
+        image = _relight(image, settings.color_jitter, rng)
+    if settings.channel_jitter:
+        image = _tint(image, settings.channel_jitter, rng)
     if settings.jpeg and rng.random() < settings.jpeg:
         image = _compress(image, rng)
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
@@ -70,7 +70,7 @@ def _crop(sample: Sample, crop: tuple[int, int], rng: np.random.Generator) -> Sa
     height, width = labels.shape
     # A picture smaller than the crop is placed anywhere within it, a larger one cut anywhere.
     out_image = np.full((crop[1], crop[0], 3), 127, np.uint8)
-    out_labels = np.full((crop[1], crop[0]), UNLABELLED, np.uint8)
+    out_labels = np.full((crop[1], crop[0]), IGNORE_ID, np.uint8)
     source, target = [], []
     for have, want in ((height, crop[1]), (width, crop[0])):
         size = min(have, want)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bisenet_ros.errors import CheckpointError, SettingsError, first_line
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings, make_settings
 
 logger = logging.getLogger(__name__)
@@ -24,15 +24,15 @@ IN_ROUNDING = ("precision", "threads")
 class Checkpoint:
     """The state after ``iteration`` iterations; the dicts are PyTorch state dicts.
 
-    ``origin`` is what was trained on what, see ``Start.origin``, to know the run again.
-    ``average`` is the state of the moving average of the weights, ``scaler`` that of the loss
-    scale of fp16; both are empty where they are not used. ``threads`` are those of the CPU, 0 in
-    checkpoints that do not name them. ``changes`` has a line for each time that the run was resumed
-    with something else of ``IN_ROUNDING``.
+    ``fingerprint`` is what was trained on what, see ``InitialModel.fingerprint``, to know the run
+    again. ``average`` is the state of the moving average of the weights, ``scaler`` that of the
+    loss scale of fp16; both are empty where they are not used. ``threads`` are those of the CPU, 0
+    in checkpoints that do not name them. ``changes`` has a line for each time that the run was
+    resumed with something else of ``IN_ROUNDING``.
     """
 
     settings: Settings
-    origin: dict[str, Any]
+    fingerprint: dict[str, Any]
     iteration: int
     network: dict[str, Any]
     optimizer: dict[str, Any]
@@ -41,7 +41,7 @@ class Checkpoint:
     threads: int = 0
     changes: tuple[str, ...] = ()
 
-    def require_same_run(self, settings: Settings, origin: Mapping[str, Any]) -> None:
+    def require_same_run(self, settings: Settings, fingerprint: Mapping[str, Any]) -> None:
         """Refuse to go on as another run than that which this is of.
 
         Raises:
@@ -54,7 +54,9 @@ class Checkpoint:
             if name not in (*WITHOUT_EFFECT, *IN_ROUNDING) and value != before[name]
         ]
         changed += [
-            f"it has another {name}" for name in origin if origin[name] != self.origin.get(name)
+            f"it has another {name}"
+            for name in fingerprint
+            if fingerprint[name] != self.fingerprint.get(name)
         ]
         if changed:
             raise CheckpointError(
@@ -114,9 +116,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def resume_from(
-    path: Path, settings: Settings, origin: Mapping[str, Any], processes: Processes
+    path: Path, settings: Settings, fingerprint: Mapping[str, Any], processes: DistributedContext
 ) -> Checkpoint:
-    """Return the checkpoint at ``path``, of a run with these settings and this origin.
+    """Return the checkpoint at ``path``, of a run with these settings and this fingerprint.
 
     Rank 0 logs in one line what the rest of the run is done with that the part before was not;
     ``changes`` of the result has it, if it is of ``IN_ROUNDING``.
@@ -128,7 +130,7 @@ def resume_from(
         CheckpointError: see ``read_checkpoint`` and ``Checkpoint.require_same_run``.
     """
     checkpoint = read_checkpoint(path)
-    checkpoint.require_same_run(settings, origin)
+    checkpoint.require_same_run(settings, fingerprint)
     if checkpoint.iteration == settings.iterations:
         return checkpoint
     threads = torch.get_num_threads()
@@ -156,6 +158,8 @@ def _read(path: Path) -> Checkpoint:
         raise CheckpointError(f"there is no checkpoint {path} to resume from; start without")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
+        if "origin" in values:  # what version 0.1 called it
+            values["fingerprint"] = values.pop("origin")
         known = {field.name for field in fields(Checkpoint)}
         needed = {field.name for field in fields(Checkpoint) if field.default is MISSING}
         if "iteration" in values and not needed <= values.keys() <= known:

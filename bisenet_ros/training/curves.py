@@ -21,7 +21,7 @@ def plot_curves(output: Path, path: Path) -> None:
     Nothing where the log has no iteration: a checkpoint alone was moved to another folder.
 
     Args:
-        output: folder of a run, with the files of ``Monitor``.
+        output: folder of a run, with the files of ``RunLogger``.
         path: picture to write.
 
     Raises:

@@ -14,7 +14,7 @@ from bisenet_ros.inference.cpu import default_threads
 
 
 @dataclass(frozen=True)
-class Processes:
+class DistributedContext:
     """This process among all that train together; alone by default.
 
     - ``device``: what this one computes on: cpu, cuda or cuda:N.
@@ -45,7 +45,7 @@ TIMEOUT = timedelta(hours=4)
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def init_distributed(device: str) -> Iterator[DistributedContext]:
     """Join the processes that ``torchrun`` started; without it this one is alone.
 
     "auto" is cuda where PyTorch sees a GPU for each process of this machine, else cpu. With
@@ -61,14 +61,14 @@ def joined(device: str) -> Iterator[Processes]:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     _require(device)
     if not launched:
-        yield Processes(device)
+        yield DistributedContext(device)
         return
     gpu = device.startswith("cuda")
     if gpu:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
     try:
-        yield Processes(device, distributed.get_rank(), distributed.get_world_size())
+        yield DistributedContext(device, distributed.get_rank(), distributed.get_world_size())
     except KeyboardInterrupt:  # all of them stop
         distributed.destroy_process_group()
         raise

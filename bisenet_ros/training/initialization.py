@@ -13,7 +13,7 @@ from bisenet_ros.datasets import Dataset
 from bisenet_ros.errors import ModelFileError
 from bisenet_ros.model.file import Model
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,7 +26,7 @@ NEW_HEAD_STD = 0.01
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialModel:
     """A network to train, with its boosters, and its normalisation.
 
     - ``preset``: that its architecture is made from.
@@ -43,7 +43,7 @@ class Start:
     recipe: Mapping[str, Any] | None = None
     licence: str = ""
 
-    def origin(self, dataset: Dataset, processes: Processes) -> dict[str, Any]:
+    def fingerprint(self, dataset: Dataset, processes: DistributedContext) -> dict[str, Any]:
         """What is trained on what by how many, in plain values."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
@@ -55,11 +55,11 @@ class Start:
         }
 
 
-def new_start(settings: Settings, num_classes: int) -> Start:
+def new_start(settings: Settings, num_classes: int) -> InitialModel:
     """A new network, its weights drawn with ``settings.seed``."""
     torch.manual_seed(settings.seed)
     network = BiSeNetV2(architecture_of(settings, num_classes), boosters=True)
-    return Start(network, settings.preset)
+    return InitialModel(network, settings.preset)
 
 
 def architecture_of(settings: Settings, num_classes: int) -> Architecture:
@@ -68,7 +68,7 @@ def architecture_of(settings: Settings, num_classes: int) -> Architecture:
     return replace(preset, head_channels=settings.head_channels, num_classes=num_classes)
 
 
-def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> Start:
+def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> InitialModel:
     """A network with the architecture and normalisation of ``model``, and its tensors that fit.
 
     What does not fit other classes is drawn anew, and so are the boosters, which model files do
@@ -111,4 +111,6 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
         "dataset": metadata.dataset,
         "licence": metadata.licence,
     }
-    return Start(network, metadata.preset, metadata.mean, metadata.std, recipe, metadata.licence)
+    return InitialModel(
+        network, metadata.preset, metadata.mean, metadata.std, recipe, metadata.licence
+    )

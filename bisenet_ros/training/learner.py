@@ -71,12 +71,12 @@ class Learner:
         if self._average is not None:
             self._average.update_parameters(self.network)
 
-    def state(self, iteration: int, origin: dict[str, Any]) -> Checkpoint:
-        """The state after so many iterations of a run of this origin."""
+    def state(self, iteration: int, fingerprint: dict[str, Any]) -> Checkpoint:
+        """The state after so many iterations of a run of this fingerprint."""
         average: dict[str, Any] = self._average.state_dict() if self._average else {}
         return Checkpoint(
             self.settings,
-            origin,
+            fingerprint,
             iteration,
             self.network.state_dict(),
             self.optimizer.state_dict(),

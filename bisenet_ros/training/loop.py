@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.datasets import Dataset
 from bisenet_ros.errors import DatasetError, TrainingError
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import Checkpoint, write_checkpoint
-from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.initialization import Start, new_start
+from bisenet_ros.training.distributed import DistributedContext
+from bisenet_ros.training.initialization import InitialModel, new_start
 from bisenet_ros.training.learner import Learner
 from bisenet_ros.training.loss import HeadLosses, inverse_log_weights
 from bisenet_ros.training.malloc import keep_freed_memory
@@ -33,11 +33,11 @@ from bisenet_ros.training.precision import computes_bf16, resolve_precision
 from bisenet_ros.training.schedule import learning_rate
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.step import Batch, Step
-from bisenet_ros.training.train_dataset import Samples, sample_numbers
+from bisenet_ros.training.train_dataset import TrainDataset, sample_indices
 
 logger = logging.getLogger(__name__)
 
-ALONE = Processes()
+ALONE = DistributedContext()
 
 
 _DIVERGED = "lower the learning_rate or raise warmup_iterations"
@@ -61,8 +61,8 @@ def train(
     report: Callable[[Progress, BiSeNetV2], Any],
     *,
     resume: Checkpoint | None = None,
-    start: Start | None = None,
-    processes: Processes = ALONE,
+    start: InitialModel | None = None,
+    processes: DistributedContext = ALONE,
     stop: Callable[[], bool] = lambda: False,
 ) -> BiSeNetV2:
     """Train on ``dataset`` and return the network after the last iteration, with its boosters.
@@ -88,7 +88,7 @@ def train(
     settings = resolve_precision(settings, processes)
     keep_freed_memory()
     start = start or new_start(settings, len(dataset.classes))
-    origin = start.origin(dataset, processes)
+    fingerprint = start.fingerprint(dataset, processes)
     learner = Learner(start.network, settings, device)
     iteration = written = 0
     if resume is not None:
@@ -104,10 +104,10 @@ def train(
                 raise TrainingError(
                     f"the weights are no longer numbers at iteration {iteration}: {_DIVERGED}"
                 )
-            write_checkpoint(checkpoint_path, learner.state(iteration, origin))
+            write_checkpoint(checkpoint_path, learner.state(iteration, fingerprint))
             written = iteration
 
-    samples = Samples(dataset, settings)
+    samples = TrainDataset(dataset, settings)
     class_weights = None
     if settings.class_weights:
         logger.info("reading all labels for class_weights")
@@ -116,7 +116,7 @@ def train(
             raise _nothing_to_learn(dataset)
         class_weights = inverse_log_weights(counts).to(device)
     losses = HeadLosses(learner.network, settings, class_weights)
-    step = Step(losses, learner.optimizer, learner.scaler, settings.clip_norm, processes)
+    step = Step(losses, learner.optimizer, learner.scaler, settings.clip_grad_norm, processes)
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (start.mean, start.std))
 
     def to_device(images: Tensor, labels: Tensor) -> Batch:
@@ -126,8 +126,8 @@ def train(
 
     loader = DataLoader(
         samples,
-        settings.batch_size // (processes.size * settings.accumulate),
-        sampler=sample_numbers(settings, iteration, processes),
+        settings.batch_size // (processes.size * settings.grad_accum_steps),
+        sampler=sample_indices(settings, iteration, processes),
         num_workers=settings.workers,
         worker_init_fn=_start_worker,
         pin_memory=device != "cpu",
@@ -142,7 +142,7 @@ def train(
         while iteration < settings.iterations and not stopped:
             started = time.monotonic()
             with _errors_of_workers():
-                parts = [next(batches) for _ in range(settings.accumulate)]
+                parts = [next(batches) for _ in range(settings.grad_accum_steps)]
             fetched = time.monotonic()
             rate = learning_rate(iteration, settings)
             for group in learner.optimizer.param_groups:
@@ -189,10 +189,10 @@ def _count_labels(dataset: Dataset) -> NDArray[np.int64]:
     """Pixels of each class, int64 [C], in all of ``dataset``."""
 
     def count(index: int) -> NDArray[np.int64]:
-        return np.bincount(dataset.read_labels(index).ravel(), minlength=UNLABELLED + 1)
+        return np.bincount(dataset.read_labels(index).ravel(), minlength=IGNORE_ID + 1)
 
     with ThreadPoolExecutor() as pool:  # OpenCV reads files without holding Python's lock
-        counts = sum(pool.map(count, range(len(dataset))), np.zeros(UNLABELLED + 1, np.int64))
+        counts = sum(pool.map(count, range(len(dataset))), np.zeros(IGNORE_ID + 1, np.int64))
     return counts[: len(dataset.classes)]
 
 
@@ -213,7 +213,7 @@ def _memory_errors() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            "the GPU has too little memory: lower batch_size or crop, or raise accumulate"
+            "the GPU has too little memory: lower batch_size or crop, or raise grad_accum_steps"
         ) from error
 
 
@@ -235,13 +235,13 @@ def _announce(settings: Settings, device: str) -> None:
         )
 
 
-def _check_shares(settings: Settings, processes: Processes) -> None:
-    shares = processes.size * settings.accumulate
+def _check_shares(settings: Settings, processes: DistributedContext) -> None:
+    shares = processes.size * settings.grad_accum_steps
     if settings.batch_size % shares or (settings.batch_size < 2 * shares):
         raise TrainingError(
-            f"a batch of {settings.batch_size} cannot be cut into {shares} equal parts of at least "
-            f"2 images ({processes.size} processes, accumulate {settings.accumulate}); change "
-            "batch_size or accumulate"
+            f"a batch of {settings.batch_size} cannot be cut into {shares} equal parts of at "
+            f"least 2 images ({processes.size} processes, grad_accum_steps "
+            f"{settings.grad_accum_steps}); change batch_size or grad_accum_steps"
         )
 
 

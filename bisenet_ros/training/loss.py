@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bisenet_ros.classes import UNLABELLED
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.network import BiSeNetV2, upsample
 from bisenet_ros.training.settings import Settings
@@ -56,12 +56,12 @@ class HeadLosses(nn.Module):
         return torch.stack([main_sum, *booster_sums]), torch.stack(weights)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        counted = labels != UNLABELLED
+        counted = labels != IGNORE_ID
         weights = counted.float()
         if self.class_weights is not None:
             # Any index will do where the weight is 0 already.
             weights *= self.class_weights[labels.clamp(max=len(self.class_weights) - 1)]
-        losses = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="none")
+        losses = functional.cross_entropy(logits, labels, ignore_index=IGNORE_ID, reduction="none")
         if self.settings.ohem:
             weights *= hard_pixels(losses.detach(), counted, self.settings.ohem)
         return (losses * weights).sum(), weights.sum()
@@ -96,7 +96,7 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
         logits: float [N,C,H,W].
         labels: int64 [N,H,W], 255 where a pixel does not count.
     """
-    counted = (labels != UNLABELLED).unsqueeze(1)
+    counted = (labels != IGNORE_ID).unsqueeze(1)
     probability = logits.softmax(dim=1) * counted
     truth = torch.zeros_like(probability)
     truth.scatter_(1, labels.clamp(max=logits.shape[1] - 1).unsqueeze(1), 1.0)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bisenet_ros.inference.torch_backend import TorchBackend
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings
 
 
@@ -12,7 +12,7 @@ def computes_bf16(device: str) -> bool:
     return "bf16" in TorchBackend.native_precisions(device)
 
 
-def resolve_precision(settings: Settings, processes: Processes) -> Settings:
+def resolve_precision(settings: Settings, processes: DistributedContext) -> Settings:
     """Return ``settings`` with what its precision "auto" stands for; any other stays.
 
     That is bf16 where every one of ``processes`` computes it natively, else fp16 on CUDA and fp32

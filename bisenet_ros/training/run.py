@@ -10,21 +10,21 @@ from typing import Any
 
 import torch
 
-from bisenet_ros.datasets import Dataset, refuse
+from bisenet_ros.datasets import Dataset, raise_if_problems
 from bisenet_ros.datasets.report import check_dataset
 from bisenet_ros.errors import CheckpointError, ModelFileError
 from bisenet_ros.evaluation.evaluate import score
 from bisenet_ros.evaluation.plots import plot_confusion
-from bisenet_ros.model.file import Model, annotate, has_weights_of, load, save
+from bisenet_ros.model.file import Model, has_weights_of, load, save, update_metadata
 from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import previous_path, resume_from
 from bisenet_ros.training.curves import plot_curves
-from bisenet_ros.training.distributed import Processes
-from bisenet_ros.training.initialization import Start
+from bisenet_ros.training.distributed import DistributedContext
+from bisenet_ros.training.initialization import InitialModel
 from bisenet_ros.training.loop import Progress, train
 from bisenet_ros.training.precision import resolve_precision
-from bisenet_ros.training.run_logger import Monitor
+from bisenet_ros.training.run_logger import RunLogger
 from bisenet_ros.training.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Run:
     folder: Path
     dataset: Dataset
     settings: Settings
-    start: Start
+    start: InitialModel
     dataset_name: str
     licence: str = ""
     validation: Dataset | None = None
@@ -59,7 +59,7 @@ class Run:
 
     def finish(
         self,
-        processes: Processes,
+        processes: DistributedContext,
         stop: Callable[[], bool],
         *,
         resume: bool = False,
@@ -79,9 +79,9 @@ class Run:
                 raise CheckpointError(
                     f"{kept} is there already: go on with --resume, or train into another folder"
                 )
-        origin = self.start.origin(self.dataset, processes)
+        fingerprint = self.start.fingerprint(self.dataset, processes)
         settings = resolve_precision(self.settings, processes)
-        before = resume_from(checkpoint, settings, origin, processes) if resume else None
+        before = resume_from(checkpoint, settings, fingerprint, processes) if resume else None
         if before is not None and before.iteration == settings.iterations:
             settings = before.settings  # nothing is left to compute in another precision
         recipe = self._recipe(settings, processes, before.changes if before else ())
@@ -91,11 +91,11 @@ class Run:
                     logger.info(
                         "reading all validation images, to find faults before hours are lost"
                     )
-                    refuse(check_dataset(self.validation).problems)
+                    raise_if_problems(check_dataset(self.validation).problems)
                 done = before.iteration if before else 0
                 names = [entry.name for entry in self.dataset.classes]
                 monitor = stack.enter_context(
-                    Monitor(self.folder, self.settings, names, done, tensorboard=tensorboard)
+                    RunLogger(self.folder, self.settings, names, done, tensorboard=tensorboard)
                 )
 
             def report(progress: Progress, network: BiSeNetV2) -> None:
@@ -157,11 +157,11 @@ class Run:
         def named(metadata: Metadata) -> Metadata:
             return replace(metadata, dataset=self.dataset_name, licence=self.licence)
 
-        annotate(self.model_file, model, named)
+        update_metadata(self.model_file, model, named)
         print(f"wrote data set and licence into {self.model_file}")
 
     def _recipe(
-        self, settings: Settings, processes: Processes, changes: tuple[str, ...]
+        self, settings: Settings, processes: DistributedContext, changes: tuple[str, ...]
     ) -> dict[str, Any]:
         """How the weights came about, in plain values; ``changes``: see ``Checkpoint``."""
         # The architecture of --init stays, whatever the settings say.
@@ -191,7 +191,7 @@ class Run:
         )
         save(self.model_file, network, metadata)
 
-    def _conclude(self, monitor: Monitor, device: str, stop: Callable[[], bool]) -> None:
+    def _conclude(self, monitor: RunLogger, device: str, stop: Callable[[], bool]) -> None:
         """Score the result and draw how it came about."""
         which, data = ("val", self.validation) if self.validation else ("train", self.dataset)
         scored = range(0, len(data), 1 if self.validation else ceil(len(data) / SCORED))

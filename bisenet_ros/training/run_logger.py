@@ -25,7 +25,7 @@ STARTUP = 5
 """The first of them take longer, and do not count."""
 
 
-class Monitor:
+class RunLogger:
     """Shows and logs the iterations of a run; to be used in a ``with`` statement.
 
     Args:
@@ -79,7 +79,7 @@ class Monitor:
         self._timed: list[float] = []
         self._seconds = self._waited = 0.0
 
-    def __enter__(self) -> "Monitor":
+    def __enter__(self) -> "RunLogger":
         return self
 
     def __exit__(

@@ -24,16 +24,16 @@ class Settings:
     - ``resolution``: (width, height) that the network is trained for and will run at.
     - ``crop``: (width, height) of the training samples, after scaling.
     - ``scales``: factors of ``resolution``, one of which is drawn for each sample.
-    - ``brightness``: largest relative change of brightness, contrast and saturation; the paper
+    - ``color_jitter``: largest relative change of brightness, contrast and saturation; the paper
       has none.
-    - ``tint``: largest relative change of each colour channel by itself, as by a camera's white
-      balance; the paper has none.
+    - ``channel_jitter``: largest relative change of each colour channel by itself, as by a
+      camera's white balance; the paper has none.
     - ``jpeg``: share of the samples that are compressed as by a camera, with a quality of 50 to
       100; the paper has none.
     - ``cutmix``: share of the samples over which a rectangle of another is put (arXiv 1905.04899);
       the paper has none.
-    - ``paste``: names of classes whose pixels are put over samples from others, each half of the
-      time (after arXiv 2012.07177); the paper has none.
+    - ``copy_paste``: names of classes whose pixels are put over samples from others, each half of
+      the time (after arXiv 2012.07177); the paper has none.
     - ``synthetic_images``: frames of the synthetic street added to each epoch.
     - ``class_weights``: weight classes by 1 / ln(1.1 + share of the pixels of the label files); the
       paper does not.
@@ -44,11 +44,11 @@ class Settings:
       labels. The paper has 1; with 4 an iteration on a CPU takes a quarter less time.
     - ``freeze_batch_norm``: keep the statistics that the network starts with: those of the model
       for ``--init``, and 0 and 1, which tell nothing, for new layers.
-    - ``clip_norm``: largest norm of the gradient; 0 for any.
+    - ``clip_grad_norm``: largest norm of the gradient; 0 for any.
     - ``ema``: decay of the moving average of the weights that is the result, at most
       (1 + n) / (10 + n) after n iterations; 0 for the last ones.
     - ``batch_size``: images an iteration, over all processes.
-    - ``accumulate``: parts that a process cuts its share of the batch into, for less memory.
+    - ``grad_accum_steps``: parts that a process cuts its share of the batch into, for less memory.
     - ``precision``: of the network's activations. "auto" is bf16 where that is computed natively,
       else fp16 on CUDA and fp32 on the CPU.
     - ``workers``: processes that prepare samples.
@@ -61,11 +61,11 @@ class Settings:
     crop: tuple[int, int] = (960, 720)
     scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     flip: bool = True
-    brightness: float = 0.0
-    tint: float = 0.0
+    color_jitter: float = 0.0
+    channel_jitter: float = 0.0
     jpeg: float = 0.0
     cutmix: float = 0.0
-    paste: tuple[str, ...] = ()
+    copy_paste: tuple[str, ...] = ()
     synthetic_images: int = 0
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.05
@@ -77,10 +77,10 @@ class Settings:
     dice: float = 0.0
     booster_stride: int = 1
     freeze_batch_norm: bool = False
-    clip_norm: float = 0.0
+    clip_grad_norm: float = 0.0
     ema: float = 0.0
     batch_size: int = 16
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     iterations: int = 10_000
     precision: Precision = "auto"
     seed: int = 0
@@ -108,12 +108,15 @@ class Settings:
         fits = all(c <= largest * r for c, r in zip(self.crop, self.resolution, strict=True))
         rule = f"must be at most resolution, {self.resolution}: the rest of a sample would be grey"
         require("crop", fits, rule)
-        for name in ("head_channels", "iterations", "checkpoint_every", "accumulate"):
+        for name in ("head_channels", "iterations", "checkpoint_every", "grad_accum_steps"):
             require(name, getattr(self, name) >= 1, "must be at least 1")
         require("batch_size", self.batch_size >= 2, "batch norm needs at least 2")
-        parts = self.batch_size % self.accumulate == 0 and self.batch_size >= 2 * self.accumulate
+        parts = (
+            self.batch_size % self.grad_accum_steps == 0
+            and self.batch_size >= 2 * self.grad_accum_steps
+        )
         require(
-            "accumulate",
+            "grad_accum_steps",
             parts,
             f"batch_size {self.batch_size} must be twice it or more, a multiple",
         )
@@ -123,9 +126,9 @@ class Settings:
             require(name, getattr(self, name) >= 0, "must not be negative")
         rule = f"must be less than iterations, {self.iterations}"
         require("warmup_iterations", self.warmup_iterations < self.iterations, rule)
-        for name in ("brightness", "tint", "ohem", "ema"):
+        for name in ("color_jitter", "channel_jitter", "ohem", "ema"):
             require(name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
-        for name in ("weight_decay", "poly_power", "clip_norm", "dice"):
+        for name in ("weight_decay", "poly_power", "clip_grad_norm", "dice"):
             require(name, 0 <= getattr(self, name) < inf, "must not be negative")
         for name in ("jpeg", "cutmix"):
             require(name, 0 <= getattr(self, name) <= 1, "must be in [0, 1]")
@@ -154,12 +157,26 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         if not equals:
             raise SettingsError(f"{quoted(override)} is not of the form name=value")
         try:
-            values[name] = yaml.safe_load(value)
+            read = yaml.safe_load(value)
         except yaml.YAMLError:
             raise SettingsError(
                 f"{quoted(override)}: {quoted(value)} is not a YAML value"
             ) from None
+        # Whichever of its names the file has it by.
+        now = _RENAMED.get(name, name)
+        values = {key: old for key, old in values.items() if _RENAMED.get(key, key) != now}
+        values[name] = read
     return make_settings(values)
+
+
+_RENAMED = {
+    "accumulate": "grad_accum_steps",
+    "brightness": "color_jitter",
+    "clip_norm": "clip_grad_norm",
+    "paste": "copy_paste",
+    "tint": "channel_jitter",
+}
+"""Names that settings had in version 0.1, by which they are still read."""
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:
@@ -170,7 +187,10 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     """
     defaults = {field.name: field.default for field in fields(Settings)}
     checked: dict[str, Any] = {}
-    for name, value in values.items():
+    for given, value in values.items():
+        name = _RENAMED.get(given, given)
+        if name in checked:
+            raise SettingsError(f"setting '{name}' is given twice, as '{given}' too; leave out one")
         if name not in defaults:
             raise SettingsError(f"unknown setting {quoted(name)}; there are {', '.join(defaults)}")
         try:

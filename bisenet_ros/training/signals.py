@@ -4,22 +4,22 @@ import signal
 from types import FrameType
 
 
-class StopRequest:
+class GracefulStop:
     """Ctrl-C and SIGTERM wait for the end of the iteration.
 
-    The second one does not, unless ``patient``: torchrun passes on a ctrl-C that the terminal has
-    sent to all processes already, and kills those that take too long.
+    The second one does not, unless ``ignore_repeats``: torchrun passes on a ctrl-C that the
+    terminal has sent to all processes already, and kills those that take too long.
     """
 
-    def __init__(self, *, patient: bool) -> None:
-        self._patient = patient
+    def __init__(self, *, ignore_repeats: bool) -> None:
+        self._ignore_repeats = ignore_repeats
         self._requested = False
 
     def __call__(self) -> bool:
         """Whether there was one."""
         return self._requested
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> "GracefulStop":
         signals = (signal.SIGINT, signal.SIGTERM)
         self._before = {number: signal.signal(number, self._request) for number in signals}
         return self
@@ -29,6 +29,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _request(self, signum: int, frame: FrameType | None) -> None:
-        if self._requested and not self._patient:
+        if self._requested and not self._ignore_repeats:
             raise KeyboardInterrupt
         self._requested = True

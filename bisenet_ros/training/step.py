@@ -9,7 +9,7 @@ from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.loss import HeadLosses
 
 Batch = tuple[Tensor, Tensor]
@@ -22,7 +22,7 @@ class Step:
         losses: the network with its loss, on its device.
         optimizer: of the network's parameters.
         scaler: of the loss, enabled with fp16 only.
-        clip_norm: largest norm of the gradient; 0 for any.
+        clip_grad_norm: largest norm of the gradient; 0 for any.
         processes: those that share each batch.
     """
 
@@ -31,13 +31,13 @@ class Step:
         losses: HeadLosses,
         optimizer: Optimizer,
         scaler: GradScaler,
-        clip_norm: float,
-        processes: Processes,
+        clip_grad_norm: float,
+        processes: DistributedContext,
     ) -> None:
         self.parameters = list(losses.parameters())
         self.optimizer = optimizer
         self.scaler = scaler
-        self.clip_norm = clip_norm
+        self.clip_grad_norm = clip_grad_norm
         self.processes = processes
         self.losses: nn.Module = losses
         if processes.size > 1:
@@ -63,9 +63,9 @@ class Step:
                 # Data-parallel training takes the mean of the processes' gradients.
                 self.scaler.scale(loss * self.processes.size).backward()
             total += loss.detach()
-        if self.clip_norm:
+        if self.clip_grad_norm:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return self.processes.sum(total).item()

@@ -14,7 +14,7 @@ from bisenet_ros.errors import SettingsError, quoted
 from bisenet_ros.images.render import contact_sheet, fit, legend, overlay
 from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
 from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings
 
 SHEET_COLUMNS, SHEET_ROWS = 4, 3
@@ -22,7 +22,7 @@ SHEET_WIDTH = 1920
 """Pixels, at most."""
 
 
-class Samples(Dataset[tuple[Tensor, Tensor]]):
+class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
     """Sample ``k`` of a run: image uint8 [3,h,w] RGB and labels uint8 [h,w], of crop size.
 
     A sample depends on its number and the seed alone, so a resumed run sees what an unbroken one
@@ -30,7 +30,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
     Raises:
         SettingsError: ``synthetic_images`` for a dataset of other classes than the street's, or
-            ``paste`` of a class that the dataset has not.
+            ``copy_paste`` of a class that the dataset has not.
     """
 
     def __init__(self, dataset: datasets.Dataset, settings: Settings) -> None:
@@ -40,12 +40,12 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
                 f"setting 'synthetic_images' is {settings.synthetic_images}; it must be 0 unless "
                 f"the classes are those of the synthetic street ({', '.join(CLASS_NAMES)})"
             )
-        for name in settings.paste:
+        for name in settings.copy_paste:
             if name not in names:
                 raise SettingsError(
-                    f"setting 'paste' has {quoted(name)}; the classes are {', '.join(names)}"
+                    f"setting 'copy_paste' has {quoted(name)}; the classes are {', '.join(names)}"
                 )
-        self.pasted = [names.index(name) for name in settings.paste]
+        self.pasted = [names.index(name) for name in settings.copy_paste]
         self.dataset = dataset
         self.settings = settings
         self.epoch_length = len(dataset) + settings.synthetic_images
@@ -77,16 +77,18 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         return Street(seed, width, height).frame(int(rng.integers(100)))
 
 
-def sample_numbers(settings: Settings, first_iteration: int, processes: Processes) -> list[int]:
+def sample_indices(
+    settings: Settings, first_iteration: int, processes: DistributedContext
+) -> list[int]:
     """The samples of one process from ``first_iteration`` on, in its order.
 
     An iteration has the same samples whatever the number of processes and parts.
     """
-    part = settings.batch_size // (processes.size * settings.accumulate)
+    part = settings.batch_size // (processes.size * settings.grad_accum_steps)
     return [
         start + offset
         for start in range(
-            (first_iteration * settings.accumulate * processes.size + processes.rank) * part,
+            (first_iteration * settings.grad_accum_steps * processes.size + processes.rank) * part,
             settings.iterations * settings.batch_size,
             processes.size * part,
         )
@@ -99,7 +101,7 @@ def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, 0, epoch)).permutation(length)
 
 
-def sample_sheet(samples: Samples) -> NDArray[np.uint8]:
+def sample_sheet(samples: TrainDataset) -> NDArray[np.uint8]:
     """The first samples of a run, augmented, with their labels laid over: uint8 [H,W,3] RGB.
 
     What has no class looks as in the image.

@@ -50,7 +50,7 @@ def test_figures_fit_together(measured: Measurement) -> None:
         assert result.frames == 3 * FRAMES_PER_TURN
         assert result.stages_ms.inference_ms == pytest.approx(result.p50_ms)
         assert result.stages_ms.resize_ms > 0  # the image is not of the network's size
-        assert result.stages_ms.restore_ms > 0
+        assert result.stages_ms.postprocess_ms > 0
     assert 0 <= measured.others <= 1
 
 

@@ -13,7 +13,7 @@ from busy import busy_processes
 from fake_clock import FakeClock
 
 from bisenet_ros.benchmark import cpu_load, measurement, peak_memory
-from bisenet_ros.benchmark import gemm_peak as matrix_peak
+from bisenet_ros.benchmark import gemm_peak as gemm_peak
 from bisenet_ros.benchmark import interleave as turns
 from bisenet_ros.benchmark.machine import instruction_set
 from bisenet_ros.cli import benchmark as module
@@ -42,7 +42,7 @@ def threads() -> Iterator[None]:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Watch other processes, and measure products, no longer than a test needs."""
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.2)
-    monkeypatch.setattr(matrix_peak, "SIZES", {"cpu": (128,)})
+    monkeypatch.setattr(gemm_peak, "SIZES", {"cpu": (128,)})
 
 
 def benchmark(model: Path, *more: str) -> int:
@@ -65,7 +65,7 @@ def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert (fp32["backend"], fp32["precision"], fp32["device"]) == ("torch", "fp32", "cpu")
     assert (fp32["ratio"], fp32["resolution"]) == (1, [64, 32])
     assert bf16["ratio"] == pytest.approx(fp32["p50_ms"] / bf16["p50_ms"])
-    assert fp32["stages_ms"].keys() == {"resize", "inference", "restore"}
+    assert fp32["stages_ms"].keys() == {"resize", "inference", "postprocess"}
     assert fp32["gmacs_per_s"] == pytest.approx(document["gmacs"]["64x32"] * fp32["fps"])
     assert min(fp32["peak_memory_mb"], bf16["peak_memory_mb"]) > 50
     peaks = document["peak_gmacs_per_s"]["cpu"]
@@ -129,7 +129,7 @@ def test_no_share_exceeds_the_best_that_was_seen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(matrix_peak, "matrix_peak", lambda *_: 1e-9)
+    monkeypatch.setattr(gemm_peak, "gemm_peak", lambda *_: 1e-9)
     file = tmp_path / "b.json"
     arguments = ["--backend", "torch", "--precision", "fp32", "--no-memory", "--allow-busy"]
     assert benchmark(tiny_model, *arguments, "--json", str(file)) == 0
@@ -181,8 +181,8 @@ class SlowMachine:
 
         monkeypatch.setattr(turns, "Budget", partial(turns.Budget, clock=clock))
         monkeypatch.setattr(measurement, "Segmenter", SlowSegmenter)
-        monkeypatch.setattr(matrix_peak, "_torch_product", make_product)
-        monkeypatch.setattr(matrix_peak, "_onnxruntime_product", make_product)
+        monkeypatch.setattr(gemm_peak, "_torch_product", make_product)
+        monkeypatch.setattr(gemm_peak, "_onnxruntime_product", make_product)
         monkeypatch.setattr(peak_memory, "peak_memory", measure_memory)
 
     def benchmark(self, model: Path, file: Path, *more: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bisenet_ros.cli.main import main
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.openvino_core import openvino_core
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
 from bisenet_ros.model import file as model_file
@@ -32,7 +32,7 @@ def image() -> np.ndarray:
 
 def torch_labels(path: Path, image: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        labels: np.ndarray = Deployed(model_file.load(path))(torch.from_numpy(image))[0].numpy()
+        labels: np.ndarray = DeployModule(model_file.load(path))(torch.from_numpy(image))[0].numpy()
     return labels
 
 

@@ -119,7 +119,7 @@ def test_init_keeps_what_fits_and_names_the_rest(
 ) -> None:
     licensed = Path(shutil.copy(tiny_model, tmp_path / "tiny.safetensors"))
     tiny = model_file.load(licensed)
-    model_file.annotate(licensed, tiny, lambda now: replace(now, licence="research only"))
+    model_file.update_metadata(licensed, tiny, lambda now: replace(now, licence="research only"))
     changes = {"iterations": "1", "learning_rate": "1e-9", "head_channels": "24"}
     line = command(data, tmp_path, "--init", str(licensed), **changes)
     assert main(line[3:]) == 0
@@ -363,7 +363,7 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     model = tmp_path / "model.safetensors"
     added = model_file.load(model)
     score = Score("val", "miou", "bf16", 0.5, "torch avx512")
-    model_file.annotate(model, added, lambda now: replace(now, scores=(score,)))
+    model_file.update_metadata(model, added, lambda now: replace(now, scores=(score,)))
     assert main([*line[3:], "--resume"]) == 0
     assert rows().count("3") == 1
     assert model_file.load(model).metadata.scores == (score,)

@@ -9,7 +9,7 @@ import pytest
 from bisenet_ros.datasets import find_dataset
 from bisenet_ros.datasets.report import check_dataset
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.train_dataset import Samples, sample_sheet
+from bisenet_ros.training.train_dataset import TrainDataset, sample_sheet
 
 
 def write_labels(root: Path, number: int, labels: np.ndarray) -> None:
@@ -94,7 +94,7 @@ def test_sheet_shows_samples_as_training_sees_them(
     two_tone: Path, crop: tuple[int, int], width: int
 ) -> None:
     settings = Settings(crop=crop, resolution=crop, scales=(1.0,), batch_size=2, iterations=1)
-    samples = Samples(find_dataset(two_tone), settings)
+    samples = TrainDataset(find_dataset(two_tone), settings)
     sheet = sample_sheet(samples)
     assert sheet.shape[1] == 2 * (width + 4) - 4  # both samples in a row
     if width == 64:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bisenet_ros.deploy.deploy_module import Deployed, fold_batch_norms
+from bisenet_ros.deploy.deploy_module import DeployModule, fold_batch_norms
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.file import Model
 
@@ -38,7 +38,7 @@ def logits_by_hand(model: Model, pixels: np.ndarray) -> torch.Tensor:
 
 
 def test_labels_and_confidence_are_those_of_the_network(model: Model, image: torch.Tensor) -> None:
-    labels, confidence = Deployed(model, confidence=True)(image)
+    labels, confidence = DeployModule(model, confidence=True)(image)
     assert (labels.shape, labels.dtype) == ((1, 72, 136), torch.uint8)
     assert (confidence.shape, confidence.dtype) == ((1, 72, 136), torch.uint8)
     logits = logits_by_hand(model, image[0].numpy())
@@ -51,21 +51,21 @@ def test_labels_and_confidence_are_those_of_the_network(model: Model, image: tor
 
 
 def test_without_confidence_there_are_only_labels(model: Model, image: torch.Tensor) -> None:
-    (labels,) = Deployed(model)(image)
-    torch.testing.assert_close(labels, Deployed(model, confidence=True)(image)[0])
+    (labels,) = DeployModule(model)(image)
+    torch.testing.assert_close(labels, DeployModule(model, confidence=True)(image)[0])
 
 
 def test_bgr_models_get_bgr(model: Model, image: torch.Tensor) -> None:
     bgr = Model("bgr", model.network, replace(model.metadata, channel_order="bgr"))
-    (labels,) = Deployed(bgr)(image)
+    (labels,) = DeployModule(bgr)(image)
     by_hand = logits_by_hand(model, image[0].numpy()[..., ::-1]).argmax(1)
     assert (labels == by_hand).float().mean() >= 0.9999
-    assert (labels == Deployed(model)(image)[0]).float().mean() < 0.9
+    assert (labels == DeployModule(model)(image)[0]).float().mean() < 0.9
 
 
 def test_deploying_leaves_the_model_alone(model: Model) -> None:
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    Deployed(model, dtype=torch.bfloat16)
+    DeployModule(model, dtype=torch.bfloat16)
     after = model.network.state_dict()
     assert after.keys() == before.keys()
     for name, tensor in before.items():
@@ -76,7 +76,7 @@ def test_folding_gives_the_same_and_leaves_no_batch_norm_behind_a_convolution(
     model: Model, image: torch.Tensor
 ) -> None:
     torch.manual_seed(0)
-    reference = Deployed(model).network  # a copy to spoil
+    reference = DeployModule(model).network  # a copy to spoil
     network = type(reference)(model.metadata.architecture).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -97,8 +97,8 @@ def test_folding_gives_the_same_and_leaves_no_batch_norm_behind_a_convolution(
 
 
 def test_bf16_agrees_with_fp32_where_the_network_is_sure(model: Model, image: torch.Tensor) -> None:
-    (labels,) = Deployed(model)(image)
-    (coarse,) = Deployed(model, dtype=torch.bfloat16)(image)
+    (labels,) = DeployModule(model)(image)
+    (coarse,) = DeployModule(model, dtype=torch.bfloat16)(image)
     agree = (labels == coarse).float()
     first, second = logits_by_hand(model, image[0].numpy()).softmax(1).topk(2, 1).values.unbind(1)
     sure = first - second > 0.1

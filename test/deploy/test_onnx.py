@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto, TensorProto
 
 from bisenet_ros.deploy import export as exported
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.onnx import build_onnx
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.model import file as model_file
@@ -151,7 +151,7 @@ def test_labels_in_onnx_runtime_are_those_of_torch(
     model: Model, graph: ModelProto, precision: str, images: list[np.ndarray]
 ) -> None:
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    deployed = Deployed(model, confidence=True)
+    deployed = DeployModule(model, confidence=True)
     equal, difference = [], []
     for image in images:
         labels, confidence = session.run(None, {"image": image})

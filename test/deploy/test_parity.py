@@ -15,7 +15,7 @@ from parity_models import MODELS
 from torch import nn
 
 from bisenet_ros.deploy.calibration import calibrate
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 from bisenet_ros.deploy.parity import ParityCheck, Run
 from bisenet_ros.deploy.reference_images import reference_images
@@ -111,7 +111,7 @@ def test_reference_images_reach_the_extremes_of_the_calibration() -> None:
     """INT8 clips beyond them, and saturates, if at all, close to them."""
     model = model_file.load(model_path(""))
     largest = dict.fromkeys(model.metadata.calibration, 0.0)
-    deployed = Deployed(model).eval()
+    deployed = DeployModule(model).eval()
 
     def observe(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

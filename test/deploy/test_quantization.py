@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from bisenet_ros.deploy.calibration import _Histogram, calibrate
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.onnx import build_onnx
 from bisenet_ros.deploy.openvino_core import openvino_core
 from bisenet_ros.deploy.quantization import FLOAT_LAYERS
@@ -157,7 +157,7 @@ def test_int8_agrees_with_torch_and_with_itself_at_every_writing(
     assert again.SerializeToString(deterministic=True) == graph.SerializeToString(
         deterministic=True
     )
-    deployed = Deployed(model, confidence=True)
+    deployed = DeployModule(model, confidence=True)
     equal, difference = [], []
     for seed in range(100, 104):
         image = blocks(seed)
@@ -213,7 +213,7 @@ def test_openvino_computes_what_the_file_says(model: Model) -> None:
 
 
 def test_with_fp16_around_it_the_scales_are_in_fp16(model: Model) -> None:
-    half = build_onnx(model, resolution=RESOLUTION, precision="int8", half=True)
+    half = build_onnx(model, resolution=RESOLUTION, precision="int8", fp16_rest=True)
     assert list(check_int8_rules(half)) == []
     assert int8_share(half) > 0.95
     values = {each.name: each for each in half.graph.initializer}
@@ -336,11 +336,11 @@ def test_channels_of_small_weights_survive_in_fp16(model: Model) -> None:
     small = copy.deepcopy(model)
     name = "head.0.0.weight"
     with torch.no_grad():
-        weights = Deployed(small).network.get_parameter(name)
+        weights = DeployModule(small).network.get_parameter(name)
         norm = small.network.head[0][1]
         norm.weight[0] *= 2e-3 / weights[0].abs().max()
-    expected = Deployed(small).network.get_parameter(name)[0].detach().numpy()
-    graph = build_onnx(small, resolution=RESOLUTION, precision="int8", half=True)
+    expected = DeployModule(small).network.get_parameter(name)[0].detach().numpy()
+    graph = build_onnx(small, resolution=RESOLUTION, precision="int8", fp16_rest=True)
     values = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer}
     scale = values[f"network.{name}_scale"]
     assert scale.dtype == np.float16

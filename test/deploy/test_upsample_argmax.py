@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bisenet_ros.deploy.deploy_module import Deployed
-from bisenet_ros.deploy.upsample_argmax import CANDIDATES, label_pixels
+from bisenet_ros.deploy.deploy_module import DeployModule
+from bisenet_ros.deploy.upsample_argmax import CANDIDATES, upsample_argmax
 from bisenet_ros.model import file as model_file
 from bisenet_ros.network import upsample
 from bisenet_ros.resources import model_path
@@ -38,7 +38,7 @@ def blobs(classes: int, height: int, width: int, seed: int = 0) -> Tensor:
 )
 def test_few_classes_are_labelled_exactly(classes: int, height: int, width: int) -> None:
     logits = torch.randn(1, classes, height, width)
-    label, probability = label_pixels(logits, confidence=True)
+    label, probability = upsample_argmax(logits, confidence=True)
     expected, expected_probability = by_definition(logits)
     assert label.shape == probability.shape == (1, 8 * height, 8 * width)
     assert set(label.unique().tolist()) == set(range(classes))
@@ -49,14 +49,14 @@ def test_few_classes_are_labelled_exactly(classes: int, height: int, width: int)
 @pytest.mark.parametrize("classes", [11, 19])
 def test_many_classes_are_labelled_as_if_all_were_compared(classes: int) -> None:
     logits = blobs(classes, 64, 96)
-    label, probability = label_pixels(logits, confidence=True)
+    label, probability = upsample_argmax(logits, confidence=True)
     expected, expected_probability = by_definition(logits)
     assert len(label.unique()) == classes
     assert (label == expected).double().mean() >= 0.9999
     error = probability - expected_probability
     assert error.max() <= 1e-4  # what is left out can only make it smaller
     assert error.abs().mean() <= 0.5 / 255
-    torch.testing.assert_close(label, label_pixels(logits)[0], rtol=0, atol=0)
+    torch.testing.assert_close(label, upsample_argmax(logits)[0], rtol=0, atol=0)
 
 
 def test_a_class_can_win_between_logits_that_others_win() -> None:
@@ -64,7 +64,7 @@ def test_a_class_can_win_between_logits_that_others_win() -> None:
     for corner, (y, x) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         logits[0, 3 * corner, y, x] = 10
     logits[0, 17] = 9
-    (label,) = label_pixels(logits)
+    (label,) = upsample_argmax(logits)
     assert label[0, 7:9, 7:9].unique().tolist() == [17]
     assert label[0, [0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [0, 3, 6, 9]
     torch.testing.assert_close(label, by_definition(logits)[0].float(), rtol=0, atol=0)
@@ -73,7 +73,7 @@ def test_a_class_can_win_between_logits_that_others_win() -> None:
 def test_labels_of_the_shipped_model_on_every_20th_image() -> None:
     if "BISENET_DATA" not in os.environ:
         pytest.skip("BISENET_DATA is not set: no CamVid on this machine")
-    deployed = Deployed(model_file.load(model_path("")))
+    deployed = DeployModule(model_file.load(model_path("")))
     images = sorted((Path(os.environ["BISENET_DATA"]) / "camvid/val/images").iterdir())[::20]
     equal = []
     for path in images:
@@ -81,5 +81,5 @@ def test_labels_of_the_shipped_model_on_every_20th_image() -> None:
         with torch.inference_mode():
             x = torch.from_numpy(image)[None].float().permute(0, 3, 1, 2)
             logits = deployed.network.heads((x - deployed.mean) / deployed.std)[0]
-            equal.append((label_pixels(logits)[0] == by_definition(logits)[0]).double().mean())
+            equal.append((upsample_argmax(logits)[0] == by_definition(logits)[0]).double().mean())
     assert min(equal) >= 0.9999

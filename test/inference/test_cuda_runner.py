@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.inference.cuda_runner import CudaRunner, fastest_kernels, graphed
 from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.model import file as model_file
@@ -86,7 +86,7 @@ def model() -> Model:
 def test_gpu_graph_labels_as_plain_calls_do(
     model: Model, precision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deployed = Deployed(model, confidence=True, dtype=DTYPES[precision]).on("cuda:0")
+    deployed = DeployModule(model, confidence=True, dtype=DTYPES[precision]).on("cuda:0")
     runner = CudaRunner(deployed, SIZE, "cuda:0")
     street = Street(7, *SIZE)
     for index in (0, 60, 0):
@@ -114,7 +114,7 @@ def test_gpu_graph_gives_its_memory_back(model: Model) -> None:
         torch.cuda.empty_cache()
         return torch.cuda.memory_reserved()
 
-    deployed = Deployed(model, dtype=torch.float16).on("cuda:0")
+    deployed = DeployModule(model, dtype=torch.float16).on("cuda:0")
     CudaRunner(deployed, SIZE, "cuda:0")  # libraries keep what they take at first
     before = reserved()
     runner = CudaRunner(deployed, SIZE, "cuda:0")

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bisenet_ros.deploy.calibration import calibrate
-from bisenet_ros.deploy.deploy_module import Deployed
+from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.parity import Parity
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import openvino_backend
@@ -48,7 +48,7 @@ def options(cache: Path, precision: str = "fp32", *, confidence: bool = False) -
 
 def torch_labels(model: Model, image: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        return Deployed(model)(torch.from_numpy(image[None]))[0][0].numpy()
+        return DeployModule(model)(torch.from_numpy(image[None]))[0][0].numpy()
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be shared out")
@@ -81,7 +81,7 @@ def test_threads_are_those_that_the_process_may_use(
 def test_labels_and_confidence_are_those_of_torch(model: Model, tmp_path: Path) -> None:
     backend = OpenVINOBackend(model, options(tmp_path, confidence=True))
     assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
-    deployed = Deployed(model, confidence=True)
+    deployed = DeployModule(model, confidence=True)
     for seed in range(3):
         image = blocks(seed)
         image.flags.writeable = False

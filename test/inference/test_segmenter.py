@@ -54,7 +54,7 @@ def test_labels_have_the_inputs_size(segmenter: Segmenter, width: int, height: i
     assert set(np.unique(result.labels)) <= set(np.unique(network.labels))
     assert set(np.unique(result.confidence)) <= set(np.unique(network.confidence))
     times = result.times
-    assert min(times.resize_ms, times.inference_ms, times.restore_ms) >= 0
+    assert min(times.resize_ms, times.inference_ms, times.postprocess_ms) >= 0
     assert times.inference_ms > 0
 
 

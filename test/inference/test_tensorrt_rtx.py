@@ -112,7 +112,7 @@ def graph(tiny: Model) -> ModelProto:
     """The file of a small model in INT8."""
     table = calibrate(tiny, reference_images((128, 64)).values(), (128, 64))
     calibrated = replace(tiny, metadata=replace(tiny.metadata, calibration=table))
-    return build_onnx(calibrated, resolution=(128, 64), precision="int8", half=True)
+    return build_onnx(calibrated, resolution=(128, 64), precision="int8", fp16_rest=True)
 
 
 def layers(network: Any) -> list[Any]:
@@ -163,7 +163,7 @@ def test_file_is_read_and_built(case: Case, tensorrt: TensorRT) -> None:
         resolution=case.size,
         precision=case.precision,
         confidence=case.confidence,
-        half=True,
+        fp16_rest=True,
     )
     content = graph.SerializeToString()
     network = tensorrt.parse(content).definition
@@ -211,7 +211,7 @@ def test_guide_names_the_layers_in_float_and_the_share_in_int8(tensorrt: TensorR
     section = guide.partition("\n## INT8\n")[2].partition("\n## ")[0]
     assert tuple(re.findall(r"^- `([\w.]+)`", section, re.MULTILINE)) == FLOAT_LAYERS
 
-    graph = build_onnx(MODELS["shipped"](), resolution=(128, 64), precision="int8", half=True)
+    graph = build_onnx(MODELS["shipped"](), resolution=(128, 64), precision="int8", fp16_rest=True)
     network = tensorrt.parse(graph.SerializeToString()).definition
     macs = {each.name: multiply_adds(each) for each in convolutions(network)}
     int8 = sum(macs[name] for name, quantized in in_int8(network).items() if quantized)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.errors import ModelFileError
-from bisenet_ros.model.file import Metadata, annotate, load, save
+from bisenet_ros.model.file import Metadata, load, save, update_metadata
 from bisenet_ros.model.metadata import Score
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 
@@ -93,6 +93,15 @@ def test_round_trip(good: Path) -> None:
         expected, logits = original.eval()(image), model.network(image)
     assert float((expected - logits).abs().max()) < 0.01 * float(expected.abs().max())
     assert not torch.equal(expected, logits)  # fp16 is not fp32: the check above means something
+
+
+def test_quantities_are_read_by_their_old_names(good: Path, tmp_path: Path) -> None:
+    def old(document: dict[str, Any]) -> dict[str, Any]:
+        quantities = document["architecture"]
+        quantities |= {"alpha": quantities.pop("width"), "d": quantities.pop("depth")}
+        return document
+
+    assert load(rewrite(good, tmp_path / "old.safetensors", old)).metadata == load(good).metadata
 
 
 def test_what_is_loaded_can_be_saved_again(good: Path, tmp_path: Path) -> None:
@@ -198,8 +207,8 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (architecture("lambda_", float("inf")), "'architecture'.*Infinity"),
     (architecture("lambda_", "much"), "'architecture'.*much"),
     (architecture("lambda_", "2"), "'architecture'.*lambda_ is Fraction"),
-    (architecture("alpha", 0), "'architecture'.*alpha is 0"),
-    (architecture("depth", 2), "'architecture'.*unexpected keyword argument 'depth'"),
+    (architecture("width", 0), "'architecture'.*width is 0"),
+    (architecture("tallness", 2), "'architecture'.*unexpected keyword argument 'tallness'"),
     (architecture("head_channels", "8"), "'architecture'.*head_channels is '8'"),
     (architecture("expand_in", "x"), "'architecture'.*expand_in is 'x'; it must be one of depthwi"),
     (architecture("upsampling", "x"), "'architecture'.*upsampling is 'x'; it must be one of bilin"),
@@ -284,7 +293,7 @@ def test_annotate_adds_to_what_others_wrote_meanwhile(good: Path, tmp_path: Path
     model = load(path)
     theirs, ours = Score("val", "miou", "bf16", 0.25), Score("val", "miou", "int8", 0.75)
     save(path, model.network, replace(model.metadata, scores=(theirs,)))
-    annotate(path, model, lambda now: replace(now, scores=(*now.scores, ours)))
+    update_metadata(path, model, lambda now: replace(now, scores=(*now.scores, ours)))
     assert load(path).metadata.scores == (theirs, ours)
 
 
@@ -302,7 +311,7 @@ def test_annotate_leaves_a_file_that_was_replaced(
     save(path, other, replace(METADATA, architecture=architecture))
     before = path.read_bytes()
     with pytest.raises(ModelFileError, match=r"m\.safetensors was replaced by another meanwhile"):
-        annotate(path, model, lambda now: replace(now, scores=()))
+        update_metadata(path, model, lambda now: replace(now, scores=()))
     assert path.read_bytes() == before
 
 
@@ -320,7 +329,7 @@ def test_a_link_stays_one(good: Path, tmp_path: Path) -> None:
     target.write_bytes(good.read_bytes())
     link.symlink_to(target)
     model = load(link)
-    annotate(link, model, lambda now: replace(now, licence="by the link"))
+    update_metadata(link, model, lambda now: replace(now, licence="by the link"))
     assert link.is_symlink()
     assert load(target).metadata.licence == "by the link"
 

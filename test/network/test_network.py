@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bisenet_ros.model.flops import PARTS, count
+from bisenet_ros.model.flops import PARTS, count_macs
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2, upsample
 from bisenet_ros.network.layers import enlarge
 
@@ -82,7 +82,7 @@ def test_parameters_and_multiply_adds(
     preset: str, changes: dict[str, Any], parameters: int, macs: int
 ) -> None:
     architecture = replace(PRESETS[preset], **changes)
-    parts = count(architecture, (1024, 512))
+    parts = count_macs(architecture, (1024, 512))
     assert sum(cost.parameters for cost in parts.values()) == parameters
     assert sum(cost.macs for cost in parts.values()) == macs
     # The parts are all there is.
@@ -90,7 +90,7 @@ def test_parameters_and_multiply_adds(
 
 
 def test_multiply_adds_of_parts() -> None:
-    parts = count(PRESETS["bisenetv2"], (1024, 512))
+    parts = count_macs(PRESETS["bisenetv2"], (1024, 512))
     assert tuple(parts) == PARTS
     # 1x1 on one pixel, then 3x3 on 16x32
     assert parts["semantic.S5_5"].macs == 128 * 128 + 9 * 128 * 128 * 16 * 32
@@ -101,14 +101,14 @@ def test_multiply_adds_of_parts() -> None:
 
 
 def test_multiply_adds_follow_the_size() -> None:
-    small, large = (count(PRESETS["bisenetv2"], size) for size in ((512, 256), (1024, 512)))
+    small, large = (count_macs(PRESETS["bisenetv2"], size) for size in ((512, 256), (1024, 512)))
     for part in PARTS:
         pooled = 128 * 128 if part == "semantic.S5_5" else 0  # on one pixel at any size
         assert large[part].macs - pooled == 4 * (small[part].macs - pooled)
     with pytest.raises(ValueError, match="100x64"):
-        count(PRESETS["bisenetv2"], (100, 64))
+        count_macs(PRESETS["bisenetv2"], (100, 64))
     with pytest.raises(ValueError, match="0x64"):
-        count(PRESETS["bisenetv2"], (0, 64))
+        count_macs(PRESETS["bisenetv2"], (0, 64))
 
 
 def test_training_gives_the_main_logits_and_those_of_each_booster(boosted: BiSeNetV2) -> None:
@@ -221,8 +221,8 @@ def test_depth_width_and_expansion() -> None:
         ({"num_classes": 256}, "num_classes is 256"),
         ({"head_channels": 0}, "head_channels is 0"),
         ({"head_channels": 64.0}, "head_channels is 64.0"),
-        ({"alpha": True}, "alpha is True"),
-        ({"d": 0}, "d is 0"),
+        ({"width": True}, "width is True"),
+        ({"depth": 0}, "depth is 0"),
         ({"epsilon": 17}, "epsilon is 17"),
         ({"lambda_": Fraction(0)}, "lambda_ is Fraction"),
         ({"lambda_": Fraction(5, 4)}, "lambda_ is Fraction"),

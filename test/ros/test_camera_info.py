@@ -8,7 +8,7 @@ pytest.importorskip("rclpy")
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from bisenet_ros.ros.camera_info import scaled
+from bisenet_ros.ros.camera_info import scale_camera_info
 
 HEADER = Header(frame_id="of the image")
 POINTS = np.array([[0.3, -0.2, 2.0, 1.0], [-1.0, 0.7, 5.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
@@ -32,7 +32,7 @@ def seen(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (320, 240), (480, 360), (1024, 512)])
 def test_points_are_seen_where_the_resized_picture_shows_them(width: int, height: int) -> None:
     info = camera()
-    result = scaled(info, width, height, HEADER)
+    result = scale_camera_info(info, width, height, HEADER)
     assert (result.width, result.height) == (width, height)
     factors = np.array([width / 640, height / 480])
     for before, after, rows in ((info.k, result.k, 3), (info.p, result.p, 3)):
@@ -49,7 +49,7 @@ def test_binning_and_region_of_interest() -> None:
     """A region of 200x160 in pixels of the sensor, sent as 100x80, and labelled at 50x20."""
     region = RegionOfInterest(x_offset=80, y_offset=40, width=200, height=160)
     info = camera(binning_x=2, binning_y=2, roi=region)
-    result = scaled(info, 50, 20, HEADER)
+    result = scale_camera_info(info, 50, 20, HEADER)
     assert (result.binning_x, result.binning_y) == (2, 2)
     assert (result.width, result.height) == (320, 120)
     half = RegionOfInterest(x_offset=40, y_offset=10, width=100, height=40)
@@ -59,8 +59,8 @@ def test_binning_and_region_of_interest() -> None:
 
 
 def test_an_uncalibrated_camera_stays_so() -> None:
-    result = scaled(CameraInfo(width=640, height=480), 320, 240, HEADER)
+    result = scale_camera_info(CameraInfo(width=640, height=480), 320, 240, HEADER)
     assert (result.width, result.height) == (320, 240)
     assert not np.any(result.k)
     assert not np.any(result.p)
-    assert scaled(CameraInfo(), 320, 240, HEADER) == CameraInfo(header=HEADER)
+    assert scale_camera_info(CameraInfo(), 320, 240, HEADER) == CameraInfo(header=HEADER)

@@ -3,7 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from bisenet_ros.ros.fastdds import NEEDED_BYTES, OWN_SETTINGS, obstacle, profile_environment
+from bisenet_ros.ros.fastdds import (
+    NEEDED_BYTES,
+    OWN_SETTINGS,
+    profile_environment,
+    shm_unavailable_reason,
+)
 
 NAMESPACE = "{http://www.eprosima.com}"
 
@@ -45,21 +50,28 @@ def test_the_version_that_is_installed_is_given_its_own(
 def test_other_middleware_needs_no_profile(tmp_path: Path) -> None:
     cyclone = {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}
     assert profile_environment(cyclone, shared_memory=tmp_path) == {}
-    assert obstacle(cyclone) == "RMW_IMPLEMENTATION is rmw_cyclonedds_cpp, which is not Fast DDS"
+    assert (
+        shm_unavailable_reason(cyclone)
+        == "RMW_IMPLEMENTATION is rmw_cyclonedds_cpp, which is not Fast DDS"
+    )
     fast = {"RMW_IMPLEMENTATION": "rmw_fastrtps_dynamic_cpp"}
-    assert obstacle(fast, shared_memory=tmp_path) == ""
+    assert shm_unavailable_reason(fast, shared_memory=tmp_path) == ""
 
 
 @pytest.mark.parametrize("name", OWN_SETTINGS)
 def test_a_setting_of_the_users_own_stays(tmp_path: Path, name: str) -> None:
     assert profile_environment({name: "mine"}, shared_memory=tmp_path) == {}
-    assert obstacle({name: "mine"}, shared_memory=tmp_path).startswith(f"{name} is set")
+    assert shm_unavailable_reason({name: "mine"}, shared_memory=tmp_path).startswith(
+        f"{name} is set"
+    )
 
 
 def test_a_profile_in_the_working_directory_stays(tmp_path: Path) -> None:
-    assert obstacle({}, shared_memory=tmp_path) == ""
+    assert shm_unavailable_reason({}, shared_memory=tmp_path) == ""
     Path("DEFAULT_FASTDDS_PROFILES.xml").touch()
-    assert obstacle({}, shared_memory=tmp_path).startswith("DEFAULT_FASTDDS_PROFILES.xml lies in")
+    assert shm_unavailable_reason({}, shared_memory=tmp_path).startswith(
+        "DEFAULT_FASTDDS_PROFILES.xml lies in"
+    )
     assert profile_environment({}, shared_memory=tmp_path) == {}
 
 
@@ -67,6 +79,6 @@ def test_without_shared_memory_the_default_stays(tmp_path: Path) -> None:
     assert profile_environment({}, shared_memory=tmp_path / "none") == {}
     # /proc has no room at all, as the shared memory of a small container has too little
     assert profile_environment({}, shared_memory=Path("/proc")) == {}
-    line = obstacle({}, shared_memory=Path("/proc"))
+    line = shm_unavailable_reason({}, shared_memory=Path("/proc"))
     assert line.startswith("/proc has 0 MiB free and 128 are needed: ")
-    assert "there is no " in obstacle({}, shared_memory=tmp_path / "none")
+    assert "there is no " in shm_unavailable_reason({}, shared_memory=tmp_path / "none")

@@ -6,26 +6,26 @@ pytest.importorskip("rclpy")
 
 from bisenet_ros.msg import SegmentationStats
 
-from bisenet_ros.ros.frame_stats import WINDOW, FrameTimes, Statistics
+from bisenet_ros.ros.frame_stats import WINDOW, FrameStats, FrameTimes
 
 
 def times(latency_ms: float) -> FrameTimes:
     return FrameTimes(1.0, 2.0, 3.0, 4.0, 5.0, latency_ms)
 
 
-def filled(statistics: Statistics, now: float = 0.0) -> SegmentationStats:
+def filled(statistics: FrameStats, now: float = 0.0) -> SegmentationStats:
     message = SegmentationStats()
     statistics.fill(message, now)
     return message
 
 
 def test_before_the_first_frame_all_is_zero() -> None:
-    message = filled(Statistics())
+    message = filled(FrameStats())
     assert message == SegmentationStats()
 
 
 def test_counts_and_times() -> None:
-    statistics = Statistics()
+    statistics = FrameStats()
     for _ in range(7):
         statistics.frame_received()
     statistics.frame_dropped()
@@ -37,7 +37,7 @@ def test_counts_and_times() -> None:
     assert counts == (7, 1, 1, 5)
     assert message.fps == pytest.approx(2.0)
     assert (message.decode_ms, message.resize_ms, message.inference_ms) == (1, 2, 3)
-    assert (message.restore_ms, message.publish_ms) == (4, 5)
+    assert (message.postprocess_ms, message.publish_ms) == (4, 5)
     assert message.latency_p50_ms == pytest.approx(30)
     assert message.latency_p95_ms == pytest.approx(48)
     # The camera has died since.
@@ -49,7 +49,7 @@ def test_counts_and_times() -> None:
 
 
 def test_only_the_latest_frames_count_for_times() -> None:
-    statistics = Statistics()
+    statistics = FrameStats()
     for at in range(3 * WINDOW):
         statistics.frame_processed(float(at), times(1000.0 if at < 2 * WINDOW else 10.0))
     message = filled(statistics, now=3.0 * WINDOW - 1)

@@ -20,7 +20,7 @@ def test_a_job_that_nobody_waits_for_fails_into_the_log(capfd: pytest.CaptureFix
     rclpy.init()
     worker = Worker[None](lambda frame: None, lambda error: None)
     node = ManagedNode("managed", worker)
-    wait([node.in_worker(lambda: 1 / 0)])
+    wait([node.run_on_worker(lambda: 1 / 0)])
     assert worker.stop(timeout=60)  # so it has told as well
     node.destroy_node()
     rclpy.shutdown()

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from bisenet_ros.inference.segmenter import Segmentation, StageTimes
 from bisenet_ros.ros.image_messages import decode_compressed
-from bisenet_ros.ros.publishers import ImageOutputs
+from bisenet_ros.ros.publishers import ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 
 PALETTE = np.arange(768, dtype=np.uint8).reshape(256, 3)
@@ -33,7 +33,9 @@ def segmentation(labels: np.ndarray) -> Segmentation:
 
 
 def test_nothing_is_rendered_when_no_one_listens(node: Node) -> None:
-    outputs = ImageOutputs(node.create_publisher, ["label", "overlay", "color"], RELIABLE, PALETTE)
+    outputs = ImagePublishers(
+        node.create_publisher, ["label", "overlay", "color"], RELIABLE, PALETTE
+    )
     impossible = segmentation(np.zeros((4, 6), np.int64))  # whatever touches it raises
     outputs.publish(impossible, Header(), 0.5)
 
@@ -52,7 +54,9 @@ def test_nothing_is_rendered_when_no_one_listens(node: Node) -> None:
 
 
 def test_a_jpeg_is_made_for_who_listens_to_it(node: Node) -> None:
-    outputs = ImageOutputs(node.create_publisher, ["label", "overlay", "color"], RELIABLE, PALETTE)
+    outputs = ImagePublishers(
+        node.create_publisher, ["label", "overlay", "color"], RELIABLE, PALETTE
+    )
     topics = [publisher.topic_name for publisher in node.publishers]
     jpegs = [topic for topic in topics if topic.endswith("/compressed")]
     assert jpegs == ["/alone/overlay/compressed", "/alone/color/compressed"]
@@ -70,7 +74,7 @@ def test_a_jpeg_is_made_for_who_listens_to_it(node: Node) -> None:
 
 def test_jpegs_follow_a_remapped_output() -> None:
     with make_node("alone", "-r", "~/overlay:=/viz/overlay") as node:
-        ImageOutputs(node.create_publisher, ["overlay", "color"], RELIABLE, PALETTE)
+        ImagePublishers(node.create_publisher, ["overlay", "color"], RELIABLE, PALETTE)
         topics = {publisher.topic_name for publisher in node.publishers}
     assert {"/viz/overlay", "/viz/overlay/compressed"} <= topics
     assert {"/alone/color", "/alone/color/compressed"} <= topics

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from small_node import make_node, spin_until
 
 from bisenet_ros.ros.qos import qos_profile
-from bisenet_ros.ros.topic_watchdog import explain_silence
+from bisenet_ros.ros.topic_watchdog import diagnose_no_messages
 
 RELIABLE = qos_profile("reliable", "volatile", 2)
 
@@ -35,7 +35,7 @@ def test_silence_is_explained(node: Node, camera: Node) -> None:
     subscription = node.create_subscription(Image, "image", print, RELIABLE)
 
     def reason() -> str:
-        return explain_silence(node, subscription, RELIABLE)
+        return diagnose_no_messages(node, subscription, RELIABLE)
 
     def publishers() -> int:
         known = node.get_publishers_info_by_topic("/image")
@@ -68,8 +68,10 @@ def test_silence_on_one_transport_names_the_other(node: Node, camera: Node) -> N
     camera.create_publisher(Image, "/rear", RELIABLE)
     for topic in ("/front/compressed", "/rear"):
         spin_until(node, lambda topic=topic: node.get_publishers_info_by_topic(topic))
-    assert explain_silence(node, raw, RELIABLE) == (
+    assert diagnose_no_messages(node, raw, RELIABLE) == (
         "nobody publishes /front, but somebody /front/compressed: set input_transport to "
         "'compressed'"
     )
-    assert explain_silence(node, jpegs, RELIABLE).endswith("/rear: set input_transport to 'raw'")
+    assert diagnose_no_messages(node, jpegs, RELIABLE).endswith(
+        "/rear: set input_transport to 'raw'"
+    )

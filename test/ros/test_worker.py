@@ -53,18 +53,18 @@ def probe() -> Iterator[Probe]:
 
 def test_only_the_newest_frame_is_kept(probe: Probe) -> None:
     go_on = probe.hold()
-    assert [probe.worker.offer(frame) for frame in ("a", "b", "c")] == [False, True, True]
+    assert [probe.worker.submit_latest(frame) for frame in ("a", "b", "c")] == [False, True, True]
     go_on.set()
     probe.settle()
     assert probe.frames == ["c"]
-    assert probe.worker.offer("d") is False
+    assert probe.worker.submit_latest("d") is False
 
 
 def test_a_frame_that_waits_is_renewed(probe: Probe) -> None:
     go_on = probe.hold()
-    probe.worker.renew("a")  # none waits
-    probe.worker.offer("b")
-    probe.worker.renew("c")
+    probe.worker.replace_pending("a")  # none waits
+    probe.worker.submit_latest("b")
+    probe.worker.replace_pending("c")
     go_on.set()
     probe.settle()
     assert probe.frames == ["c"]
@@ -72,7 +72,7 @@ def test_a_frame_that_waits_is_renewed(probe: Probe) -> None:
 
 def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
     go_on = probe.hold()
-    probe.worker.offer("frame")
+    probe.worker.submit_latest("frame")
     for name in ("one", "two", "three"):
         probe.worker.submit(lambda name=name: probe.frames.append(name))
     go_on.set()
@@ -82,23 +82,23 @@ def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
 
 def test_a_discarded_frame_is_not_processed(probe: Probe) -> None:
     go_on = probe.hold()
-    probe.worker.offer("a")
+    probe.worker.submit_latest("a")
     probe.worker.discard_frame()
-    assert probe.worker.offer("b") is False
+    assert probe.worker.submit_latest("b") is False
     go_on.set()
     probe.settle()
     assert probe.frames == ["b"]
 
 
 def test_errors_are_reported_and_do_not_end_the_thread(probe: Probe) -> None:
-    probe.worker.offer("bad")
+    probe.worker.submit_latest("bad")
     probe.settle()
     assert [str(error) for error in probe.errors] == ["bad frame"]
     job = probe.worker.submit(lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         job.result(TIMEOUT_S)
     assert probe.worker.submit(lambda: 42).result(TIMEOUT_S) == 42
-    probe.worker.offer("good")
+    probe.worker.submit_latest("good")
     probe.settle()
     assert probe.frames == ["good"]
 
@@ -106,7 +106,7 @@ def test_errors_are_reported_and_do_not_end_the_thread(probe: Probe) -> None:
 def test_stop_takes_nothing_more_and_says_whether_it_ended() -> None:
     probe = Probe()
     go_on = probe.hold()
-    probe.worker.offer("a")
+    probe.worker.submit_latest("a")
     late = probe.worker.submit(lambda: None)
     assert probe.worker.stop(timeout=0.01) is False
     go_on.set()

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from bisenet_ros.datasets import open_dataset
-from bisenet_ros.training.distributed import joined, use_threads
+from bisenet_ros.training.distributed import init_distributed, use_threads
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.settings import read_settings
 
@@ -14,7 +14,7 @@ if __name__ == "__main__":
     data, output, *overrides = sys.argv[1:]
     # Each process draws its own; without, several can be compared with one.
     torch.nn.Dropout.forward = lambda self, features: features
-    with use_threads(1), joined("cpu") as processes:
+    with use_threads(1), init_distributed("cpu") as processes:
         network = train(
             open_dataset(Path(data)),
             read_settings(None, overrides),

@@ -14,7 +14,7 @@ def plain(**changes: object) -> Settings:
     values = {
         "scales": (1.0,),
         "flip": False,
-        "brightness": 0.0,
+        "color_jitter": 0.0,
         "resolution": (64, 48),
         "crop": (64, 48),
     }
@@ -113,7 +113,7 @@ def test_brightness_changes_the_image_and_never_the_labels() -> None:
     sample = np.full((48, 64, 3), 120, np.uint8), positions(48, 64)[1]
     means = set()
     for seed in range(30):
-        image, labels = augment(sample, plain(brightness=0.3), np.random.default_rng(seed))
+        image, labels = augment(sample, plain(color_jitter=0.3), np.random.default_rng(seed))
         np.testing.assert_array_equal(labels, sample[1])
         change = float(image.mean()) / 120
         assert 0.69 < change < 1.31
@@ -127,7 +127,7 @@ def test_tint_changes_each_colour_by_itself_and_never_the_labels() -> None:
     sample = np.full((48, 64, 3), 120, np.uint8), positions(48, 64)[1]
     factors = []
     for seed in range(60):
-        image, labels = augment(sample, plain(tint=0.2), np.random.default_rng(seed))
+        image, labels = augment(sample, plain(channel_jitter=0.2), np.random.default_rng(seed))
         np.testing.assert_array_equal(labels, sample[1])
         assert np.ptp(image, axis=(0, 1)).tolist() == [0, 0, 0]
         factors.append(image[0, 0] / 120)

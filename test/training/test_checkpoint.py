@@ -15,11 +15,11 @@ from bisenet_ros.training.checkpoint import (
     resume_from,
     write_checkpoint,
 )
-from bisenet_ros.training.distributed import Processes
+from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings
 
 SETTINGS = Settings(iterations=7, crop=(64, 32), precision="bf16")
-ORIGIN = {"list of classes": ["sky", "road"], "start": {"scales": [1.0]}}
+FINGERPRINT = {"list of classes": ["sky", "road"], "start": {"scales": [1.0]}}
 
 
 @pytest.fixture
@@ -30,41 +30,55 @@ def checkpoint(tmp_path: Path) -> Path:
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     state = layer.state_dict(), optimizer.state_dict(), {}, {}
-    write_checkpoint(path, Checkpoint(SETTINGS, ORIGIN, 3, *state))
+    write_checkpoint(path, Checkpoint(SETTINGS, FINGERPRINT, 3, *state))
     return path
 
 
 def test_round_trip(checkpoint: Path) -> None:
     read = read_checkpoint(checkpoint)
     assert read.settings == SETTINGS
-    assert read.origin == ORIGIN
+    assert read.fingerprint == FINGERPRINT
     assert read.iteration == 3
     assert read.network["weight"].shape == (2, 2)
     assert read.optimizer["state"][0]["step"] == 1
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_checkpoint_of_version_0_1_is_read_by_its_old_names(checkpoint: Path) -> None:
+    values = torch.load(checkpoint, weights_only=True)
+    values["origin"] = values.pop("fingerprint")
+    values["settings"]["brightness"] = values["settings"].pop("color_jitter")
+    torch.save(values, checkpoint)
+    read = read_checkpoint(checkpoint)
+    assert read.fingerprint == FINGERPRINT
+    assert read.settings == SETTINGS
+
+
 def test_same_run(checkpoint: Path) -> None:
     read = read_checkpoint(checkpoint)
-    read.require_same_run(SETTINGS, ORIGIN)
+    read.require_same_run(SETTINGS, FINGERPRINT)
     free = replace(SETTINGS, workers=5, checkpoint_every=3, precision="fp32")
-    read.require_same_run(free, ORIGIN)
+    read.require_same_run(free, FINGERPRINT)
 
 
 @pytest.mark.parametrize(
-    ("settings", "origin", "difference"),
+    ("settings", "fingerprint", "difference"),
     [
-        (replace(SETTINGS, iterations=8), ORIGIN, r"\(iterations was 7 and is 8\)"),
-        (SETTINGS, {**ORIGIN, "start": {}}, r"\(it has another start\)"),
-        (SETTINGS, {**ORIGIN, "list of classes": ["road", "sky"]}, "another list of classes"),
-        (replace(SETTINGS, ema=0.5, seed=1), ORIGIN, "ema was 0.0 and is 0.5; seed was 0 and is 1"),
+        (replace(SETTINGS, iterations=8), FINGERPRINT, r"\(iterations was 7 and is 8\)"),
+        (SETTINGS, {**FINGERPRINT, "start": {}}, r"\(it has another start\)"),
+        (SETTINGS, {**FINGERPRINT, "list of classes": ["road", "sky"]}, "another list of classes"),
+        (
+            replace(SETTINGS, ema=0.5, seed=1),
+            FINGERPRINT,
+            "ema was 0.0 and is 0.5; seed was 0 and is 1",
+        ),
     ],
 )
 def test_another_run(
-    checkpoint: Path, settings: Settings, origin: dict[str, Any], difference: str
+    checkpoint: Path, settings: Settings, fingerprint: dict[str, Any], difference: str
 ) -> None:
     with pytest.raises(CheckpointError, match=difference) as raised:
-        read_checkpoint(checkpoint).require_same_run(settings, origin)
+        read_checkpoint(checkpoint).require_same_run(settings, fingerprint)
     assert "give the same --config, --set, --data and --init" in str(raised.value)
     assert "precision, workers, checkpoint_every and --threads may change" in str(raised.value)
 
@@ -127,7 +141,7 @@ def test_a_checkpoint_of_before_threads_were_kept(checkpoint: Path) -> None:
     torch.save(values, checkpoint)
     read = read_checkpoint(checkpoint)
     assert (read.iteration, read.threads, read.changes) == (3, 0, ())
-    resumed = resume_from(checkpoint, SETTINGS, ORIGIN, Processes())
+    resumed = resume_from(checkpoint, SETTINGS, FINGERPRINT, DistributedContext())
     assert resumed.changes == ()
 
 
@@ -172,11 +186,14 @@ def test_resuming_says_what_changed(
     caplog.set_level(logging.INFO)
     write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), threads=threads))
     settings = replace(SETTINGS, **changes)
-    resumed = resume_from(checkpoint, settings, ORIGIN, Processes())
+    resumed = resume_from(checkpoint, settings, FINGERPRINT, DistributedContext())
     assert caplog.messages == ([told] if told else [])
     assert resumed.changes == kept
     caplog.clear()
-    assert resume_from(checkpoint, settings, ORIGIN, Processes(rank=1, size=2)).changes == kept
+    assert (
+        resume_from(checkpoint, settings, FINGERPRINT, DistributedContext(rank=1, size=2)).changes
+        == kept
+    )
     assert caplog.messages == []
 
 
@@ -184,7 +201,7 @@ def test_a_finished_run_changes_nothing(checkpoint: Path, caplog: pytest.LogCapt
     caplog.set_level(logging.INFO)
     write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), iteration=7))
     settings = replace(SETTINGS, precision="fp32")
-    assert resume_from(checkpoint, settings, ORIGIN, Processes()).changes == ()
+    assert resume_from(checkpoint, settings, FINGERPRINT, DistributedContext()).changes == ()
     assert caplog.messages == []
 
 

@@ -13,10 +13,10 @@ import torch
 from bisenet_ros.datasets import open_dataset
 from bisenet_ros.errors import TrainingError
 from bisenet_ros.inference.cpu import default_threads
-from bisenet_ros.training.distributed import Processes, use_threads
+from bisenet_ros.training.distributed import DistributedContext, use_threads
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.train_dataset import sample_numbers
+from bisenet_ros.training.train_dataset import sample_indices
 
 # Batch norm looks at one process's images alone on a CPU, so it is out of the comparison.
 SETTINGS = {
@@ -83,17 +83,17 @@ def test_two_processes_give_the_weights_of_one(two_tone: Path, tmp_path: Path) -
 
 
 def test_processes_share_each_batch() -> None:
-    settings = Settings(batch_size=8, accumulate=2, iterations=2)
-    assert sample_numbers(settings, 0, Processes()) == list(range(16))
-    first = sample_numbers(settings, 0, Processes(rank=0, size=2))
-    second = sample_numbers(settings, 0, Processes(rank=1, size=2))
+    settings = Settings(batch_size=8, grad_accum_steps=2, iterations=2)
+    assert sample_indices(settings, 0, DistributedContext()) == list(range(16))
+    first = sample_indices(settings, 0, DistributedContext(rank=0, size=2))
+    second = sample_indices(settings, 0, DistributedContext(rank=1, size=2))
     assert first == [0, 1, 4, 5, 8, 9, 12, 13]
     assert second == [2, 3, 6, 7, 10, 11, 14, 15]
-    assert sample_numbers(settings, 1, Processes(rank=1, size=2)) == second[4:]
+    assert sample_indices(settings, 1, DistributedContext(rank=1, size=2)) == second[4:]
 
 
 def test_a_batch_that_cannot_be_shared(two_tone: Path, tmp_path: Path) -> None:
-    three = Processes(size=3)
+    three = DistributedContext(size=3)
     with pytest.raises(TrainingError, match=r"batch of 8 cannot be cut into 3 equal parts"):
         train(
             open_dataset(two_tone),
@@ -116,20 +116,20 @@ def test_threads_are_those_asked_for_and_given_back() -> None:
 SHARE = """
 import os
 import torch
-from bisenet_ros.training.distributed import joined, use_threads
+from bisenet_ros.training.distributed import init_distributed, use_threads
 
-with use_threads(), joined("cpu"):
+with use_threads(), init_distributed("cpu"):
     os.write(1, f"{torch.get_num_threads()}\\n".encode())  # whole lines, beside the other's
 """
 
 AGREE = """
 import os
 from bisenet_ros.inference import torch_backend
-from bisenet_ros.training.distributed import joined
+from bisenet_ros.training.distributed import init_distributed
 from bisenet_ros.training.precision import resolve_precision
 from bisenet_ros.training.settings import Settings
 
-with joined("cpu") as processes:
+with init_distributed("cpu") as processes:
     for have_it in (1, 2):
         torch_backend.has_native_bf16 = lambda: processes.rank < have_it
         os.write(1, f"{resolve_precision(Settings(), processes).precision}\\n".encode())

@@ -15,7 +15,7 @@ from bisenet_ros.errors import CheckpointError, DatasetError, DeviceError, Train
 from bisenet_ros.inference.cpu import has_native_bf16
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import read_checkpoint, resume_from
-from bisenet_ros.training.distributed import Processes, joined
+from bisenet_ros.training.distributed import DistributedContext, init_distributed
 from bisenet_ros.training.initialization import new_start
 from bisenet_ros.training.loop import ALONE, Progress, train
 from bisenet_ros.training.schedule import learning_rate
@@ -26,7 +26,7 @@ SETTINGS = Settings(
     resolution=(64, 64),
     crop=(64, 64),
     scales=(1.0, 1.25),
-    brightness=0.1,
+    color_jitter=0.1,
     optimizer="adamw",
     learning_rate=2e-3,
     warmup_iterations=1,
@@ -60,7 +60,7 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
         {"optimizer": "adamw"},
         {"optimizer": "sgd", "workers": 1},
         {"precision": "bf16", "ema": 0.5},
-        {"precision": "fp16", "batch_size": 4, "accumulate": 2, "clip_norm": 1.0},
+        {"precision": "fp16", "batch_size": 4, "grad_accum_steps": 2, "clip_grad_norm": 1.0},
     ],
 )
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
@@ -104,8 +104,8 @@ def test_a_run_resumed_in_another_precision_ends_close_to_an_unbroken_one(
         train(folder, settings, path, silent, stop=iter([False, True]).__next__)
 
     settings = replace(gentle, precision=then)
-    origin = new_start(settings, 2).origin(folder, ALONE)
-    resume = resume_from(path, settings, origin, ALONE)
+    fingerprint = new_start(settings, 2).fingerprint(folder, ALONE)
+    resume = resume_from(path, settings, fingerprint, ALONE)
     rest: list[Progress] = []
     train(folder, settings, path, lambda p, _: rest.append(p), resume=resume)
     assert [p.iteration for p in rest] == [3, 4]
@@ -141,7 +141,7 @@ def test_reports_count_and_follow_the_schedule(two_tone: Path, tmp_path: Path) -
 
 
 def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, iterations=14, scales=(1.0,), batch_size=4, brightness=0.0)
+    settings = replace(SETTINGS, iterations=14, scales=(1.0,), batch_size=4, color_jitter=0.0)
     losses: list[float] = []
     network = train(
         open_dataset(two_tone), settings, tmp_path / "c.pt", lambda p, _: losses.append(p.loss)
@@ -209,11 +209,11 @@ def test_other_classes_do_not_fit(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     settings = replace(SETTINGS, iterations=1, warmup_iterations=0)
     train(open_dataset(two_tone), settings, path, silent)
-    same = new_start(settings, 2).origin(open_dataset(two_tone), ALONE)
+    same = new_start(settings, 2).fingerprint(open_dataset(two_tone), ALONE)
     assert resume_from(path, settings, same, ALONE).iteration == 1
     with (two_tone / "classes.txt").open("a") as file:
         file.write("2 third 0 0 0\n")
-    other = new_start(settings, 3).origin(open_dataset(two_tone), Processes(size=2))
+    other = new_start(settings, 3).fingerprint(open_dataset(two_tone), DistributedContext(size=2))
     differences = "another architecture; .*another list of classes; .*another number of processes"
     with pytest.raises(CheckpointError, match=differences):
         resume_from(path, settings, other, ALONE)
@@ -283,6 +283,6 @@ def test_a_device_that_is_not_there() -> None:
     for device in ("cuda:99", "gpu"):
         with (
             pytest.raises(DeviceError, match=f"device '{device}' cannot be used .*give cpu"),
-            joined(device),
+            init_distributed(device),
         ):
             pass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bisenet_ros.training.loop import Progress
-from bisenet_ros.training.run_logger import Monitor, time_left
+from bisenet_ros.training.run_logger import RunLogger, time_left
 from bisenet_ros.training.settings import Settings
 
 
@@ -26,7 +26,7 @@ def test_time_left(iterations: int, seconds: float, text: str) -> None:
 def told(folder: Path, capsys: pytest.CaptureFixture[str], total: int, first: int) -> list[str]:
     """Lines about the time that is left, of a run that goes on after ``first`` iterations."""
     settings = Settings(iterations=total)
-    with Monitor(folder, settings, ["a"], first, tensorboard=False) as monitor:
+    with RunLogger(folder, settings, ["a"], first, tensorboard=False) as monitor:
         for number in range(first + 1, total + 1):
             done = number - first
             seconds = 60.0 if done <= 5 else 2.0 + 0.8 * (done % 2) if done <= 20 else 100.0

@@ -28,13 +28,13 @@ from bisenet_ros.training.settings import Settings, make_settings, read_settings
         ("scales", [1.0, -1.0], "positive factors"),
         ("scales", [1.0, "x"], "each item a number"),
         ("flip", 1, "true or false"),
-        ("brightness", 1.0, r"in \[0, 1\)"),
-        ("brightness", -0.1, r"in \[0, 1\)"),
-        ("tint", 1.0, r"in \[0, 1\)"),
+        ("color_jitter", 1.0, r"in \[0, 1\)"),
+        ("color_jitter", -0.1, r"in \[0, 1\)"),
+        ("channel_jitter", 1.0, r"in \[0, 1\)"),
         ("jpeg", -0.5, r"in \[0, 1\]"),
         ("cutmix", 1.5, r"in \[0, 1\]"),
-        ("paste", "pole", "a list"),
-        ("paste", ["pole", 1], "a list, each item a word"),
+        ("copy_paste", "pole", "a list"),
+        ("copy_paste", ["pole", 1], "a list, each item a word"),
         ("synthetic_images", -1, "must not be negative"),
         ("learning_rate", 0, "positive"),
         ("learning_rate", float("nan"), "positive"),
@@ -46,15 +46,15 @@ from bisenet_ros.training.settings import Settings, make_settings, read_settings
         ("warmup_iterations", -1, "must not be negative"),
         ("warmup_iterations", 10_000, "must be less than iterations, 10000"),
         ("resolution", [24, 64], "at least 32x32"),
-        ("accumulate", 5, "batch_size 16 must be"),
-        ("accumulate", 16, "batch_size 16 must be"),
+        ("grad_accum_steps", 5, "batch_size 16 must be"),
+        ("grad_accum_steps", 16, "batch_size 16 must be"),
         ("head_channels", 0, "at least 1"),
         ("ohem", 1.0, r"in \[0, 1\)"),
         ("ema", 1.0, r"in \[0, 1\)"),
         ("dice", -1.0, "must not be negative"),
-        ("clip_norm", -1.0, "must not be negative"),
+        ("clip_grad_norm", -1.0, "must not be negative"),
         ("booster_stride", 8, "1, 2 or 4"),
-        ("accumulate", 0, "at least 1"),
+        ("grad_accum_steps", 0, "at least 1"),
         ("batch_size", 1, "at least 2"),
         ("batch_size", 8.0, "a whole number"),
         ("batch_size", True, "a whole number"),
@@ -73,6 +73,31 @@ def test_rules(name: str, value: Any, text: str) -> None:
 def test_an_unknown_setting_is_told_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"unknown setting 'lr'; there are .*learning_rate"):
         make_settings({"lr": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("old", "name", "value"),
+    [
+        ("accumulate", "grad_accum_steps", 2),
+        ("brightness", "color_jitter", 0.5),
+        ("clip_norm", "clip_grad_norm", 1.5),
+        ("paste", "copy_paste", ("pole",)),
+        ("tint", "channel_jitter", 0.25),
+    ],
+)
+def test_settings_are_read_by_their_old_names(
+    tmp_path: Path, old: str, name: str, value: Any
+) -> None:
+    given = list(value) if isinstance(value, tuple) else value
+    assert getattr(make_settings({old: given}), name) == value
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"{old}: {given}\n")
+    assert getattr(read_settings(path), name) == value
+    default = getattr(Settings(), name)
+    override = f"{name}={list(default) if isinstance(default, tuple) else default}"
+    assert getattr(read_settings(path, [override]), name) == default
+    with pytest.raises(SettingsError, match=f"'{name}' is given twice, as '{old}' too"):
+        make_settings({name: given, old: given})
 
 
 def test_yaml_file_and_overrides(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from bisenet_ros.errors import SettingsError
 from bisenet_ros.synthetic import TRAINING_SEEDS, Street
 from bisenet_ros.training import train_dataset as module
 from bisenet_ros.training.settings import Settings
-from bisenet_ros.training.train_dataset import Samples
+from bisenet_ros.training.train_dataset import TrainDataset
 
 SETTINGS = Settings(
     resolution=(64, 64), crop=(64, 64), scales=(1.0, 1.5), batch_size=2, iterations=10
@@ -21,7 +21,7 @@ SETTINGS = Settings(
 
 
 def test_length_types_and_ranges(two_tone: Path) -> None:
-    samples = Samples(open_dataset(two_tone), SETTINGS)
+    samples = TrainDataset(open_dataset(two_tone), SETTINGS)
     assert len(samples) == 20
     image, labels = samples[3]
     assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 64, 64))
@@ -31,13 +31,13 @@ def test_length_types_and_ranges(two_tone: Path) -> None:
 
 def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> None:
     folder = open_dataset(two_tone)
-    first = Samples(folder, SETTINGS)
+    first = TrainDataset(folder, SETTINGS)
     forward = [first[k] for k in range(12)]
-    second = Samples(folder, SETTINGS)
+    second = TrainDataset(folder, SETTINGS)
     for k in reversed(range(12)):
         for one, other in zip(forward[k], second[k], strict=True):
             assert torch.equal(one, other)
-    other_seed = Samples(folder, replace(SETTINGS, seed=1))
+    other_seed = TrainDataset(folder, replace(SETTINGS, seed=1))
     assert not all(torch.equal(forward[k][0], other_seed[k][0]) for k in range(12))
     assert not torch.equal(forward[0][0], forward[1][0])
 
@@ -45,8 +45,8 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> No
 def test_cutmix_mixes_its_share_of_the_samples(two_tone: Path) -> None:
     # One of five times the other image is the same.
     settings = replace(SETTINGS, scales=(1.0,), flip=False, iterations=200)
-    alone = Samples(open_dataset(two_tone), settings)
-    mixed = Samples(open_dataset(two_tone), replace(settings, cutmix=0.5))
+    alone = TrainDataset(open_dataset(two_tone), settings)
+    mixed = TrainDataset(open_dataset(two_tone), replace(settings, cutmix=0.5))
     changed = sum(not torch.equal(alone[k][0], mixed[k][0]) for k in range(400))
     assert 130 < changed < 190
 
@@ -56,20 +56,20 @@ def test_paste_brings_the_named_classes_and_no_others(two_tone: Path) -> None:
     settings = replace(SETTINGS, scales=(1.0,), flip=False, iterations=200)
     dataset = open_dataset(two_tone)
     name = dataset.classes[1].name
-    alone = Samples(dataset, settings)
-    mixed = Samples(dataset, replace(settings, paste=(name,)))
+    alone = TrainDataset(dataset, settings)
+    mixed = TrainDataset(dataset, replace(settings, copy_paste=(name,)))
     changed = 0
     for k in range(400):
         (_, before), (_, after) = alone[k], mixed[k]
         changed += not torch.equal(before, after)
         assert set(after[before != after].tolist()) <= {1}
     assert 100 < changed < 220
-    with pytest.raises(SettingsError, match=r"'paste' has 'tree'; the classes are "):
-        Samples(dataset, replace(settings, paste=("tree",)))
+    with pytest.raises(SettingsError, match=r"'copy_paste' has 'tree'; the classes are "):
+        TrainDataset(dataset, replace(settings, copy_paste=("tree",)))
 
 
 def test_workers_change_nothing(street_like: Path) -> None:
-    samples = Samples(open_dataset(street_like), replace(SETTINGS, synthetic_images=1))
+    samples = TrainDataset(open_dataset(street_like), replace(SETTINGS, synthetic_images=1))
     batches = [list(DataLoader(samples, 2, num_workers=workers)) for workers in (0, 2)]
     assert len(batches[0]) == len(batches[1]) == 10
     for alone, parallel in zip(*batches, strict=True):
@@ -101,7 +101,7 @@ def test_an_epoch_has_each_image_once_and_its_share_of_streets(
             super().__init__(seed, width, height)
 
     monkeypatch.setattr(module, "Street", Noted)
-    samples = Samples(folder, replace(SETTINGS, synthetic_images=3))
+    samples = TrainDataset(folder, replace(SETTINGS, synthetic_images=3))
     for epoch in (0, 1):
         folder.read.clear()
         streets.clear()
@@ -121,4 +121,4 @@ def test_epochs_come_in_different_orders() -> None:
 
 def test_streets_are_not_mixed_into_other_classes(two_tone: Path) -> None:
     with pytest.raises(SettingsError, match=r"'synthetic_images' is 1; it must be 0 unless"):
-        Samples(open_dataset(two_tone), replace(SETTINGS, synthetic_images=1))
+        TrainDataset(open_dataset(two_tone), replace(SETTINGS, synthetic_images=1))

@@ -32,7 +32,7 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
             return coincheung.convert(checkpoint)
         if mmseg.RECOGNISED_BY in mmseg.state_dict(checkpoint):
             return mmseg.convert(checkpoint)
-        if {"settings", "origin", "iteration"} <= checkpoint.keys():
+        if {"settings", "iteration", "network"} <= checkpoint.keys():
             raise ModelFileError(
                 "the checkpoint of a run of 'bisenet train', which goes on with --resume; give "
                 "the model.safetensors beside it"

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from bisenet_ros.errors import ModelFileError, quoted
-from bisenet_ros.model.metadata import name_some
+from bisenet_ros.model.metadata import abbreviate
 from bisenet_ros.network import Architecture, BiSeNetV2
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -41,8 +41,8 @@ def rename(
     unknown = sorted(str(key) for key in checkpoint.keys() - expected)
     if missing or unknown:
         raise ModelFileError(
-            f"not a whole checkpoint of {form} (missing: {name_some(missing)}; unknown: "
-            f"{name_some(unknown)}); save the state_dict() of its network again"
+            f"not a whole checkpoint of {form} (missing: {abbreviate(missing)}; unknown: "
+            f"{abbreviate(unknown)}); save the state_dict() of its network again"
         )
     for key, value in checkpoint.items():
         if not isinstance(value, Tensor):
