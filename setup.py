@@ -17,6 +17,13 @@ setup(
     install_requires=requirements,
     data_files=[
         (f"share/bisenet_ros/{folder}", [str(path) for path in sorted(Path(folder).glob("*.*"))])
-        for folder in ("models", "config", "config/classes", "config/training", "launch")
+        for folder in (
+            "models",
+            "models/recipe",
+            "config",
+            "config/classes",
+            "config/training",
+            "launch",
+        )
     ],
 )

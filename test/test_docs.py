@@ -22,6 +22,7 @@ GUIDES = [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "models" / "README.md",
+        ROOT / "models" / "recipe" / "README.md",
         ROOT / "requirements" / "README.md",
         *ROOT.glob("docs/*.md"),
     )

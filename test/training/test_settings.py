@@ -143,15 +143,17 @@ def test_an_empty_file_is_the_paper_s_recipe(tmp_path: Path) -> None:
     assert read_settings(tmp_path / "empty.yaml") == Settings()
 
 
-def test_the_recipes_that_we_ship_are_valid() -> None:
-    recipes = sorted((share_directory() / "config" / "training").glob("*.yaml"))
-    assert recipes
-    for recipe in recipes:
-        read_settings(recipe)
+RECIPES = sorted((share_directory() / "config" / "training").glob("*.yaml"))
+RECORDS = sorted((share_directory() / "models" / "recipe").glob("*.yaml"))
 
 
-def test_recipes_of_shipped_weights_and_figures_keep_their_precision() -> None:
+@pytest.mark.parametrize("path", RECIPES + RECORDS, ids=lambda path: path.stem)
+def test_only_recipes_of_published_figures_fix_the_precision(path: Path) -> None:
     """They are records; what users train with goes by their machine."""
-    for recipe in (share_directory() / "config" / "training").glob("*.yaml"):
-        is_record = recipe.stem == "ablation" or recipe.stem.startswith("camvid_480")
-        assert read_settings(recipe).precision == ("bf16" if is_record else "auto"), recipe
+    is_record = path in RECORDS or path.stem == "ablation"
+    assert read_settings(path).precision == ("bf16" if is_record else "auto")
+
+
+def test_there_are_recipes_and_records() -> None:
+    assert {"camvid", "custom", "finetune"} <= {path.stem for path in RECIPES}
+    assert len(RECORDS) == 6
