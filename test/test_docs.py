@@ -2,17 +2,21 @@
 
 import argparse
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from bisenet_ros import model_file
 from bisenet_ros.cli.main import SUBCOMMANDS
-from bisenet_ros.resources import share_directory
+from bisenet_ros.resources import model_path, share_directory
+from bisenet_ros.training.settings import read_settings
 
 ROOT = share_directory()
 LAUNCH = re.compile(r"launch(_ros)?\b")
@@ -160,12 +164,21 @@ def test_python_programs_import_what_exists(place: Place) -> None:
                 assert hasattr(module, entry.name), f"{place}: {node.module}.{entry.name}"
 
 
+def anchors(guide: Path) -> set[str]:
+    """Return what ``#...`` may name in a page, by GitHub's rule."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", guide.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_within_the_project_lead_somewhere(guide: Path) -> None:
     text = FENCE.sub("", guide.read_text(encoding="utf-8"))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not target.startswith(("http://", "https://", "#")):
-            assert (guide.parent / target.partition("#")[0]).exists(), f"{guide.name}: {target}"
+        if not target.startswith(("http://", "https://")):
+            file, _, anchor = target.partition("#")
+            page = guide.parent / file if file else guide
+            assert page.exists(), f"{guide.name}: {target}"
+            assert not anchor or anchor in anchors(page), f"{guide.name}: {target}"
 
 
 def test_commands_are_found_as_a_shell_reads_them() -> None:
@@ -192,3 +205,43 @@ PY
 def test_tests_that_a_guide_names_are_there(guide: Path) -> None:
     for name in re.findall(r"\btest/[\w./]*\w", guide.read_text()):
         assert (ROOT / name).exists(), f"{guide}: {name}"
+
+
+def test_the_recipe_s_commands_are_those_that_trained_the_shipped_model() -> None:
+    text = (ROOT / "models" / "recipe" / "README.md").read_text()
+    (block,) = FENCE.findall(text)
+    parser = argparse.ArgumentParser()
+    import_module("bisenet_ros.cli.train").add_arguments(parser)
+    trained = []
+    for _, words in commands(block[1]):
+        if words:
+            args = parser.parse_args(words[words.index("train") + 1 :])
+            trained.append(asdict(read_settings(ROOT / args.config, args.set)))
+    stored = model_file.load(model_path("")).metadata.recipe
+    assert len(trained) == 12
+    for settings in map(json.loads, map(json.dumps, reversed(trained))):
+        # A part knows no settings that were added after it was trained.
+        names = stored.keys() & settings.keys()
+        assert len(names) >= 18
+        assert {name: settings[name] for name in names} == {name: stored[name] for name in names}
+        stored = stored.get("init", {})
+    assert stored == {}
+
+
+def test_the_model_card_has_the_scores_of_the_model_file() -> None:
+    rows = re.findall(
+        r"^\| \**(\w[\w ]*?)\** \| \**([\d.]+)\** \| \**([\d.]+)\** \|$",
+        (ROOT / "models" / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    shown = {}
+    for row, *values in rows:
+        measure = {"mean IoU": "miou", "pixel accuracy": row}.get(row, f"iou {row}")
+        for dataset, value in zip(("camvid/val", "synthetic street"), values, strict=True):
+            shown[dataset, measure] = float(value)
+    stored = {
+        (score.dataset, score.measure): pytest.approx(100 * score.value, abs=0.051)
+        for score in model_file.load(model_path("")).metadata.scores
+        if score.precision == "fp32" and score.measure != "fw iou"
+    }
+    assert shown == stored
