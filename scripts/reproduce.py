@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Repeats the paper's ablations on a small dataset and writes the table of docs/reproduction.md.
+"""Repeat the paper's ablations on a small dataset.
 
     python scripts/reproduce.py --data camvid/train --val camvid/val --output runs
 
-trains every variant of bisenet_ros/training/ablation.py, the baseline with three seeds. A run that
-was stopped goes on, a finished one is not repeated. By torchrun each run is shared by processes.
+It trains every variant of bisenet_ros/training/ablation.py, the baseline with three seeds, and
+writes docs/reproduction.json and the table in docs/reproduction.md. A run that was stopped goes on,
+a finished one is not repeated. With torchrun, several processes share each run.
 """
 
 import argparse
@@ -17,21 +18,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bisenet_ros.datasets import Dataset, open_dataset
-from bisenet_ros.errors import DatasetError
-from bisenet_ros.evaluation.evaluate import score
-from bisenet_ros.model.file import Model
-from bisenet_ros.model.flops import count_parts
-from bisenet_ros.model.metadata import Metadata
+from bisenet_ros.complexity import count_parts
+from bisenet_ros.metadata import Metadata
+from bisenet_ros.model_file import Model
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
-from bisenet_ros.training.distributed import DistributedContext, init_distributed, use_threads
+from bisenet_ros.training.datasets import Dataset, DatasetError, open_dataset
+from bisenet_ros.training.distributed import Processes, joined, use_threads
 from bisenet_ros.training.loop import train
+from bisenet_ros.training.monitor import Monitor
 from bisenet_ros.training.precision import resolve_precision
-from bisenet_ros.training.run_logger import LOG, RunLogger
+from bisenet_ros.training.scoring import score
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
-from bisenet_ros.training.signals import GracefulStop
+from bisenet_ros.training.stop import StopRequest
 
 SEEDS = {BASELINE: (0, 1, 2)}
 SCORES = "scores.json"
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--document", type=Path, default=DOCUMENT, help="has the table; logs go beside it"
+        "--document", type=Path, default=DOCUMENT, help="has the table; the scores go beside it"
     )
     args = parser.parse_args(argv)
     text = args.document.read_text()
@@ -65,18 +65,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     if data.classes != val.classes:
         sys.exit(f"{args.val} has other classes than {args.data}")
-    with use_threads(), init_distributed(args.device) as processes:
+    with use_threads(), joined(args.device) as processes:
         base = resolve_precision(base, processes)
         runs = [
             Run(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
             for name in VARIANTS
             for seed in SEEDS.get(name, (0,))
         ]
-        with GracefulStop(patient=processes.size > 1) as stop:
+        with StopRequest(patient=processes.size > 1) as stop:
             for run in runs:
                 run.finish(data, val, processes, stop)
         if processes.rank == 0:
-            write(args.document, runs, base, len(data), len(val))
+            record = collect(runs)
+            file = args.document.with_suffix(".json")
+            file.write_text(json.dumps(record, indent=1) + "\n")
+            before, _, rest = args.document.read_text().partition(START)
+            after = rest.partition(END)[2]
+            args.document.write_text(f"{before}{START}{make_table(record)}{END}{after}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Run:
         return scores
 
     def finish(
-        self, data: Dataset, val: Dataset, processes: DistributedContext, stop: Callable[[], bool]
+        self, data: Dataset, val: Dataset, processes: Processes, stop: Callable[[], bool]
     ) -> None:
         """Train and score what is missing; a finished run must have had the same settings."""
         images = {"images": len(data), "scored": len(val)}
@@ -117,14 +122,14 @@ class Run:
         checkpoint = self.folder / "checkpoint.pt"
         resume = None
         if checkpoint.is_file():
-            fingerprint = start.fingerprint(data, processes)
-            resume = resume_from(checkpoint, self.settings, fingerprint, processes)
+            origin = start.origin(data, processes)
+            resume = resume_from(checkpoint, self.settings, origin, processes)
         names = [entry.name for entry in data.classes]
         with ExitStack() as stack:
             report = None
             if processes.rank == 0:
                 done = resume.iteration if resume else 0
-                monitor = RunLogger(self.folder, self.settings, names, done, tensorboard=False)
+                monitor = Monitor(self.folder, self.settings, names, done, tensorboard=False)
                 report = stack.enter_context(monitor)
             network = train(
                 data,
@@ -161,19 +166,33 @@ class Run:
         print(f"{self.folder.name}: {scores.miou:.2%} mIoU", flush=True)
 
 
-def write(document: Path, runs: Sequence[Run], base: Settings, images: int, val: int) -> None:
-    """Put the table into the document, and the log and scores of each run beside it."""
-    logs = document.with_suffix("")
+def collect(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the data and settings of all runs, and each run's scores and own settings."""
+    results = [run.scores for run in runs]
+    counts = {name: results[0][name] for name in ("images", "scored")}
+    settings = {
+        name: value
+        for name, value in results[0]["settings"].items()
+        if all(result["settings"][name] == value for result in results)
+    }
+    for result in results:
+        for name in counts:
+            del result[name]
+        for name in settings:
+            del result["settings"][name]
+    return {**counts, "settings": settings, "runs": results}
+
+
+def make_table(record: dict[str, Any]) -> str:
+    """Return the table of the page, in Markdown, from what ``collect`` returned."""
     scores: dict[str, list[float]] = {}
-    for run in runs:
-        scores.setdefault(run.variant, []).append(100 * run.scores["miou"])
-        kept = logs / run.folder.name
-        kept.mkdir(parents=True, exist_ok=True)
-        for name in (SCORES, LOG):
-            (kept / name).write_bytes((run.folder / name).read_bytes())
+    for run in record["runs"]:
+        scores.setdefault(run["variant"], []).append(100 * run["miou"])
     mean = {name: sum(values) / len(values) for name, values in scores.items()}
     spread = max(scores[BASELINE]) - min(scores[BASELINE])
-    architecture = replace(PRESETS[base.preset], num_classes=19, head_channels=base.head_channels)
+    settings = record["settings"]
+    preset, head_channels = settings["preset"], settings["head_channels"]
+    architecture = replace(PRESETS[preset], num_classes=19, head_channels=head_channels)
     lines = [
         "| Variant | mIoU, % | difference | GMAC at 1024x512 | Paper: mIoU, % | Paper: GFLOPs |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -189,16 +208,15 @@ def write(document: Path, runs: Sequence[Run], base: Settings, images: int, val:
         shown = " / ".join(f"{value:.2f}" for value in scores[name])
         paper = [f"{v:.2f}" if v else "" for v in (variant.paper_miou, variant.paper_gflops)]
         lines.append(f"| {name} | {shown} | {difference} | {gmacs:.2f} | {' | '.join(paper)} |")
-    width, height = base.crop
+    width, height = settings["crop"]
     lines += [
         "",
-        f"{images} training images, {base.iterations} iterations of {base.batch_size} crops of "
-        f"{width}x{height} (`{base.preset}`, C_t {base.head_channels}); scored on {val} images.",
+        f"{record['images']} training images, {settings['iterations']} iterations of "
+        f"{settings['batch_size']} crops of {width}x{height} (`{preset}`, C_t {head_channels}); "
+        f"scored on {record['scored']} images.",
+        "",
     ]
-    before, _, rest = document.read_text().partition(START)
-    after = rest.partition(END)[2]
-    table = "\n".join(lines)
-    document.write_text(f"{before}{START}{table}\n{END}{after}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,18 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
+def load_script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("reproduce", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    module = load_script()
     # Three of eleven runs show what there is to see.
     module.VARIANTS = {name: module.VARIANTS[name] for name in ("BGA + boosters", "sum")}
     module.SEEDS = {"BGA + boosters": (0, 1)}
@@ -68,12 +73,16 @@ def test_runs_and_table(
 
     names = ["bga_boosters_0", "bga_boosters_1", "sum_0"]
     assert sorted(path.name for path in runs.iterdir()) == names
-    kept = [json.loads((tmp_path / "document" / n / "scores.json").read_text()) for n in names]
-    assert [each["settings"]["seed"] for each in kept] == [0, 1, 0]
-    first, second, other = (100 * each["miou"] for each in kept)
     for name in names:
-        with (tmp_path / "document" / name / "log.csv").open(newline="") as file:
+        with (runs / name / "log.csv").open(newline="") as file:
             assert [row[0] for row in csv.reader(file)] == ["iteration", "1", "2"]
+    record = json.loads(document.with_suffix(".json").read_text())
+    assert (record["images"], record["scored"]) == (2, 2)
+    assert record["settings"]["iterations"] == 2
+    assert "seed" not in record["settings"]
+    assert [run["settings"] for run in record["runs"]] == [{"seed": 0}, {"seed": 1}, {"seed": 0}]
+    assert [set(run["iou"]) for run in record["runs"]] == 3 * [{"dark", "bright"}]
+    first, second, other = (100 * run["miou"] for run in record["runs"])
     text = document.read_text()
     assert text.startswith("before\n<!-- table -->\n| Variant ")
     assert text.endswith("<!-- end of table -->\nafter\n")
@@ -101,3 +110,11 @@ def test_runs_and_table(
         script.main([*line, "--val", str(fewer)])
     with pytest.raises(SystemExit, match="there is no folder /nowhere"):
         script.main([*line, "--data", "/nowhere"])
+
+
+def test_the_page_shows_the_scores_that_are_stored() -> None:
+    script = load_script()
+    page = script.DOCUMENT.read_text()
+    record = json.loads(script.DOCUMENT.with_suffix(".json").read_text())
+    assert len(record["runs"]) == 11
+    assert script.START + script.make_table(record) + script.END in page
