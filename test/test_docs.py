@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from catkin_pkg.changelog import get_changelog_from_path
+from catkin_pkg.package import parse_package
 
 from bisenet_ros import model_file
 from bisenet_ros.cli.main import SUBCOMMANDS
@@ -245,3 +247,11 @@ def test_the_model_card_has_the_scores_of_the_model_file() -> None:
         if score.precision == "fp32" and score.measure != "fw iou"
     }
     assert shown == stored
+
+
+def test_the_changelog_s_latest_version_is_the_package_s() -> None:
+    """By the parser of ROS's release tools, which skips titles that are not as they want them."""
+    changelog = get_changelog_from_path(str(ROOT / "CHANGELOG.rst"))
+    latest, _, content = next(changelog.foreach_version())
+    assert latest == parse_package(ROOT).version
+    assert content
