@@ -18,20 +18,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bisenet_ros.complexity import count_parts
-from bisenet_ros.metadata import Metadata
-from bisenet_ros.model_file import Model
+from bisenet_ros.datasets import Dataset, open_dataset
+from bisenet_ros.errors import DatasetError
+from bisenet_ros.evaluation.evaluate import score
+from bisenet_ros.model.file import Model
+from bisenet_ros.model.flops import count_parts
+from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
-from bisenet_ros.training.datasets import Dataset, DatasetError, open_dataset
-from bisenet_ros.training.distributed import Processes, joined, use_threads
+from bisenet_ros.training.distributed import DistributedContext, init_distributed, use_threads
 from bisenet_ros.training.loop import train
-from bisenet_ros.training.monitor import Monitor
 from bisenet_ros.training.precision import resolve_precision
-from bisenet_ros.training.scoring import score
+from bisenet_ros.training.run_logger import RunLogger
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
-from bisenet_ros.training.stop import StopRequest
+from bisenet_ros.training.signals import GracefulStop
 
 SEEDS = {BASELINE: (0, 1, 2)}
 SCORES = "scores.json"
@@ -65,14 +66,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     if data.classes != val.classes:
         sys.exit(f"{args.val} has other classes than {args.data}")
-    with use_threads(), joined(args.device) as processes:
+    with use_threads(), init_distributed(args.device) as processes:
         base = resolve_precision(base, processes)
         runs = [
             Run(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
             for name in VARIANTS
             for seed in SEEDS.get(name, (0,))
         ]
-        with StopRequest(patient=processes.size > 1) as stop:
+        with GracefulStop(ignore_repeats=processes.size > 1) as stop:
             for run in runs:
                 run.finish(data, val, processes, stop)
         if processes.rank == 0:
@@ -105,7 +106,7 @@ class Run:
         return scores
 
     def finish(
-        self, data: Dataset, val: Dataset, processes: Processes, stop: Callable[[], bool]
+        self, data: Dataset, val: Dataset, processes: DistributedContext, stop: Callable[[], bool]
     ) -> None:
         """Train and score what is missing; a finished run must have had the same settings."""
         images = {"images": len(data), "scored": len(val)}
@@ -122,14 +123,14 @@ class Run:
         checkpoint = self.folder / "checkpoint.pt"
         resume = None
         if checkpoint.is_file():
-            origin = start.origin(data, processes)
-            resume = resume_from(checkpoint, self.settings, origin, processes)
+            fingerprint = start.fingerprint(data, processes)
+            resume = resume_from(checkpoint, self.settings, fingerprint, processes)
         names = [entry.name for entry in data.classes]
         with ExitStack() as stack:
             report = None
             if processes.rank == 0:
                 done = resume.iteration if resume else 0
-                monitor = Monitor(self.folder, self.settings, names, done, tensorboard=False)
+                monitor = RunLogger(self.folder, self.settings, names, done, tensorboard=False)
                 report = stack.enter_context(monitor)
             network = train(
                 data,

@@ -163,13 +163,13 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
                 f"{quoted(override)}: {quoted(value)} is not a YAML value"
             ) from None
         # Whichever of its names the file has it by.
-        now = _RENAMED.get(name, name)
-        values = {key: old for key, old in values.items() if _RENAMED.get(key, key) != now}
+        now = RENAMED.get(name, name)
+        values = {key: old for key, old in values.items() if RENAMED.get(key, key) != now}
         values[name] = read
     return make_settings(values)
 
 
-_RENAMED = {
+RENAMED = {
     "accumulate": "grad_accum_steps",
     "brightness": "color_jitter",
     "clip_norm": "clip_grad_norm",
@@ -188,7 +188,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     defaults = {field.name: field.default for field in fields(Settings)}
     checked: dict[str, Any] = {}
     for given, value in values.items():
-        name = _RENAMED.get(given, given)
+        name = RENAMED.get(given, given)
         if name in checked:
             raise SettingsError(f"setting '{name}' is given twice, as '{given}' too; leave out one")
         if name not in defaults:
