@@ -1,4 +1,4 @@
-"""What the label values mean: ids, names and colours, and the files that say so."""
+"""What the label values mean: ids, names and colors, and the files that say so."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ IGNORE_ID = 255
 
 @dataclass(frozen=True)
 class SemanticClass:
-    """One class: ``id`` is its label value and the index of its logit, colours are 0..255."""
+    """One class: ``id`` is its label value and the index of its logit, colors are 0..255."""
 
     id: int
     name: str
@@ -24,7 +24,7 @@ class SemanticClass:
 
 
 def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]:
-    """The classes sorted by id, once ids are 0..N-1, names differ and colours are 8-bit RGB.
+    """The classes sorted by id, once ids are 0..N-1, names differ and colors are 8-bit RGB.
 
     Raises:
         ClassesError: naming the first entry that breaks a rule.
@@ -53,14 +53,14 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
         names.add(entry.name)
         if len(entry.color) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in entry.color):
             raise ClassesError(
-                f"class {entry.id} {quoted(entry.name)}: colour {entry.color} must be three values "
+                f"class {entry.id} {quoted(entry.name)}: color {entry.color} must be three values "
                 "in 0..255 (red, green, blue)"
             )
     return ordered
 
 
 def numbered_classes(count: int) -> tuple[SemanticClass, ...]:
-    """Classes for weights that name none, each with another colour that is not black.
+    """Classes for weights that name none, each with another color that is not black.
 
     Raises:
         ClassesError: there must be 2 to 255.
@@ -96,7 +96,7 @@ def read_classes(path: Path) -> tuple[SemanticClass, ...]:
 
 
 def read_unlabelled_colors(path: Path) -> tuple[tuple[int, int, int], ...]:
-    """The colours that a class file gives to id 255: pixels of no class in labels by colour.
+    """The colors that a class file gives to id 255: pixels of no class in labels by color.
 
     Raises:
         ClassesError: as ``read_classes``.

@@ -30,7 +30,7 @@ CONFIG = share_directory() / "config"
 
 PARAMETERS = {
     "model": "model file, or name of a shipped model",
-    "classes": "class file whose names and colours replace the model's",
+    "classes": "class file whose names and colors replace the model's",
     "backend": "what runs the network: auto, tensorrt, openvino or torch",
     "device": "where it runs: auto, cpu, cuda, cuda:N, gpu or gpu.N",
     "precision": "what it computes in: auto, fp32, bf16, fp16 or int8",

@@ -34,7 +34,7 @@ def fix_cmake_exports() -> None:
 
 
 def write_local_setup() -> None:
-    """Make the environment a prefix that colcon recognises and that can be sourced.
+    """Make the environment a prefix that colcon recognizes and that can be sourced.
 
     Only what the wheels do not do by themselves: Python finds its modules by the virtual
     environment, and the shared libraries by the ros_wheels_bootstrapper that every start loads.

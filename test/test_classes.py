@@ -28,7 +28,7 @@ def written(path: Path, text: str) -> Path:
 
 
 def test_text_form(tmp_path: Path) -> None:
-    text = "# of a test\n1 road 128 64 127  # grey\n\n0 sky 128 128 128\n"
+    text = "# of a test\n1 road 128 64 127  # gray\n\n0 sky 128 128 128\n"
     assert read_classes(written(tmp_path / "classes.txt", text)) == (SKY, ROAD)
 
 
@@ -79,15 +79,15 @@ def test_shipped_camvid_is_that_of_the_data() -> None:
         ("c.txt", "0 sky 1 2 3\n0 road 1 2 3\n", "another id is given twice"),
         ("c.txt", "1 sky 1 2 3\n2 road 1 2 3\n", "0 is missing"),
         ("c.txt", "0 sky 1 2 3\n1 sky 1 2 3\n", "class 1: name 'sky' is empty or given twice"),
-        ("c.txt", "0 sky 1 2 256\n1 road 1 2 3\n", r"'sky': colour \(1, 2, 256\) must be three"),
-        ("c.txt", "0 sky 1 2 3\n1 road -1 2 3\n", "'road': colour"),
+        ("c.txt", "0 sky 1 2 256\n1 road 1 2 3\n", r"'sky': color \(1, 2, 256\) must be three"),
+        ("c.txt", "0 sky 1 2 3\n1 road -1 2 3\n", "'road': color"),
         ("c.yaml", "classes: [", "not YAML"),
         ("c.yaml", "0 sky 1 2 3", "needs a list 'classes:'"),
         ("c.yaml", "classes: {sky: 0}", "needs a list 'classes:'"),
         ("c.yaml", "classes: [sky, road]", "entry 'sky' is not of the form"),
         ("c.yaml", "classes: [{id: 0, name: sky}]", "is not of the form"),
         ("c.yaml", "classes: [{id: 0, name: sky, color: [1, 2]}]", "is not of the form"),
-        ("c.yaml", "classes: [{id: 0, name: sky, color: red}, 1]", "'sky': colour|not of the form"),
+        ("c.yaml", "classes: [{id: 0, name: sky, color: red}, 1]", "'sky': color|not of the form"),
         (
             "c.yaml",
             "classes: [{id: 0, name: off, color: [1, 2, 3]}, {id: 1, name: b, color: [1, 2, 3]}]",
@@ -101,7 +101,7 @@ def test_shipped_camvid_is_that_of_the_data() -> None:
         (
             "c.yaml",
             "classes: [{id: 0, name: a, color: [1, 2, 0.5]}, {id: 1, name: b, color: [1, 2, 3]}]",
-            r"colour \(1, 2, 0.5\)",
+            r"color \(1, 2, 0.5\)",
         ),
     ],
 )
@@ -140,7 +140,7 @@ def test_palette() -> None:
         ),
     ],
 )
-def test_id_255_gives_colours_of_no_class(name: str, text: str, tmp_path: Path) -> None:
+def test_id_255_gives_colors_of_no_class(name: str, text: str, tmp_path: Path) -> None:
     path = written(tmp_path / name, text)
     assert [entry.name for entry in read_classes(path)] == ["a", "b"]
     assert read_unlabelled_colors(path) == ((0, 0, 0), (9, 9, 9))

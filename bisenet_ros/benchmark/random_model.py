@@ -63,7 +63,7 @@ def with_random_weights(name: str, preset: str, architecture: Architecture) -> M
 
 
 def _noise() -> Tensor:
-    """Normalised images [8,3,H,W] of blocks, each image with a mean of its own.
+    """Normalized images [8,3,H,W] of blocks, each image with a mean of its own.
 
     Without one, what Context Embedding averages would be the same in all of them.
     """

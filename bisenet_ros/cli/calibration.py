@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.output_files import check_output_files
-from bisenet_ros.datasets import find_dataset, folder, recognise
+from bisenet_ros.datasets import find_dataset, folder, recognize
 from bisenet_ros.errors import DatasetError, UsageError
 from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 
@@ -62,7 +62,7 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
     """
     if not data.is_dir():
         raise DatasetError(f"there is no folder {data}; give the folder of the training images")
-    layout = recognise(data, "train")
+    layout = recognize(data, "train")
     if layout not in (None, "folder"):
         try:
             files = sorted(image for image, _ in find_dataset(data, split="train").pairs)

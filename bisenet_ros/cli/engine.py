@@ -18,7 +18,7 @@ def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
         "--classes",
         default="",
         metavar="FILE",
-        help="class file, camvid, cityscapes or cocostuff: names and colours, not the model's",
+        help="class file, camvid, cityscapes or cocostuff: names and colors, not the model's",
     )
     parser.add_argument(
         "--backend", default="auto", help="what runs the network: tensorrt, openvino or torch"

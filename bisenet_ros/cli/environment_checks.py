@@ -71,7 +71,7 @@ def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
     width, height = metadata.resolution
     detail = (
         f"{model.name}: {len(metadata.classes)} classes at {width}x{height}, "
-        f"{metadata.channel_order} normalised by mean {metadata.mean}, std {metadata.std}"
+        f"{metadata.channel_order} normalized by mean {metadata.mean}, std {metadata.std}"
     )
     return Check("model", ok=True, detail=detail), model
 

@@ -254,7 +254,7 @@ def _read_labels(path: Path, image: Image) -> Labels:
     labels = read_label_image(path)
     if labels.ndim != 2:
         raise SourceError(
-            f"{path} holds colours, which mean nothing without a class file: give label images "
+            f"{path} holds colors, which mean nothing without a class file: give label images "
             f"with the class id of each pixel, and {IGNORE_ID} for none"
         )
     if labels.shape != image.shape[:2]:

@@ -126,10 +126,10 @@ def _description(metadata: "Metadata") -> str:
         "preset": metadata.preset,
         "architecture": _pairs(architecture),
         "resolution": f"{width}x{height}",
-        "normalisation": f"mean {metadata.mean}, std {metadata.std}, "
+        "normalization": f"mean {metadata.mean}, std {metadata.std}, "
         f"{metadata.channel_order.upper()} in 0..1",
         "dataset": metadata.dataset or "not stated",
-        "licence": metadata.licence or "not stated",
+        "license": metadata.license or "not stated",
         "calibration": "for int8" if metadata.calibration else "none, so no int8",
     }
     table = [*rows.items(), *_scores(metadata.scores), *_recipes(metadata.recipe)]

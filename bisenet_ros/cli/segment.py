@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--alpha", type=float, default=0.5, help="share of the class colour in the overlay"
+        "--alpha", type=float, default=0.5, help="share of the class color in the overlay"
     )
     add_engine_arguments(parser)
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     lines = (f"{entry.id} {entry.name} {' '.join(map(str, entry.color))}\n" for entry in classes)
     (args.output / "classes.txt").write_text("".join(lines), encoding="utf-8")
 
-    colours = palette(classes)
+    colors = palette(classes)
     names: set[str] = set()
     with (
         closing(segmenter),
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             names.add(name)
             segmentation = segmenter.segment(frame.image)
             write_picture(labels / f"{name}.png", segmentation.labels)
-            shown = overlay(frame.image, segmentation.labels, colours, args.alpha)
+            shown = overlay(frame.image, segmentation.labels, colors, args.alpha)
             write_picture(overlays / f"{name}.jpg", shown)
     width, height = segmenter.resolution
     engine = segmenter.backend

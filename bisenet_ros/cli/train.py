@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="MODEL",
-        help="start from the weights of this model file: its architecture and normalisation stay, "
+        help="start from the weights of this model file: its architecture and normalization stay, "
         "and what does not fit other classes is trained anew",
     )
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
     parser.add_argument(
-        "--licence", help="note on the weights' use, stored likewise; default: that of --init"
+        "--license", help="note on the weights' use, stored likewise; default: that of --init"
     )
 
 
@@ -115,15 +115,15 @@ def run(args: argparse.Namespace) -> int:
         start = start_from(load(model_path(args.init)), settings, dataset.classes)
     else:
         start = new_start(settings, len(dataset.classes))
-    if start.licence and args.licence is None:
-        print(f"the licence of {args.init} stays: {start.licence}")
+    if start.license and args.license is None:
+        print(f"the license of {args.init} stays: {start.license}")
     training = Run(
         folder=args.output,
         dataset=dataset,
         settings=settings,
         start=start,
         dataset_name=args.dataset_name or args.data.resolve().name,
-        licence=start.licence if args.licence is None else args.licence,
+        license=start.license if args.license is None else args.license,
         validation=validation,
     )
     with (

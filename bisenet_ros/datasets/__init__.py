@@ -16,7 +16,7 @@ __all__ = [
     "find_dataset",
     "open_dataset",
     "raise_if_problems",
-    "recognise",
+    "recognize",
 ]
 
 AUTO = "auto"
@@ -27,17 +27,17 @@ class Layout:
     """How the files of a dataset lie: ``find`` gives those of a split, ``folders`` says where."""
 
     folders: str
-    recognise: Callable[[Path, str], bool]
+    recognize: Callable[[Path, str], bool]
     find: Callable[[Path, str], Dataset]
 
 
 LAYOUTS = {
-    "cityscapes": Layout(cityscapes.FOLDERS, cityscapes.recognise, cityscapes.find),
-    # Looks like the one before, so it is never recognised: the name has to be given.
+    "cityscapes": Layout(cityscapes.FOLDERS, cityscapes.recognize, cityscapes.find),
+    # Looks like the one before, so it is never recognized: the name has to be given.
     "cityscapes-coarse": Layout(cityscapes.FOLDERS, lambda *_: False, cityscapes.find_coarse),
-    "camvid": Layout(camvid.FOLDERS, camvid.recognise, camvid.find),
-    "cocostuff": Layout(cocostuff.FOLDERS, cocostuff.recognise, cocostuff.find),
-    "folder": Layout(folder.FOLDERS, folder.recognise, folder.find),
+    "camvid": Layout(camvid.FOLDERS, camvid.recognize, camvid.find),
+    "cocostuff": Layout(cocostuff.FOLDERS, cocostuff.recognize, cocostuff.find),
+    "folder": Layout(folder.FOLDERS, folder.recognize, folder.find),
 }
 
 
@@ -79,7 +79,7 @@ def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
             f"unknown layout {quoted(layout)}; there are {AUTO}, {', '.join(LAYOUTS)}"
         )
     parts = split.split("+")
-    name = recognise(root, parts[0]) if layout == AUTO else layout
+    name = recognize(root, parts[0]) if layout == AUTO else layout
     if name is None:
         layouts = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
         there = ", ".join(_splits(root))
@@ -101,13 +101,13 @@ def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Datase
     return replace(first, pairs=pairs, problems=problems)
 
 
-def recognise(root: Path, split: str) -> str | None:
+def recognize(root: Path, split: str) -> str | None:
     """The first layout whose folders are there for ``split``, if any: a key of ``LAYOUTS``."""
-    return next((n for n, layout in LAYOUTS.items() if layout.recognise(root, split)), None)
+    return next((n for n, layout in LAYOUTS.items() if layout.recognize(root, split)), None)
 
 
 def _splits(root: Path) -> list[str]:
     """The usual splits, and those named as folders right in ``root``, that some layout has."""
     usual = ["train", "val", "test"]
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
-    return [split for split in dict.fromkeys(usual + folders) if recognise(root, split)]
+    return [split for split in dict.fromkeys(usual + folders) if recognize(root, split)]

@@ -63,14 +63,14 @@ MERGED: dict[int, dict[str, Color]] = {
     10: {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
     IGNORE_ID: {"Void": (0, 0, 0)},
 }
-"""The 32 classes of the release (names and colours of its label_colors.txt) in SegNet's 11.
+"""The 32 classes of the release (names and colors of its label_colors.txt) in SegNet's 11.
 
 The merge is that of MathWorks' ``camvidPixelLabelIDs`` ("following the original SegNet training
 methodology", Badrinarayanan et al. 2017); of SegNet itself there are the merged images, no table.
 """
 COLORS = ColorTable(
     {color: class_id for class_id, merged in MERGED.items() for color in merged.values()},
-    "the colours of CamVid are the 32 of its label_colors.txt",
+    "the colors of CamVid are the 32 of its label_colors.txt",
 )
 IDS = IdTable.of(
     {id_: id_ for id_ in range(11)} | {11: IGNORE_ID},
@@ -78,7 +78,7 @@ IDS = IdTable.of(
 )
 
 
-def recognise(root: Path, split: str) -> bool:
+def recognize(root: Path, split: str) -> bool:
     """Whether a folder of one of the three forms is there, and no class file of one's own."""
     return not (root / "classes.txt").is_file() and any(
         (root / name).is_dir() for name in (IMAGES, LABELS, f"{split}annot", f"{split}_labels")
@@ -110,7 +110,7 @@ def find(root: Path, split: str) -> Dataset:
 
 
 def read_labels(path: Path) -> Labels:
-    """Class ids of a label image: three channels are colours, one is ids.
+    """Class ids of a label image: three channels are colors, one is ids.
 
     Raises:
         DatasetError: not a label image, or values that CamVid does not have.

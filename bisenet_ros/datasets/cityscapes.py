@@ -27,7 +27,7 @@ TRAIN_IDS = IdTable.of(
 )
 
 
-def recognise(root: Path, split: str) -> bool:
+def recognize(root: Path, split: str) -> bool:
     """Whether one of the official folders is there."""
     return any((root / name).is_dir() for name in ("leftImg8bit", "gtFine", "gtCoarse"))
 

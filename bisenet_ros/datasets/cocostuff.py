@@ -38,7 +38,7 @@ MAP_IDS = IdTable.of(
 )
 
 
-def recognise(root: Path, split: str) -> bool:
+def recognize(root: Path, split: str) -> bool:
     """Whether there are image lists, or a folder of pixel maps of that split."""
     maps = [root / name / f"{split}2017" for name in MAPS]
     return any(folder.is_dir() for folder in (root / "imageLists", *maps))

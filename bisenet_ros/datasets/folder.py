@@ -18,7 +18,7 @@ FOLDERS = (
 )
 
 
-def recognise(root: Path, split: str) -> bool:
+def recognize(root: Path, split: str) -> bool:
     """Whether there are images/ or labels/ in ``root`` or in its folder of that split."""
     folders = [root, root / split]
     return any((f / name).is_dir() for f in folders for name in ("images", "labels"))
@@ -33,7 +33,7 @@ def folders(root: Path, split: str) -> tuple[Path, Path]:
     within = root / "images" / split, root / "labels" / split
     if any(folder.is_dir() for folder in within):
         return within
-    parent = root if recognise(root, "") else root / split
+    parent = root if recognize(root, "") else root / split
     return parent / "images", parent / "labels"
 
 
@@ -41,7 +41,7 @@ def find(root: Path, split: str) -> Dataset:
     """The pairs in ``folders``.
 
     classes.txt lies beside these or in the folder above. A label image has one channel of class
-    ids (255: no class), or the colours of classes.txt; its lines with id 255 give colours of no
+    ids (255: no class), or the colors of classes.txt; its lines with id 255 give colors of no
     class.
 
     Raises:
@@ -86,26 +86,26 @@ class _Reader:
     @cached_property
     def _colors(self) -> ColorTable:
         rule = (
-            f"colours are those of {self.class_file}, in which a line '255 void 0 0 0' would make "
+            f"colors are those of {self.class_file}, in which a line '255 void 0 0 0' would make "
             "black no class"
         )
         return ColorTable(class_colors(self.classes, read_unlabelled_colors(self.class_file)), rule)
 
     def _require_own_palette(self, colors: Mapping[int, Color], path: Path) -> None:
-        """Refuse indices that an image editor has given to the classes' colours as they came.
+        """Refuse indices that an image editor has given to the classes' colors as they came.
 
-        One colour alone says nothing: the first index of most palettes is black.
+        One color alone says nothing: the first index of most palettes is black.
         """
         if len(colors) < 2:
             return
         ids = {entry.color: entry.id for entry in self.classes}
         if not all(color in ids for color in colors.values()):
-            return  # the colours are another palette's, such as PASCAL VOC's
+            return  # the colors are another palette's, such as PASCAL VOC's
         wrong = [index for index, color in colors.items() if ids[color] != index]
         if wrong:
             index = wrong[0]
             raise DatasetError(
                 f"{path} has a palette in which index {index} is {colors[index]}, in "
-                f"{self.class_file} the colour of class {ids[colors[index]]}: its indices are no "
+                f"{self.class_file} the color of class {ids[colors[index]]}: its indices are no "
                 "class ids. Save it as RGB, without a palette"
             )

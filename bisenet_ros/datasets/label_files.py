@@ -1,4 +1,4 @@
-"""Label files: class ids from the ids or colours that they hold."""
+"""Label files: class ids from the ids or colors that they hold."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,9 +54,9 @@ class IdTable:
 
 @dataclass(frozen=True)
 class ColorTable:
-    """Class ids from colours.
+    """Class ids from colors.
 
-    ``ids`` is the class id of each RGB colour, 255 for those that do not count; ``rule`` says in
+    ``ids`` is the class id of each RGB color, 255 for those that do not count; ``rule`` says in
     words which there are.
     """
 
@@ -65,17 +65,17 @@ class ColorTable:
 
     @cached_property
     def _table(self) -> NDArray[np.int16]:
-        """The id of every colour there is, by ``_code``; -1 for those that are not ours."""
+        """The id of every color there is, by ``_code``; -1 for those that are not ours."""
         table = np.full(1 << 24, -1, np.int16)
         for color, class_id in self.ids.items():
             table[_code(color)] = class_id
         return table
 
     def decode(self, values: NDArray[np.uint8], path: Path) -> Labels:
-        """Class ids of the colours [H,W,3] RGB that ``path`` holds.
+        """Class ids of the colors [H,W,3] RGB that ``path`` holds.
 
         Raises:
-            DatasetError: naming the file, the colours that are not in the table, and how often.
+            DatasetError: naming the file, the colors that are not in the table, and how often.
         """
         four = np.zeros((*values.shape[:2], 4), np.uint8)  # bytes of one number, lowest first
         four[..., :3] = values[..., ::-1]
@@ -86,15 +86,15 @@ class ColorTable:
             found, counts = np.unique(codes[foreign], return_counts=True)
             order = np.argsort(-counts, kind="stable")[:SHOWN]
             named = [(str(_color(int(found[i]))), int(counts[i])) for i in order]
-            raise _foreign(path, "colour", named, len(found), self.rule)
+            raise _foreign(path, "color", named, len(found), self.rule)
         return np.asarray(labels, np.uint8)
 
 
 def class_colors(classes: Sequence[SemanticClass], unlabelled: Iterable[Color]) -> dict[Color, int]:
-    """Class id by colour, and 255 for the colours of no class.
+    """Class id by color, and 255 for the colors of no class.
 
     Raises:
-        DatasetError: two of them share a colour.
+        DatasetError: two of them share a color.
     """
     ids: dict[Color, int] = {}
     for color, class_id in [
@@ -103,8 +103,8 @@ def class_colors(classes: Sequence[SemanticClass], unlabelled: Iterable[Color]) 
     ]:
         if ids.setdefault(color, class_id) != class_id:
             raise DatasetError(
-                f"classes {ids[color]} and {class_id} have one colour, {color}; labels by colour "
-                "need a colour for each class"
+                f"classes {ids[color]} and {class_id} have one color, {color}; labels by color "
+                "need a color for each class"
             )
     return ids
 

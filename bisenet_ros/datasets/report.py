@@ -50,7 +50,7 @@ class DatasetReport:
         lines.append(f"{none:.2%} of all pixels have no class")
         absent = [entry.name for entry in classes if not self.pixels[entry.id]]
         if absent:
-            lines.append(f"in no image, so nothing is learnt of them: {', '.join(absent)}")
+            lines.append(f"in no image, so nothing is learned of them: {', '.join(absent)}")
         lines.append(f"problems: {len(self.problems)}")
         return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
 

@@ -78,12 +78,12 @@ class _Histogram:
         self.counts += torch.histc(magnitudes, _BINS, 0, self.top).double()
 
     def best_magnitude(self) -> float:
-        centres = (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (self.top / _BINS)
+        centers = (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (self.top / _BINS)
 
         def error(magnitude: float) -> float:
             step = magnitude / _LEVELS
-            represented = (centres / step).round().clamp(max=_LEVELS) * step
-            return float((self.counts * (represented - centres) ** 2).sum())
+            represented = (centers / step).round().clamp(max=_LEVELS) * step
+            return float((self.counts * (represented - centers) ** 2).sum())
 
         candidates = [self.largest * percent / 100 for percent in range(100, 9, -1)]
         return min(candidates, key=error)

@@ -16,14 +16,14 @@ _FIRST_WEIGHTS = ("detail.S1.0.0.weight", "semantic.stem.conv.0.weight")
 class DeployModule(nn.Module):
     """Image, uint8 [1,H,W,3] RGB, to labels, uint8 [1,H,W], and confidence if asked for.
 
-    Normalisation, bilinear upsampling and argmax are inside, so that no caller can disagree
+    Normalization, bilinear upsampling and argmax are inside, so that no caller can disagree
     about them; see ``upsample_argmax`` for the last two. H and W must be divisible by 8. Confidence
     is the softmax probability of the label, 0..255 for 0..1, uint8 [1,H,W].
 
     Args:
         model: what to deploy; it is copied, not changed.
         confidence: also give the confidence.
-        dtype: of the network; normalisation, upsampling and softmax stay in float32.
+        dtype: of the network; normalization, upsampling and softmax stay in float32.
     """
 
     mean: Tensor

@@ -42,7 +42,7 @@ def build_onnx(
         model: what to export.
         resolution: (W, H), divisible by 8.
         precision: of the network inside: fp32, fp16, or int8, which needs a calibration in the
-            model. Normalisation and the last step are in fp32 always.
+            model. Normalization and the last step are in fp32 always.
         confidence: also give the confidence.
         weight_bits: in int8, see ``quantize``.
         fp16_rest: in int8, what is not in INT8 is in fp16 instead of fp32, as GPUs are fast in.

@@ -1,7 +1,7 @@
 """Labels of all pixels from logits at an eighth of the size, without upsampling every class.
 
 Upsampling 19 maps to 1024x512 and taking the argmax moves 40 MB a frame, which costs as much as a
-large part of the network. But between four neighbouring logits only few classes can win: one that
+large part of the network. But between four neighboring logits only few classes can win: one that
 is far below the winner at all four is so in between. So the classes that come closest to winning
 are picked for each cell between four logits, and these few are interpolated.
 """
@@ -20,7 +20,7 @@ none; of 150 classes and smooth random logits it is 80."""
 def upsample_argmax(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor, ...]:
     """The class of each pixel, and its probability if asked for.
 
-    What argmax and softmax of the logits give after bilinear upsampling by 8 (half-pixel centres,
+    What argmax and softmax of the logits give after bilinear upsampling by 8 (half-pixel centers,
     edges repeated), but for pixels whose class is none of the ``CANDIDATES`` of their cell, and
     for the other classes' part in the probability, which is interpolated as one class.
 

@@ -14,7 +14,7 @@ from bisenet_ros.images.render import contact_sheet, legend, overlay, write_pict
 
 WRONG = (255, 40, 40)
 ALPHA = 0.6
-"""Share of the class colours in the overlays."""
+"""Share of the class colors in the overlays."""
 
 
 class WorstImages:
@@ -22,7 +22,7 @@ class WorstImages:
 
     Args:
         count: as many as are kept, and held in memory.
-        classes: for the colours and the legend.
+        classes: for the colors and the legend.
     """
 
     def __init__(self, count: int, classes: Sequence[SemanticClass]) -> None:
@@ -60,13 +60,13 @@ class WorstImages:
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("[0-9][0-9][0-9]_[01].[0-9][0-9][0-9]_*.png"):
             old.unlink()
-        colours = palette(self.classes)
+        colors = palette(self.classes)
         paths = []
         for rank, (negative, _, scored) in enumerate(sorted(self._kept, reverse=True), start=1):
             path = folder / f"{rank:03}_{-negative:.3f}_{name(scored.number)}.png"
             columns = [
-                overlay(scored.image, scored.predicted, colours, ALPHA),
-                overlay(scored.image, scored.truth, colours, ALPHA),
+                overlay(scored.image, scored.predicted, colors, ALPHA),
+                overlay(scored.image, scored.truth, colors, ALPHA),
                 error_map(scored),
             ]
             width = 3 * scored.image.shape[1]
@@ -76,13 +76,13 @@ class WorstImages:
 
 
 def error_map(scored: ScoredImage) -> NDArray[np.uint8]:
-    """Red where the label is wrong, black where no class is true, else the image in dark grey.
+    """Red where the label is wrong, black where no class is true, else the image in dark gray.
 
     Returns:
         uint8 [H,W,3] RGB.
     """
-    grey = cv2.cvtColor(scored.image, cv2.COLOR_RGB2GRAY) // 2
-    picture = np.repeat(np.asarray(grey, np.uint8)[..., None], 3, axis=2)
+    gray = cv2.cvtColor(scored.image, cv2.COLOR_RGB2GRAY) // 2
+    picture = np.repeat(np.asarray(gray, np.uint8)[..., None], 3, axis=2)
     counted = scored.truth < len(scored.scores.confusion)
     picture[~counted] = 0
     picture[counted & (scored.truth != scored.predicted)] = WRONG
@@ -113,9 +113,9 @@ def plot_confusion(confusion: NDArray[np.int64], names: Sequence[str], path: Pat
     axes.set_yticks(range(len(names)), names)
     for row, column in np.argwhere(shown >= 0.5):
         value = shown[row, column]
-        colour = "white" if value > 50 else "black"
+        color = "white" if value > 50 else "black"
         axes.text(
-            column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize="small"
+            column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize="small"
         )
     axes.set_title("percent of the true class")
     figure.savefig(path, dpi=120)

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".ti
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 _PALETTE = 3
-"""The colour type whose indices OpenCV would turn into colours."""
+"""The color type whose indices OpenCV would turn into colors."""
 
 
 def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
@@ -50,7 +50,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_label_image(path: Path) -> NDArray[np.uint8]:
-    """A label image as it is in the file: ids uint8 [H,W], or colours uint8 [H,W,3] RGB.
+    """A label image as it is in the file: ids uint8 [H,W], or colors uint8 [H,W,3] RGB.
 
     A PNG with a palette, as PASCAL VOC and most labelling tools write it, gives its indices, and
     one of less than 8 bits, as masks are saved, the ids from 0 that are in it.
@@ -63,7 +63,7 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_label_image_and_palette(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
-    """As ``read_label_image``, and the colours of the indices; none for other files."""
+    """As ``read_label_image``, and the colors of the indices; none for other files."""
     bits, color_type = _png_header(path)
     if color_type == _PALETTE:
         return _read_indices(path)
@@ -76,7 +76,7 @@ def read_label_image_and_palette(path: Path) -> tuple[NDArray[np.uint8], list[Co
         channels = 1 if values.ndim == 2 else values.shape[2]
         raise ImageFileError(
             f"{path} has {channels} channels of {values.dtype}; a label image has 8 bits and one "
-            "channel of class ids, or three of class colours"
+            "channel of class ids, or three of class colors"
         )
     if values.ndim == 3:
         values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB)
@@ -94,7 +94,7 @@ def _read(path: Path, flags: int) -> NDArray[Any] | None:
 
 
 def _is_cut_off(path: Path) -> bool:
-    """Whether a JPEG ends before its picture does, which OpenCV fills with grey."""
+    """Whether a JPEG ends before its picture does, which OpenCV fills with gray."""
     with path.open("rb") as file:
         file.seek(-2, os.SEEK_END)
         if file.read() == b"\xff\xd9":
@@ -110,7 +110,7 @@ def _is_cut_off(path: Path) -> bool:
 
 
 def _png_header(path: Path) -> tuple[int, int]:
-    """Bits a sample and colour type of a PNG; 8 and 0 for other files."""
+    """Bits a sample and color type of a PNG; 8 and 0 for other files."""
     try:
         with path.open("rb") as file:
             header = file.read(26)

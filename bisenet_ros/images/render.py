@@ -1,4 +1,4 @@
-"""Labels as pictures: class colours, overlays, legends, contact sheets, files. RGB throughout."""
+"""Labels as pictures: class colors, overlays, legends, contact sheets, files. RGB throughout."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ TEXT = (235, 235, 235)
 
 
 def colorize(labels: Labels, palette: NDArray[np.uint8]) -> Image:
-    """The colour of each label.
+    """The color of each label.
 
     Args:
         labels: uint8 [H,W].
@@ -38,18 +38,18 @@ def colorize(labels: Labels, palette: NDArray[np.uint8]) -> Image:
         raise ValueError(f"labels are {labels.dtype} {labels.shape}; they must be uint8 [H,W]")
     if palette.shape != (256, 3) or palette.dtype != np.uint8:
         raise ValueError(f"palette is {palette.dtype} {palette.shape}; it must be uint8 [256,3]")
-    # A "colour map" in OpenCV is any table of 256 colours; no look-up of NumPy's is as fast.
+    # A "color map" in OpenCV is any table of 256 colors; no look-up of NumPy's is as fast.
     return np.asarray(cv2.applyColorMap(labels, palette.reshape(256, 1, 3)), np.uint8)
 
 
 def overlay(image: Image, labels: Labels, palette: NDArray[np.uint8], alpha: float) -> Image:
-    """The image with the class colours laid over it; where the label is 255 it stays as it is.
+    """The image with the class colors laid over it; where the label is 255 it stays as it is.
 
     Args:
         image: uint8 [H,W,3] RGB.
         labels: uint8 [H,W].
         palette: uint8 [256,3] RGB, see ``colorize``.
-        alpha: share of the class colour, 0 (image only) to 1 (colours only).
+        alpha: share of the class color, 0 (image only) to 1 (colors only).
 
     Returns:
         uint8 [H,W,3] RGB, newly made.
@@ -61,13 +61,13 @@ def overlay(image: Image, labels: Labels, palette: NDArray[np.uint8], alpha: flo
     if image.shape[:2] != labels.shape[:2]:
         raise ValueError(
             f"the image is {_size(image)} and its labels are {_size(labels)}; scale one of them "
-            "(labels with nearest neighbour) so that they have one size"
+            "(labels with nearest neighbor) so that they have one size"
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; it must be in 0..1")
-    colours = colorize(labels, palette)
-    cv2.copyTo(image, (labels == IGNORE_ID).view(np.uint8), colours)
-    return np.asarray(cv2.addWeighted(image, 1 - alpha, colours, alpha, 0, dst=colours), np.uint8)
+    colors = colorize(labels, palette)
+    cv2.copyTo(image, (labels == IGNORE_ID).view(np.uint8), colors)
+    return np.asarray(cv2.addWeighted(image, 1 - alpha, colors, alpha, 0, dst=colors), np.uint8)
 
 
 def legend(classes: Sequence[SemanticClass], width: int = 960, row: int = 28) -> Image:
@@ -92,7 +92,7 @@ def legend(classes: Sequence[SemanticClass], width: int = 960, row: int = 28) ->
         top, left = place // columns * row, place % columns * column + space
         box = (left, top + (row - swatch) // 2, swatch, swatch)
         cv2.rectangle(picture, box, entry.color, cv2.FILLED)
-        cv2.rectangle(picture, box, TEXT, 1)  # a class may have the colour of the background
+        cv2.rectangle(picture, box, TEXT, 1)  # a class may have the color of the background
         start = left + swatch + space, top + row - row // 3
         cv2.putText(picture, entry.name, start, font, scale, TEXT, thickness, cv2.LINE_AA)
     return picture

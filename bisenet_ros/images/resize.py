@@ -48,7 +48,7 @@ def resize_image(
 def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """``labels``, uint8 [H,W], at ``size``, (width, height); itself where that is its own.
 
-    By nearest neighbour, since a mean of two class ids is a third class.
+    By nearest neighbor, since a mean of two class ids is a third class.
     """
     if (labels.shape[1], labels.shape[0]) == size:
         return labels

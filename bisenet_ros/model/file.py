@@ -75,7 +75,7 @@ def load(path: Path, classes: Path | None = None) -> Model:
 
     Args:
         path: a ``.safetensors`` of ours, or a ``.pth``.
-        classes: a class file (see ``read_classes``) that replaces the names and colours in the
+        classes: a class file (see ``read_classes``) that replaces the names and colors in the
             file. Foreign checkpoints carry none: without it their classes have numbers for names.
 
     Raises:
@@ -140,7 +140,7 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
         ) from error
     if _KEY not in header:
         raise ModelFileError(
-            "has weights but no bisenet_ros metadata, so classes and normalisation are unknown; "
+            "has weights but no bisenet_ros metadata, so classes and normalization are unknown; "
             "write it with 'bisenet train', or pass the original checkpoint"
         )
     try:

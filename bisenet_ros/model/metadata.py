@@ -1,6 +1,6 @@
 """What weights mean: everything that is needed to use them rightly, and its JSON form.
 
-Weights alone do not say which normalisation, class order or variant they were trained with, and
+Weights alone do not say which normalization, class order or variant they were trained with, and
 a network that runs with the wrong ones gives bad labels without a word.
 """
 
@@ -75,7 +75,7 @@ class Metadata:
     resolution: tuple[int, int]
     channel_order: ChannelOrder = "rgb"
     dataset: str = ""
-    licence: str = ""
+    license: str = ""
     scores: tuple[Score, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
@@ -107,6 +107,9 @@ def from_json(document: Any) -> Metadata:
             "bisenet_ros or write the file again"
         )
 
+    if "licence" in document:  # its name in version 0.1
+        document = {**document, "license": document["licence"]}
+
     def parse(name: str, convert: Callable[[Any], T]) -> T:
         try:
             return convert(document[name])
@@ -128,7 +131,7 @@ def from_json(document: Any) -> Metadata:
         resolution=parse("resolution", _resolution),
         channel_order=parse("channel_order", _channel_order),
         dataset=parse("dataset", _text),
-        licence=parse("licence", _text),
+        license=parse("license", _text),
         scores=parse("scores", _scores),
         recipe=parse("recipe", _mapping),
         # Files from before INT8 have none.

@@ -105,10 +105,10 @@ class BiSeNetV2(nn.Module):
             SegmentationHead(channels, a.booster_channels, a.num_classes)
             for channels in (semantic if boosters else ())
         )
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Class logits of a normalised image, float [N,3,H,W].
+        """Class logits of a normalized image, float [N,3,H,W].
 
         Evaluation mode gives the main logits [N,classes,H,W]; training mode a tuple of the main
         logits and, where there are boosters, those of stages 2, 3, 4 and 5_4, all of that shape.
@@ -146,7 +146,7 @@ def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
     return enlarge(logits.float().contiguous(), size, "bilinear")
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Kaiming normal for convolutions (section 4.1), one and zero for batch norm."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -12,7 +12,7 @@ def scale_camera_info(info: CameraInfo, width: int, height: int, header: Header)
     The picture that ``info`` describes is its region of interest (all of it by default) after
     binning, see sensor_msgs/CameraInfo; its size alone counts, so that images resized on their way
     get the right matrices, too. Pixel 0 reaches from -1/2 to 1/2, as in OpenCV: a principal point
-    c becomes (c + 1/2) s - 1/2. Distortion, which is of normalised coordinates, stays.
+    c becomes (c + 1/2) s - 1/2. Distortion, which is of normalized coordinates, stays.
     """
     result = copy.deepcopy(info)
     result.header = header

@@ -11,7 +11,7 @@ from bisenet_ros.msg import ClassInfo, ClassMap
 
 
 def class_map(model: Model, stamp: Time) -> ClassMap:
-    """Ids, names and colours of the model's classes."""
+    """Ids, names and colors of the model's classes."""
     return ClassMap(
         header=Header(stamp=stamp),
         model=model.name,

@@ -35,7 +35,7 @@ class _Layout(NamedTuple):
     channels: int
     to_rgb: int | None  # None: the channels are R, G, B already
     dtype: type[np.unsignedinteger[Any]] = np.uint8
-    blocks: tuple[int, int] = (1, 1)  # pixels that share colour: the size is a multiple of it
+    blocks: tuple[int, int] = (1, 1)  # pixels that share color: the size is a multiple of it
     lines: float = 1.0  # rows of memory for each row of the picture
     smallest: int = 1
     cv_bridge: bool = False  # rare, and known to cv_bridge: goes there first
@@ -137,9 +137,9 @@ def _layout(encoding: str) -> _Layout:
         return _LAYOUTS[encoding]
     if encoding in ("8UC3", "8UC4"):
         # cv_bridge refuses these too. To guess would swap red and blue in silence.
-        remedy = "does not tell the order of its colours: let the driver publish rgb8 or bgr8"
+        remedy = "does not tell the order of its colors: let the driver publish rgb8 or bgr8"
     elif re.match(r"(8S|16U|16S|32S|32F|64F)C?\d?", encoding):
-        remedy = "is no colour image (a depth image?): remap `image` to the colour camera's topic"
+        remedy = "is no color image (a depth image?): remap `image` to the color camera's topic"
     else:
         remedy = f"is not supported: let the driver publish one of {', '.join(ENCODINGS)}"
     raise ImageError(f"image encoding {encoding!r:.60} {remedy}")
@@ -207,31 +207,31 @@ _LAST_BYTES = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
 def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     """The picture in a sensor_msgs/CompressedImage: uint8 [H, W, 3], RGB, 0..255.
 
-    Reads what ``cv2.imdecode`` reads (JPEG, PNG, ...). ``format`` is not trusted for colours: it
+    Reads what ``cv2.imdecode`` reads (JPEG, PNG, ...). ``format`` is not trusted for colors: it
     can be ``jpeg``, ``rgb8; jpeg compressed bgr8`` or empty. (image_transport takes ``rgb8; jpeg
     compressed rgb8`` for a JPEG with red and blue swapped; today's writers of it do not swap.)
-    But a Bayer mosaic in a PNG, as compressed_image_transport makes of a raw one, is made colours.
+    But a Bayer mosaic in a PNG, as compressed_image_transport makes of a raw one, is made colors.
 
-    Raises ``ImageError``, and nothing else, for a message that is no colour or grey picture.
+    Raises ``ImageError``, and nothing else, for a message that is no color or gray picture.
     """
     name = f"compressed image with format {message.format!r:.60} and {len(message.data)} bytes"
     if "compressedDepth" in message.format or re.match(r"(16U|32F)C1", message.format):
-        raise ImageError(f"{name} is a depth image: remap `image` to the colour camera's topic")
+        raise ImageError(f"{name} is a depth image: remap `image` to the color camera's topic")
     bayer = _LAYOUTS.get(message.format.partition(";")[0]) if "bayer" in message.format else None
     if bayer and "jpeg" in message.format:
         raise ImageError(
-            f"{name} has no colours: they are lost when a Bayer mosaic becomes a JPEG; let "
-            "image_proc make colours of it first, and remap `image` to its image_color"
+            f"{name} has no colors: they are lost when a Bayer mosaic becomes a JPEG; let "
+            "image_proc make colors of it first, and remap `image` to its image_color"
         )
     raw = bytes(message.data)
     for first, last in _LAST_BYTES.items():
-        # The decoders answer with a picture that is grey or black from the cut downwards.
+        # The decoders answer with a picture that is gray or black from the cut downwards.
         if raw.startswith(first) and last not in raw:
             raise ImageError(f"{name} is cut off: the driver or the network lost the rest")
     try:
         # Orientation in EXIF is ignored: labels must fit the pixels that camera_info describes.
-        colour = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        flags = cv2.IMREAD_UNCHANGED if bayer else colour
+        color = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        flags = cv2.IMREAD_UNCHANGED if bayer else color
         bgr = cv2.imdecode(np.frombuffer(raw, np.uint8), flags) if raw else None
     except cv2.error as error:
         raise ImageError(f"{name} cannot be decoded: {first_line(error)}") from error
@@ -240,7 +240,7 @@ def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
             f"{name} is no picture that OpenCV can decode: let the driver publish JPEG or PNG"
         )
     if bayer and (bgr.ndim > 2 or bgr.dtype != bayer.dtype):
-        what = "colours" if bgr.ndim > 2 else f"pixels of {8 * bgr.itemsize} bits"
+        what = "colors" if bgr.ndim > 2 else f"pixels of {8 * bgr.itemsize} bits"
         raise ImageError(f"{name} is no such Bayer mosaic, since it has {what}: mend its format")
     if bayer:
         return _convert(bgr, bayer)
@@ -266,17 +266,17 @@ def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> I
 def compressed_message(
     pixels: NDArray[np.uint8], header: Header, quality: int = 95
 ) -> CompressedImage:
-    """A JPEG of uint8 [H, W, 3] RGB or [H, W] grey, as compressed_image_transport makes them.
+    """A JPEG of uint8 [H, W, 3] RGB or [H, W] gray, as compressed_image_transport makes them.
 
     ``quality`` is 1 to 100; 95 is that plugin's default, too. ``format`` tells what went in and
-    what order OpenCV's encoder was given, which decides there how a reader names the colours.
+    what order OpenCV's encoder was given, which decides there how a reader names the colors.
     """
-    colour = pixels.ndim == 3
-    source = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if colour else pixels
+    color = pixels.ndim == 3
+    source = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if color else pixels
     ok, jpeg = cv2.imencode(".jpg", source, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise ValueError(f"no JPEG can be made of shape {pixels.shape}")
-    form = "rgb8; jpeg compressed bgr8" if colour else "mono8; jpeg compressed mono8"
+    form = "rgb8; jpeg compressed bgr8" if color else "mono8; jpeg compressed mono8"
     return CompressedImage(header=header, format=form, data=_bytes(jpeg))
 
 

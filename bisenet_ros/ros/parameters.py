@@ -53,7 +53,7 @@ class Parameters:
     )
     classes: str = _parameter(
         "",
-        "Class file, or camvid, cityscapes or cocostuff: names and colours instead of the model's; "
+        "Class file, or camvid, cityscapes or cocostuff: names and colors instead of the model's; "
         "empty: the model's.",
     )
     backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
@@ -92,7 +92,7 @@ class Parameters:
         when="always",
     )
     overlay_alpha: float = _parameter(
-        0.5, "Share of the class colour in the overlay.", low=0.0, high=1.0, when="always"
+        0.5, "Share of the class color in the overlay.", low=0.0, high=1.0, when="always"
     )
     confidence_threshold: float = _parameter(
         0.0,

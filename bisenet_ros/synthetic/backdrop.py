@@ -4,16 +4,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.synthetic import colours, shapes, textures
+from bisenet_ros.synthetic import colors, shapes, textures
 from bisenet_ros.synthetic.canvas import Canvas, Pen
-from bisenet_ros.synthetic.colours import Colour
+from bisenet_ros.synthetic.colors import Color
 from bisenet_ros.synthetic.layout import VIEW, Layout
 from bisenet_ros.synthetic.things import BUILDING, PAVEMENT, ROAD, SKY, TREE, Thing
 
 TEXELS_PER_METRE = np.float32(32)
 
 
-def draw_sky(canvas: Canvas, seed: int, leaves: Colour) -> None:
+def draw_sky(canvas: Canvas, seed: int, leaves: Color) -> None:
     """Clouds, and the end of the street: a hazy skyline that keeps its distance."""
     light, camera = canvas.light, canvas.camera
     rows, shift = max(int(camera.horizon) + 2, 1), seed % 256
@@ -22,14 +22,14 @@ def draw_sky(canvas: Canvas, seed: int, leaves: Colour) -> None:
     down = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     for channel in range(3):
         top, bottom = np.float32(light.zenith[channel]), np.float32(light.haze[channel])
-        colour = light.clouds * clouds + (top * (1 - down) + bottom * down)
-        canvas.pixels[:rows, :, channel] = np.clip(colour, 0, 255)
+        color = light.clouds * clouds + (top * (1 - down) + bottom * down)
+        canvas.pixels[:rows, :, channel] = np.clip(color, 0, 255)
     canvas.pixels[:rows, :, 3] = SKY
 
     rng, far = np.random.default_rng((seed, 1)), camera.z + VIEW
     trees, houses = Pen(canvas, TREE, far), Pen(canvas, BUILDING, far)
     for x in range(-70, 71, 7):
-        height, paint = rng.uniform(3, 11), colours.pick(rng, colours.WALLS)
+        height, paint = rng.uniform(3, 11), colors.pick(rng, colors.WALLS)
         if rng.integers(2):
             size, kind = (11, height + 2), int(rng.integers(99))
             trees.foliage((x, height / 2, far), size, leaves, kind)
@@ -40,17 +40,17 @@ def draw_sky(canvas: Canvas, seed: int, leaves: Colour) -> None:
 def draw_ground(canvas: Canvas, layout: Layout) -> None:
     """Pavements, the road and what is painted on it, all without texture."""
     z, (left, right) = canvas.camera.z, layout.kerbs
-    far, gutter = z + 20 * VIEW, colours.scaled(layout.asphalt, 0.75)
+    far, gutter = z + 20 * VIEW, colors.scaled(layout.asphalt, 0.75)
     road, pavement = Pen(canvas, ROAD), Pen(canvas, PAVEMENT)
     canvas.pixels[max(int(canvas.camera.horizon), 0) :] = pavement.ink(layout.paving)
     pavement.fill(
-        shapes.strip(left - 0.18, right + 0.18, z, far), colours.scaled(layout.paving, 1.2)
+        shapes.strip(left - 0.18, right + 0.18, z, far), colors.scaled(layout.paving, 1.2)
     )
     road.fill(shapes.strip(left, right, z, far), layout.asphalt)
     road.fill(shapes.strip(left, left + 0.25, z, far), gutter)
     road.fill(shapes.strip(right - 0.25, right, z, far), gutter)
 
-    white = colours.scaled((196, 196, 190), 0.75 + layout.asphalt[0] / 400)
+    white = colors.scaled((196, 196, 190), 0.75 + layout.asphalt[0] / 400)
     middle, start = layout.lane / 2 + 0.05, z // 6 * 6
     for dash in np.arange(start, start + 90, 6).tolist():
         if dash + 3 > z:
@@ -58,7 +58,7 @@ def draw_ground(canvas: Canvas, layout: Layout) -> None:
     if layout.yellow_lines:
         for edge in (left + 0.35, left + 0.6, right - 0.7, right - 0.45):
             road.fill(shapes.strip(edge, edge + 0.1, z, far), (176, 150, 66))
-    zebra = ((z + 5) // 53 + 1) * 53 - 5  # one every 53 metres
+    zebra = ((z + 5) // 53 + 1) * 53 - 5  # one every 53 meters
     for stripe in np.arange(left + 0.3, right - 0.5, 1.1).tolist():
         road.fill(shapes.strip(stripe, stripe + 0.55, zebra, zebra + 3.2), white)
 
@@ -69,7 +69,7 @@ def draw_texture(canvas: Canvas, walls: tuple[float, float], things: list[Thing]
     ``things`` throw shadows; ``walls`` are the x of the side walls.
     """
     camera, light, labels = canvas.camera, canvas.light, canvas.pixels[..., 3]
-    u = (np.arange(camera.width, dtype=np.float32) - camera.centre) / camera.focal
+    u = (np.arange(camera.width, dtype=np.float32) - camera.center) / camera.focal
     v = (np.arange(camera.height, dtype=np.float32) - camera.horizon) / camera.focal
     wall = np.where(u < 0, -walls[0], walls[1]) / np.maximum(np.abs(u), 1e-3)
     floor = np.where(v > 1e-3, camera.eye / np.maximum(v, 1e-3), 1e4)

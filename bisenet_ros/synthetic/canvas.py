@@ -1,4 +1,4 @@
-"""The camera, and the pen that draws colour and label together."""
+"""The camera, and the pen that draws color and label together."""
 
 from dataclasses import dataclass
 from math import exp
@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.synthetic import colours, textures
-from bisenet_ros.synthetic.colours import Colour
+from bisenet_ros.synthetic import colors, textures
+from bisenet_ros.synthetic.colors import Color
 from bisenet_ros.synthetic.shapes import Array, Point, Points
 
 NEAR = 0.5
@@ -22,30 +22,30 @@ class Camera:
     width: int
     height: int
     focal: float
-    centre: float
+    center: float
     horizon: float
     eye: float
     z: float
 
     def scale(self, z: float) -> float:
-        """Pixels a metre at depth z of the world, clamped: that cuts boxes along z exactly."""
+        """Pixels a meter at depth z of the world, clamped: that cuts boxes along z exactly."""
         return self.focal / max(z - self.z, NEAR)
 
     def pixel(self, x: float, y: float, z: float) -> tuple[int, int]:
         """Column and row of one point of the world; they may lie outside the image."""
         scale = self.scale(z)
-        return round(self.centre + x * scale), round(self.horizon + (self.eye - y) * scale)
+        return round(self.center + x * scale), round(self.horizon + (self.eye - y) * scale)
 
     def pixels(self, points: Points | Array) -> NDArray[np.int32]:
         """Columns and rows, int32 [..., 2], of points of the world, [..., 3]."""
         if isinstance(points, list):  # a few points: plain arithmetic is several times faster
-            f, cu, cv, eye, z0 = self.focal, self.centre, self.horizon, self.eye, self.z
+            f, cu, cv, eye, z0 = self.focal, self.center, self.horizon, self.eye, self.z
             scaled = ((x, y, f / max(z - z0, NEAR)) for x, y, z in points)
             pixel = [(round(cu + x * k), round(cv + (eye - y) * k)) for x, y, k in scaled]
             return np.array(pixel, np.int32)
         scale = self.focal / np.maximum(points[..., 2] - self.z, NEAR)
         pixels = np.empty((*points.shape[:-1], 2))
-        pixels[..., 0] = self.centre + points[..., 0] * scale
+        pixels[..., 0] = self.center + points[..., 0] * scale
         pixels[..., 1] = self.horizon + (self.eye - points[..., 1]) * scale
         return pixels.round().astype(np.int32)
 
@@ -56,15 +56,15 @@ class Light:
 
     sun: float  # -1 far left .. 1 far right; 0 is a covered sky
     dusk: bool
-    haze: Colour  # the sky at the horizon
-    zenith: Colour
-    clouds: float  # deviation of the sky in grey levels
-    visibility: float  # metres until 63 % of a colour is haze
+    haze: Color  # the sky at the horizon
+    zenith: Color
+    clouds: float  # deviation of the sky in gray levels
+    visibility: float  # meters until 63 % of a color is haze
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Colour and label, uint8 [H, W, 4], as the camera sees them in this light."""
+    """Color and label, uint8 [H, W, 4], as the camera sees them in this light."""
 
     camera: Camera
     light: Light
@@ -81,31 +81,31 @@ class Pen:
             self.scale = self.camera.scale(z)
             self.clear = exp(min(self.camera.z - z, 0.0) / canvas.light.visibility)
 
-    def ink(self, colour: Colour) -> tuple[int, int, int, int]:
-        """The colour seen through the air, with the label."""
-        (r, g, b), (hr, hg, hb), clear = colour, self.haze, self.clear
+    def ink(self, color: Color) -> tuple[int, int, int, int]:
+        """The color seen through the air, with the label."""
+        (r, g, b), (hr, hg, hb), clear = color, self.haze, self.clear
         r, g, b = hr + (r - hr) * clear, hg + (g - hg) * clear, hb + (b - hb) * clear
         return int(r), int(g), int(b), self.label
 
-    def fill(self, points: Points | Array, colour: Colour) -> None:
+    def fill(self, points: Points | Array, color: Color) -> None:
         """Fill one polygon [N, 3], or several that do not overlap [M, N, 3]."""
         pixels = self.camera.pixels(points)
         polygons = [pixels] if pixels.ndim == 2 else list(pixels)
         if polygons:
-            cv2.fillPoly(self.pixels, polygons, self.ink(colour))
+            cv2.fillPoly(self.pixels, polygons, self.ink(color))
 
-    def stroke(self, points: Points, width: float, colour: Colour) -> None:
-        """Draw a line, width in metres, through points [N, 3]."""
+    def stroke(self, points: Points, width: float, color: Color) -> None:
+        """Draw a line, width in meters, through points [N, 3]."""
         line, thickness = self.camera.pixels(points), max(1, round(width * self.scale))
-        cv2.polylines(self.pixels, [line], False, self.ink(colour), thickness)
+        cv2.polylines(self.pixels, [line], False, self.ink(color), thickness)
 
-    def disc(self, x: float, y: float, z: float, radius: float, colour: Colour) -> None:
+    def disc(self, x: float, y: float, z: float, radius: float, color: Color) -> None:
         """Fill a circle that faces the camera."""
-        centre = self.camera.pixel(x, y, z)
-        cv2.circle(self.pixels, centre, round(radius * self.scale), self.ink(colour), -1)
+        center = self.camera.pixel(x, y, z)
+        cv2.circle(self.pixels, center, round(radius * self.scale), self.ink(color), -1)
 
-    def foliage(self, at: Point, size: tuple[float, float], colour: Colour, kind: int) -> None:
-        """Paste a crown of leaves around a point, size (width, height) in metres."""
+    def foliage(self, at: Point, size: tuple[float, float], color: Color, kind: int) -> None:
+        """Paste a crown of leaves around a point, size (width, height) in meters."""
         crown = textures.crowns()[kind % len(textures.crowns())]
         u, v = self.camera.pixel(*at)
         w, h = max(size[0] * self.scale, 2.0), max(size[1] * self.scale, 2.0)
@@ -117,7 +117,7 @@ class Pen:
         place = np.array([[du, 0, (left - u + w / 2) * du], [0, dv, (top - v + h / 2) * dv]])
         flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
         shade = cv2.warpAffine(crown, place, (right - left, bottom - top), flags=flags)
-        dark, bright = self.ink((0, 0, 0)), self.ink(colours.scaled(colour, 2))
+        dark, bright = self.ink((0, 0, 0)), self.ink(colors.scaled(color, 2))
         inks = np.linspace(dark, bright, 256).astype(np.uint8)
         # A pixel is four bytes, so it moves as one 32-bit word.
         words = self.pixels[top:bottom, left:right].view(np.uint32)[..., 0]

@@ -1,4 +1,4 @@
-"""Polygons in the world, as points (x, y, z) in metres."""
+"""Polygons in the world, as points (x, y, z) in meters."""
 
 from math import cos, pi, sin
 

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.synthetic import colours, textures
+from bisenet_ros.synthetic import colors, textures
 from bisenet_ros.synthetic.backdrop import draw_ground, draw_sky, draw_texture
 from bisenet_ros.synthetic.canvas import Camera, Canvas, Light
-from bisenet_ros.synthetic.colours import Colour
+from bisenet_ros.synthetic.colors import Color
 from bisenet_ros.synthetic.layout import VIEW, Layout
 from bisenet_ros.synthetic.things import House, Thing
 
@@ -29,7 +29,7 @@ class Sensor:
     gain: tuple[float, float, float]  # of red, green and blue
     contrast: float  # exponent of the tone curve
     blur: float  # deviation in pixels
-    noise: float  # deviation in grey levels
+    noise: float  # deviation in gray levels
 
     def expose(self, scene: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """The image, RGB uint8 [H, W, 3], of a scene [H, W, 4] whose fourth channel is ignored."""
@@ -53,7 +53,7 @@ class Street:
         rng = np.random.default_rng(seed)
         self.eye = rng.uniform(1.35, 1.65)
         self.focal = height * rng.uniform(1.0, 1.25)
-        self.centre = width * (0.5 + rng.uniform(-0.07, 0.07))
+        self.center = width * (0.5 + rng.uniform(-0.07, 0.07))
         self.horizon = height * (0.5 + rng.uniform(-0.08, 0.06))
         self.layout = Layout(seed, rng)
         self.light, self.sensor = _weather(rng)
@@ -61,7 +61,7 @@ class Street:
     def frame(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Frame `index` >= 0: image, RGB uint8 [H, W, 3], and labels 0..10, uint8 [H, W]."""
         z = index * METRES_PER_FRAME
-        optics = (self.width, self.height, self.focal, self.centre, self.horizon, self.eye)
+        optics = (self.width, self.height, self.focal, self.center, self.horizon, self.eye)
         empty = np.zeros((self.height, self.width, 4), np.uint8)
         canvas = Canvas(Camera(*optics, z), self.light, empty)
 
@@ -92,13 +92,13 @@ class Street:
 
 def _weather(rng: np.random.Generator) -> tuple[Light, Sensor]:
     weather = ("overcast", "sunny", "dusk")[rng.choice(3, p=(0.5, 0.35, 0.15))]
-    grey = rng.uniform(196, 238)
-    haze: Colour = (grey, grey * 1.005, grey * 1.015)
-    zenith = colours.scaled(haze, rng.uniform(0.8, 1.0))
+    gray = rng.uniform(196, 238)
+    haze: Color = (gray, gray * 1.005, gray * 1.015)
+    zenith = colors.scaled(haze, rng.uniform(0.8, 1.0))
     exposure, warmth, sun = rng.uniform(1.05, 1.5), rng.uniform(0.93, 1.03), 0.0
     if weather == "sunny":
         sun = float(rng.choice((-1, 1))) * rng.uniform(0.5, 1.0)
-        zenith = colours.between(rng, (120, 160, 205), (165, 190, 220))
+        zenith = colors.between(rng, (120, 160, 205), (165, 190, 220))
     elif weather == "dusk":
         haze, zenith = (190, 168, 158), (112, 124, 150)
         exposure *= rng.uniform(0.55, 0.8)

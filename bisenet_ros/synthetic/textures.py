@@ -41,7 +41,7 @@ def surfaces() -> NDArray[np.uint8]:
 
 @cache
 def crowns() -> list[NDArray[np.uint8]]:
-    """Crowns of leaves, uint8 [size, size]: 0 is a hole, 128 their colour, lighter on top."""
+    """Crowns of leaves, uint8 [size, size]: 0 is a hole, 128 their color, lighter on top."""
     rng, size = np.random.default_rng(9), CROWN_SIZE
     crowns = []
     for _ in range(CROWNS):

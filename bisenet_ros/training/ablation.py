@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bisenet_ros.network import Architecture, BiSeNetV2
-from bisenet_ros.network.bisenetv2 import initialise
+from bisenet_ros.network.bisenetv2 import initialize
 from bisenet_ros.network.heads import SegmentationHead
 from bisenet_ros.network.layers import enlarge
 from bisenet_ros.training.initialization import InitialModel, architecture_of
@@ -109,7 +109,7 @@ def _concatenation(network: BiSeNetV2) -> None:
     # A head for twice the channels, and no layer before it: the paper's 1.21 GFLOPs over the sum
     # are those of such a head.
     network.head = SegmentationHead(2 * 128 * a.width, a.head_channels, a.num_classes)
-    network.head.apply(initialise)
+    network.head.apply(initialize)
 
 
 VARIANTS = {

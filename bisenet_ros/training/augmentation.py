@@ -88,9 +88,9 @@ def _relight(
 ) -> NDArray[np.uint8]:
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     pixels = image.astype(np.float32)
-    grey = pixels.mean(axis=2, keepdims=True)
-    pixels = grey + (pixels - grey) * np.float32(saturation)
-    middle = np.float32(grey.mean())
+    gray = pixels.mean(axis=2, keepdims=True)
+    pixels = gray + (pixels - gray) * np.float32(saturation)
+    middle = np.float32(gray.mean())
     pixels = middle + (pixels - middle) * np.float32(contrast)
     relit: NDArray[np.uint8] = np.clip(pixels * np.float32(brightness), 0, 255).astype(np.uint8)
     return relit

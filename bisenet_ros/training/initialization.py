@@ -27,13 +27,13 @@ NEW_HEAD_STD = 0.01
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A network to train, with its boosters, and its normalisation.
+    """A network to train, with its boosters, and its normalization.
 
     - ``preset``: that its architecture is made from.
     - ``mean``, ``std``: of the RGB channels, for images in 0..1.
-    - ``recipe``: of the model whose weights these are, with its name, data and licence; None for
+    - ``recipe``: of the model whose weights these are, with its name, data and license; None for
       new ones.
-    - ``licence``: of the model whose weights these are.
+    - ``license``: of the model whose weights these are.
     """
 
     network: BiSeNetV2
@@ -41,13 +41,13 @@ class InitialModel:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     recipe: Mapping[str, Any] | None = None
-    licence: str = ""
+    license: str = ""
 
     def fingerprint(self, dataset: Dataset, processes: DistributedContext) -> dict[str, Any]:
         """What is trained on what by how many, in plain values."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
-            "normalisation": [*self.mean, *self.std],
+            "normalization": [*self.mean, *self.std],
             "start": dict(self.recipe or {}),
             "list of classes": [entry.name for entry in dataset.classes],
             "number of images": len(dataset),
@@ -69,7 +69,7 @@ def architecture_of(settings: Settings, num_classes: int) -> Architecture:
 
 
 def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> InitialModel:
-    """A network with the architecture and normalisation of ``model``, and its tensors that fit.
+    """A network with the architecture and normalization of ``model``, and its tensors that fit.
 
     What does not fit other classes is drawn anew, and so are the boosters, which model files do
     not hold; a warning names the former. The last layer fits classes of the same names in the same
@@ -109,8 +109,8 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
         **metadata.recipe,
         "model": model.name,
         "dataset": metadata.dataset,
-        "licence": metadata.licence,
+        "license": metadata.license,
     }
     return InitialModel(
-        network, metadata.preset, metadata.mean, metadata.std, recipe, metadata.licence
+        network, metadata.preset, metadata.mean, metadata.std, recipe, metadata.license
     )

@@ -137,7 +137,7 @@ def train(
     batches = iter(loader)
     exact = True  # not in the middle of an iteration
     stopped = False
-    learnt = resume is not None  # something; only where no pixel has a class the loss is 0
+    learned = resume is not None  # something; only where no pixel has a class the loss is 0
     try:
         while iteration < settings.iterations and not stopped:
             started = time.monotonic()
@@ -158,8 +158,8 @@ def train(
                 raise TrainingError(f"the loss is {loss} at iteration {iteration + 1}: {_DIVERGED}")
             learner.update_average()
             iteration, exact = iteration + 1, True
-            learnt = learnt or loss > 0
-            if not learnt and iteration * settings.batch_size >= samples.epoch_length:
+            learned = learned or loss > 0
+            if not learned and iteration * settings.batch_size >= samples.epoch_length:
                 raise _nothing_to_learn(dataset)
             done = time.monotonic()
             if iteration % settings.checkpoint_every == 0:

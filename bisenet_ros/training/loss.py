@@ -37,7 +37,7 @@ class HeadLosses(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the pixels' losses and sum of their weights, each float [heads].
 
-        ``images`` is normalised, float [N,3,H,W]; ``labels`` int64 [N,H,W], 255 where a pixel
+        ``images`` is normalized, float [N,3,H,W]; ``labels`` int64 [N,H,W], 255 where a pixel
         does not count. Not yet divided, since the divisor is a sum over all processes.
         """
         dtype = DTYPES[self.settings.precision]

@@ -40,7 +40,7 @@ class Run:
     """What is trained on what, and where it is kept.
 
     - ``folder``: gets model.safetensors, checkpoint.pt, log.csv, curves.png and the like.
-    - ``dataset_name``, ``licence``: stored in the model file.
+    - ``dataset_name``, ``license``: stored in the model file.
     - ``validation``: images with the classes of ``dataset``, to score; they change nothing.
     """
 
@@ -49,7 +49,7 @@ class Run:
     settings: Settings
     start: InitialModel
     dataset_name: str
-    licence: str = ""
+    license: str = ""
     validation: Dataset | None = None
 
     @property
@@ -150,15 +150,15 @@ class Run:
         return model if has_weights_of(model, network) else None
 
     def _name_again(self, model: Model) -> None:
-        """Give the finished model file what this call says of its data and licence."""
-        if (model.metadata.dataset, model.metadata.licence) == (self.dataset_name, self.licence):
+        """Give the finished model file what this call says of its data and license."""
+        if (model.metadata.dataset, model.metadata.license) == (self.dataset_name, self.license):
             return
 
         def named(metadata: Metadata) -> Metadata:
-            return replace(metadata, dataset=self.dataset_name, licence=self.licence)
+            return replace(metadata, dataset=self.dataset_name, license=self.license)
 
         update_metadata(self.model_file, model, named)
-        print(f"wrote data set and licence into {self.model_file}")
+        print(f"wrote data set and license into {self.model_file}")
 
     def _recipe(
         self, settings: Settings, processes: DistributedContext, changes: tuple[str, ...]
@@ -186,7 +186,7 @@ class Run:
             std=self.start.std,
             resolution=self.settings.resolution,
             dataset=self.dataset_name,
-            licence=self.licence,
+            license=self.license,
             recipe=recipe,
         )
         save(self.model_file, network, metadata)

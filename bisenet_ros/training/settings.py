@@ -26,7 +26,7 @@ class Settings:
     - ``scales``: factors of ``resolution``, one of which is drawn for each sample.
     - ``color_jitter``: largest relative change of brightness, contrast and saturation; the paper
       has none.
-    - ``channel_jitter``: largest relative change of each colour channel by itself, as by a
+    - ``channel_jitter``: largest relative change of each color channel by itself, as by a
       camera's white balance; the paper has none.
     - ``jpeg``: share of the samples that are compressed as by a camera, with a quality of 50 to
       100; the paper has none.
@@ -103,10 +103,10 @@ class Settings:
             divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
             require(name, divisible, "must be [width, height], both divisible by 8")
         require("resolution", min(self.resolution) >= 32, "must be at least 32x32")
-        # Beyond what the smallest scale, or scale 1, gives, samples are padded in grey.
+        # Beyond what the smallest scale, or scale 1, gives, samples are padded in gray.
         largest = max(1.0, min(self.scales, default=1.0))
         fits = all(c <= largest * r for c, r in zip(self.crop, self.resolution, strict=True))
-        rule = f"must be at most resolution, {self.resolution}: the rest of a sample would be grey"
+        rule = f"must be at most resolution, {self.resolution}: the rest of a sample would be gray"
         require("crop", fits, rule)
         for name in ("head_channels", "iterations", "checkpoint_every", "grad_accum_steps"):
             require(name, getattr(self, name) >= 1, "must be at least 1")

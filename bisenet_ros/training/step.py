@@ -48,7 +48,7 @@ class Step:
     def __call__(self, parts: Sequence[Batch]) -> float:
         """Take one step on this process's ``parts`` of a batch; returns the loss over all of it.
 
-        A part is normalised images, float [N,3,H,W], and labels, int64 [N,H,W]. A head's loss is
+        A part is normalized images, float [N,3,H,W], and labels, int64 [N,H,W]. A head's loss is
         a mean over its pixels in that part of all processes, and the batch's a mean over parts.
         """
         self.optimizer.zero_grad()

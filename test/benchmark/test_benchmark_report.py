@@ -38,7 +38,7 @@ def test_it_is_drawn_with_engines_at_some_resolutions_only(tmp_path: Path) -> No
     image = cv2.imread(str(tmp_path / "time.png"))
     assert image is not None
     assert image.shape == (750, 1200, 3)
-    assert len({tuple(pixel) for row in image for pixel in row[::3]}) > 20  # lines, text, colours
+    assert len({tuple(pixel) for row in image for pixel in row[::3]}) > 20  # lines, text, colors
 
 
 def test_a_kind_of_file_that_there_is_not(tmp_path: Path) -> None:

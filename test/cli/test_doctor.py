@@ -76,7 +76,7 @@ def test_all_is_well_with_a_camera(
     assert list(found) == ["ros", "transport", "model", "engine", "camera"]
     assert all(check["ok"] for check in found.values())
     assert found["transport"]["detail"].startswith("FASTDDS_BUILTIN_TRANSPORTS is set, and")
-    assert found["model"]["detail"].startswith("tiny: 5 classes at 128x64, rgb normalised by mean")
+    assert found["model"]["detail"].startswith("tiny: 5 classes at 128x64, rgb normalized by mean")
     kernels = torch.backends.cpu.get_cpu_capability().lower()
     threads = default_threads()
     assert re.fullmatch(
@@ -164,4 +164,4 @@ def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model:
         node.destroy_node()
         context.try_shutdown()
     assert "32FC1" in found["camera"]["detail"]
-    assert "colour camera" in found["camera"]["detail"]
+    assert "color camera" in found["camera"]["detail"]

@@ -25,7 +25,7 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
 
 def picture(number: int, width: int = 64, height: int = 48) -> Image:
-    """One colour, by which the frame is known even after JPEG or a video codec; no grey."""
+    """One color, by which the frame is known even after JPEG or a video codec; no gray."""
     image = np.empty((height, width, 3), np.uint8)
     image[:] = 40 + 30 * number, 90, 220 - 30 * number
     return image
@@ -297,10 +297,10 @@ def test_labels_must_fit_the_frame(tmp_path: Path) -> None:
     small = write_labels(tmp_path / "small", 1, width=32)
     with pytest.raises(SourceError, match=r"000\.png is 32x48, but its frame is 64x48"):
         list(open_source(image, labels=small).frames())
-    (tmp_path / "colour").mkdir()
-    write_image(tmp_path / "colour" / "a.png", picture(0))
-    with pytest.raises(SourceError, match=r"a\.png holds colours"):
-        list(open_source(image, labels=tmp_path / "colour").frames())
+    (tmp_path / "color").mkdir()
+    write_image(tmp_path / "color" / "a.png", picture(0))
+    with pytest.raises(SourceError, match=r"a\.png holds colors"):
+        list(open_source(image, labels=tmp_path / "color").frames())
     with pytest.raises(SourceError, match="no folder of label images"):
         open_source(image, labels=tmp_path / "none")
 

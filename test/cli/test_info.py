@@ -73,7 +73,7 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         std=(0.4, 0.5, 0.6),
         resolution=(96, 64),
         dataset="a test",
-        licence="for tests only",
+        license="for tests only",
         scores=(
             Score("val", "miou", "fp32", 0.625),
             Score("a drive", "iou road", "int8", 0.5, "openvino avx2 7-bit"),
@@ -88,7 +88,7 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert document["resolution"] == [96, 64]
     assert document["parts"]["head"]["parameters"] == 9 * 128 * 8 + 2 * 8 + 8 * 2 + 2
     stored = document["metadata"]
-    assert stored["licence"] == "for tests only"
+    assert stored["license"] == "for tests only"
     assert stored["classes"][1] == {"id": 1, "name": "road", "color": [255, 0, 16]}
     assert stored["architecture"]["lambda_"] == "1/4"
     assert (stored["mean"], stored["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])

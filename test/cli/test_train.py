@@ -87,7 +87,7 @@ def log_of(output: Path) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def trained(data: Path, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("run") / "trained"
-    line = command(data, output, "--licence", "for tests", "--dataset-name", "two tones")
+    line = command(data, output, "--license", "for tests", "--dataset-name", "two tones")
     line += ["--val-data", str(data), "--tensorboard"]
     assert main(line[3:]) == 0
     return output
@@ -102,7 +102,7 @@ def test_the_model_file_says_what_made_it(trained: Path) -> None:
     ]
     assert metadata.resolution == (64, 64)
     assert metadata.architecture.head_channels == 16
-    assert (metadata.dataset, metadata.licence) == ("two tones", "for tests")
+    assert (metadata.dataset, metadata.license) == ("two tones", "for tests")
     assert metadata.recipe["learning_rate"] == 1e-3
     assert metadata.recipe["iterations"] == 3
     assert metadata.mean == (0.485, 0.456, 0.406)
@@ -119,7 +119,7 @@ def test_init_keeps_what_fits_and_names_the_rest(
 ) -> None:
     licensed = Path(shutil.copy(tiny_model, tmp_path / "tiny.safetensors"))
     tiny = model_file.load(licensed)
-    model_file.update_metadata(licensed, tiny, lambda now: replace(now, licence="research only"))
+    model_file.update_metadata(licensed, tiny, lambda now: replace(now, license="research only"))
     changes = {"iterations": "1", "learning_rate": "1e-9", "head_channels": "24"}
     line = command(data, tmp_path, "--init", str(licensed), **changes)
     assert main(line[3:]) == 0
@@ -127,10 +127,10 @@ def test_init_keeps_what_fits_and_names_the_rest(
     before, after = model_file.load(tiny_model), model_file.load(tmp_path / "model.safetensors")
     assert after.metadata.architecture == replace(before.metadata.architecture, num_classes=2)
     assert after.metadata.recipe["head_channels"] == before.metadata.architecture.head_channels
-    origin = {"model": "tiny", "dataset": before.metadata.dataset, "licence": "research only"}
+    origin = {"model": "tiny", "dataset": before.metadata.dataset, "license": "research only"}
     assert after.metadata.recipe["init"] == {**before.metadata.recipe, **origin}
-    assert after.metadata.licence == "research only"
-    assert "the licence of" in capsys.readouterr().out
+    assert after.metadata.license == "research only"
+    assert "the license of" in capsys.readouterr().out
     # A new head begins with a guess, and does not shout down what is trained.
     assert float(after.network.head[2].weight.detach().std()) == pytest.approx(0.01, rel=0.3)
     assert float(before.network.head[2].weight.detach().std()) > 0.1
@@ -367,8 +367,8 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     assert main([*line[3:], "--resume"]) == 0
     assert rows().count("3") == 1
     assert model_file.load(model).metadata.scores == (score,)
-    assert main([*line[3:], "--resume", "--licence", "mine"]) == 0
-    assert model_file.load(model).metadata.licence == "mine"
+    assert main([*line[3:], "--resume", "--license", "mine"]) == 0
+    assert model_file.load(model).metadata.license == "mine"
     assert model_file.load(model).metadata.scores == (score,)
 
     # But not what a run that could not write its result has left of earlier weights.

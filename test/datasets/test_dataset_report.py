@@ -56,7 +56,7 @@ def test_every_fault_is_named(two_tone: Path) -> None:
     ]
     assert [image.name for image, _ in report.usable.pairs] == ["004.png"]
     assert report.usable.problems == ()
-    assert "in no image, so nothing is learnt of them: bright" in str(report)
+    assert "in no image, so nothing is learned of them: bright" in str(report)
     assert str(report).splitlines()[-1] == f"  {report.problems[-1]}"
 
 

@@ -1,4 +1,4 @@
-"""CamVid: the original release, the 11-class form, and colours in folders by split."""
+"""CamVid: the original release, the 11-class form, and colors in folders by split."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bisenet_ros.datasets import find_dataset, open_dataset, recognise
+from bisenet_ros.datasets import find_dataset, open_dataset, recognize
 from bisenet_ros.datasets.camvid import COLORS, MERGED, segnet_split
 from bisenet_ros.errors import DatasetError
 
@@ -42,7 +42,7 @@ def write(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 @pytest.fixture
 def palette() -> NDArray[np.uint8]:
-    """A label image [1,32,3] with each colour of the release once."""
+    """A label image [1,32,3] with each color of the release once."""
     return np.uint8([[color for merged in MERGED.values() for color in merged.values()]])
 
 
@@ -58,7 +58,7 @@ def stems(root: Path, split: str) -> tuple[str, ...]:
     return tuple(image.stem for image, _ in open_dataset(root, split=split).pairs)
 
 
-def test_32_colours_become_11_classes(original: Path) -> None:
+def test_32_colors_become_11_classes(original: Path) -> None:
     dataset = open_dataset(original)
     assert dataset[0][1][0].tolist() == [id_ for id_, merged in MERGED.items() for _ in merged]
     names = {entry.id: entry.name for entry in dataset.classes} | {255: "void"}
@@ -109,10 +109,10 @@ def test_missing_labels_are_named(original: Path) -> None:
         open_dataset(original)
 
 
-def test_foreign_colours_are_named(original: Path, palette: NDArray[np.uint8]) -> None:
+def test_foreign_colors_are_named(original: Path, palette: NDArray[np.uint8]) -> None:
     palette[0, 3:5] = 1, 2, 3
     write(original / "LabeledApproved_full" / f"{TRAIN[0]}_L.png", palette)
-    text = rf"{TRAIN[0]}_L.png has colour \(1, 2, 3\) \(2 pixels\); the colours of CamVid are"
+    text = rf"{TRAIN[0]}_L.png has color \(1, 2, 3\) \(2 pixels\); the colors of CamVid are"
     with pytest.raises(DatasetError, match=text):
         open_dataset(original).read_labels(0)
 
@@ -135,12 +135,12 @@ def test_the_11_class_form(tmp_path: Path) -> None:
 def test_folders_with_a_class_file_are_not_taken_for_camvid(tmp_path: Path) -> None:
     for name in ("train", "trainannot"):
         (tmp_path / name).mkdir()
-    assert recognise(tmp_path, "train") == "camvid"
+    assert recognize(tmp_path, "train") == "camvid"
     (tmp_path / "classes.txt").write_text("0 mine 1 2 3\n1 other 4 5 6\n")
-    assert recognise(tmp_path, "train") is None
+    assert recognize(tmp_path, "train") is None
 
 
-def test_colours_in_folders_by_split(tmp_path: Path, palette: NDArray[np.uint8]) -> None:
+def test_colors_in_folders_by_split(tmp_path: Path, palette: NDArray[np.uint8]) -> None:
     write(tmp_path / "train" / "0016E5_00390.png", np.zeros((1, 32, 3), np.uint8))
     write(tmp_path / "train_labels" / "0016E5_00390_L.png", palette)
     assert open_dataset(tmp_path)[0][1][0, -3:].tolist() == [10, 10, 255]

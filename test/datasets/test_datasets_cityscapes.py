@@ -42,7 +42,7 @@ def test_ids_are_those_of_the_official_scripts(root: Path) -> None:
     for entry in official:
         if entry.id >= 0:
             assert (labels[:, entry.id] == entry.trainId).all(), entry.name
-    assert (labels[:, 34] == 255).all()  # -1, the licence plate, in 8 bits
+    assert (labels[:, 34] == 255).all()  # -1, the license plate, in 8 bits
     assert dataset[1][0][0, 0].tolist() == [9, 0, 1]
     trained = sorted((e.trainId, e.name, e.color) for e in official if 0 <= e.trainId < 255)
     assert [(e.id, e.name, e.color) for e in dataset.classes] == trained

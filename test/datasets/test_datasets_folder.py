@@ -87,14 +87,14 @@ def test_splits_may_lie_in_images_and_labels(two_tone: Path) -> None:
 
 
 def test_grey_images_become_rgb_and_suffixes_may_differ(two_tone: Path) -> None:
-    grey = np.full((64, 64), 77, np.uint8)
+    gray = np.full((64, 64), 77, np.uint8)
     (two_tone / "images" / "000.png").unlink()
-    assert cv2.imwrite(str(two_tone / "images" / "000.bmp"), grey)
+    assert cv2.imwrite(str(two_tone / "images" / "000.bmp"), gray)
     assert (open_dataset(two_tone)[0][0] == 77).all()
     assert open_dataset(two_tone)[0][0].shape == (64, 64, 3)
 
 
-def test_labels_by_colour(two_tone: Path) -> None:
+def test_labels_by_color(two_tone: Path) -> None:
     with (two_tone / "classes.txt").open("a") as file:
         file.write("255 void 0 0 0\n")
     before = open_dataset(two_tone).read_labels(2)
@@ -108,24 +108,24 @@ def test_labels_by_colour(two_tone: Path) -> None:
     assert labels.dtype == np.uint8
 
 
-def test_foreign_colours_are_counted(two_tone: Path) -> None:
+def test_foreign_colors_are_counted(two_tone: Path) -> None:
     colors = np.full((64, 64, 3), (10, 20, 30), np.uint8)
     colors[0, :7] = 0
     colors[1, :2] = 255, 1, 2
     assert cv2.imwrite(str(two_tone / "labels" / "002.png"), colors[..., ::-1])
     text = (
-        r"002.png has colours \(0, 0, 0\) \(7 pixels\), \(255, 1, 2\) \(2 pixels\); colours are "
+        r"002.png has colors \(0, 0, 0\) \(7 pixels\), \(255, 1, 2\) \(2 pixels\); colors are "
         r"those of .*classes.txt, in which a line '255 void 0 0 0' would make black no class"
     )
     with pytest.raises(DatasetError, match=text):
         open_dataset(two_tone).read_labels(2)
 
 
-def test_colours_of_two_classes_must_differ(two_tone: Path) -> None:
+def test_colors_of_two_classes_must_differ(two_tone: Path) -> None:
     (two_tone / "classes.txt").write_text("0 dark 9 9 9\n1 bright 9 9 9\n")
     assert open_dataset(two_tone).read_labels(1).max() == 1
     assert cv2.imwrite(str(two_tone / "labels" / "002.png"), np.full((64, 64, 3), 9, np.uint8))
-    with pytest.raises(DatasetError, match=r"classes 0 and 1 have one colour, \(9, 9, 9\)"):
+    with pytest.raises(DatasetError, match=r"classes 0 and 1 have one color, \(9, 9, 9\)"):
         open_dataset(two_tone).read_labels(2)
 
 
@@ -144,7 +144,7 @@ def test_a_palette_gives_its_indices(two_tone: Path) -> None:
 
 
 def test_a_palette_of_an_image_editor_is_refused(two_tone: Path) -> None:
-    """It gives the classes' colours to indices as they come: 200 210 220, class 1, is index 0."""
+    """It gives the classes' colors to indices as they come: 200 210 220, class 1, is index 0."""
     dataset = open_dataset(two_tone)
     before = dataset.read_labels(3)
     path = two_tone / "labels" / "003.png"
@@ -152,7 +152,7 @@ def test_a_palette_of_an_image_editor_is_refused(two_tone: Path) -> None:
     indexed.putpalette([200, 210, 220, 10, 20, 30])
     indexed.save(path)
     text = r"003.png has a palette in which index 0 is \(200, 210, 220\), in .*classes.txt the"
-    with pytest.raises(DatasetError, match=text + " colour of class 1: .* Save it as RGB"):
+    with pytest.raises(DatasetError, match=text + " color of class 1: .* Save it as RGB"):
         dataset.read_labels(3)
     indexed = Image.fromarray(before, mode="P")
     indexed.putpalette([10, 20, 30, 200, 210, 220])

@@ -31,8 +31,8 @@ def image() -> torch.Tensor:
 def logits_by_hand(model: Model, pixels: np.ndarray) -> torch.Tensor:
     """Of uint8 [H,W,3] in the model's channel order; from the definition, in float64 to begin."""
     mean, std = np.array(model.metadata.mean), np.array(model.metadata.std)
-    normalised = (pixels / 255.0 - mean) / std
-    x = torch.from_numpy(normalised.transpose(2, 0, 1)[None].astype(np.float32))
+    normalized = (pixels / 255.0 - mean) / std
+    x = torch.from_numpy(normalized.transpose(2, 0, 1)[None].astype(np.float32))
     with torch.inference_mode():
         return model.network.eval()(x)
 

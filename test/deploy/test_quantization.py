@@ -308,7 +308,7 @@ def test_calibration_that_is_none_is_refused(model: Model, magnitude: object) ->
 
 
 def test_calibration_lies_between_the_bulk_and_the_largest(model: Model) -> None:
-    """The image is known: its largest magnitude after normalisation is that of white or black."""
+    """The image is known: its largest magnitude after normalization is that of white or black."""
     mean, std = np.array(model.metadata.mean), np.array(model.metadata.std)
     largest = max(np.abs((0 - mean) / std).max(), np.abs((1 - mean) / std).max())
     for layer in ("detail.S1.0.0", "semantic.stem.conv.0"):

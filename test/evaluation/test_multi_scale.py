@@ -67,7 +67,7 @@ def test_flipping_makes_labels_of_mirror_images_mirror_images(
 
 
 def test_probabilities_are_averaged(segmenter: Segmenter, image: NDArray[np.uint8]) -> None:
-    """The same by hand: both sizes, normalised, to probabilities at 128x64, their sum's label."""
+    """The same by hand: both sizes, normalized, to probabilities at 128x64, their sum's label."""
     both = MultiScale(segmenter, (0.5, 1.5), flip=False)
     assert both.sizes == [(64, 32), (192, 96)]
     network, metadata = segmenter.model.network, segmenter.model.metadata

@@ -74,12 +74,12 @@ def test_a_picture_has_prediction_truth_and_errors(tmp_path: Path) -> None:
         picture[:HEIGHT, start : start + WIDTH] for start in range(0, 3 * WIDTH, WIDTH + GAP)
     )
 
-    def colour(id_: int) -> NDArray[np.float64]:
+    def color(id_: int) -> NDArray[np.float64]:
         return (1 - ALPHA) * 100 + ALPHA * np.array(CLASSES[id_].color)
 
-    assert np.abs(predicted[0, 0] - colour(1)).max() <= 1
-    assert np.abs(predicted[0, 5] - colour(0)).max() <= 1
-    assert np.abs(truth[0, 0] - colour(0)).max() <= 1
+    assert np.abs(predicted[0, 0] - color(1)).max() <= 1
+    assert np.abs(predicted[0, 5] - color(0)).max() <= 1
+    assert np.abs(truth[0, 0] - color(0)).max() <= 1
     assert (truth[0, -1] == 100).all()
     assert (errors == error_map(scored(0, 5, unlabelled=10))).all()
 

@@ -1,4 +1,4 @@
-"""Pictures of labels: exact colours, exact mixtures, nothing stretched, and clear refusals."""
+"""Pictures of labels: exact colors, exact mixtures, nothing stretched, and clear refusals."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ PALETTE = palette(CLASSES)
 LABELS = np.array([[0, 1], [2, 255], [0, 7]], np.uint8)
 
 
-def grey(value: int, height: int = 3, width: int = 2) -> NDArray[np.uint8]:
+def gray(value: int, height: int = 3, width: int = 2) -> NDArray[np.uint8]:
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -56,8 +56,8 @@ def test_any_size_and_any_strides(shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(overlay(image, labels, PALETTE, 0.0), image)
 
 
-def test_overlay_mixes_by_the_share_of_the_colour() -> None:
-    mixed = overlay(grey(100), LABELS, PALETTE, 0.25)
+def test_overlay_mixes_by_the_share_of_the_color() -> None:
+    mixed = overlay(gray(100), LABELS, PALETTE, 0.25)
     assert mixed[0, 0].tolist() == [125, 100, 75]  # 0.75 * 100 + 0.25 * (200, 100, 0)
     assert mixed[0, 1].tolist() == [78, 80, 82]  # 77.5 and 82.5 round to even
     assert mixed[1, 0].tolist() == [139, 75, 139]  # 138.75
@@ -71,18 +71,18 @@ def test_overlay_leaves_the_unlabelled_as_they_are(alpha: float) -> None:
 
 
 def test_overlay_writes_into_neither_argument() -> None:
-    image, labels = grey(100), LABELS.copy()
+    image, labels = gray(100), LABELS.copy()
     overlay(image, labels, PALETTE, 0.5)
-    np.testing.assert_array_equal(image, grey(100))
+    np.testing.assert_array_equal(image, gray(100))
     np.testing.assert_array_equal(labels, LABELS)
 
 
 def test_refusals_name_the_values() -> None:
     with pytest.raises(ValueError, match=r"image is 4x3 and its labels are 2x3"):
-        overlay(grey(0, 3, 4), LABELS, PALETTE, 0.5)
+        overlay(gray(0, 3, 4), LABELS, PALETTE, 0.5)
     for alpha in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=f"alpha is {alpha}"):
-            overlay(grey(0), LABELS, PALETTE, alpha)
+            overlay(gray(0), LABELS, PALETTE, alpha)
     with pytest.raises(ValueError, match=r"labels are int64 \(3, 2\)"):
         colorize(LABELS.astype(np.int64), PALETTE)
     with pytest.raises(ValueError, match=r"palette is uint8 \(3, 3\)"):
@@ -91,7 +91,7 @@ def test_refusals_name_the_values() -> None:
         overlay(LABELS, LABELS, PALETTE, 0.5)
 
 
-def test_legend_has_each_colour_and_a_name_beside_it() -> None:
+def test_legend_has_each_color_and_a_name_beside_it() -> None:
     picture = legend(CLASSES, width=900, row=28)
     assert picture.shape == (28, 900, 3)
     for entry in CLASSES:
@@ -107,18 +107,18 @@ def test_legend_wraps_and_cuts_off() -> None:
 
 
 def test_contact_sheet_is_a_grid_in_reading_order() -> None:
-    sheet = contact_sheet([grey(v, 6, 8) for v in (10, 20, 30, 40, 50)], columns=3)
+    sheet = contact_sheet([gray(v, 6, 8) for v in (10, 20, 30, 40, 50)], columns=3)
     assert sheet.shape == (6 + GAP + 6, 3 * 8 + 2 * GAP, 3)
     for place, value in enumerate((10, 20, 30, 40, 50)):
         top, left = place // 3 * (6 + GAP), place % 3 * (8 + GAP)
         assert (sheet[top : top + 6, left : left + 8] == value).all()
     assert (sheet[6 + GAP :, 2 * (8 + GAP) :] == BACKGROUND).all()  # no sixth image
     assert (sheet[6 : 6 + GAP] == BACKGROUND).all()
-    assert contact_sheet([grey(1, 6, 8)], columns=3).shape == (6, 8, 3)
+    assert contact_sheet([gray(1, 6, 8)], columns=3).shape == (6, 8, 3)
 
 
 def test_contact_sheet_scales_to_the_first_and_keeps_aspects() -> None:
-    sheet = contact_sheet([grey(10, 6, 8), grey(20, 12, 16), grey(30, 3, 8)], columns=1)
+    sheet = contact_sheet([gray(10, 6, 8), gray(20, 12, 16), gray(30, 3, 8)], columns=1)
     assert sheet.shape == (3 * 6 + 2 * GAP, 8, 3)
     assert (sheet[6 + GAP : 12 + GAP] == 20).all()
     third = sheet[12 + 2 * GAP :, 0, 0].tolist()
@@ -126,11 +126,11 @@ def test_contact_sheet_scales_to_the_first_and_keeps_aspects() -> None:
 
 
 def test_contact_sheet_puts_the_legend_below() -> None:
-    sheet = contact_sheet([grey(10, 6, 8)], legend=grey(99, 5, 4))
+    sheet = contact_sheet([gray(10, 6, 8)], legend=gray(99, 5, 4))
     assert sheet.shape == (6 + GAP + 5, 8, 3)
     assert (sheet[6 + GAP :, :4] == 99).all()
     assert (sheet[6 + GAP :, 4:] == BACKGROUND).all()
-    wide = contact_sheet([grey(10, 6, 8)], legend=grey(99, 10, 16))
+    wide = contact_sheet([gray(10, 6, 8)], legend=gray(99, 10, 16))
     assert wide.shape == (6 + GAP + 5, 8, 3)
     assert (wide[6 + GAP :] == 99).all()
 
@@ -139,9 +139,9 @@ def test_contact_sheet_refusals() -> None:
     with pytest.raises(ValueError, match="0 images in 3 columns"):
         contact_sheet([])
     with pytest.raises(ValueError, match="1 images in 0 columns"):
-        contact_sheet([grey(1)], columns=0)
+        contact_sheet([gray(1)], columns=0)
     with pytest.raises(ValueError, match=r"image is float64"):
-        contact_sheet([grey(1), grey(1).astype(float)])
+        contact_sheet([gray(1), gray(1).astype(float)])
 
 
 def test_pictures_are_written_as_they_are_seen(
@@ -149,8 +149,8 @@ def test_pictures_are_written_as_they_are_seen(
 ) -> None:
     image = np.zeros((16, 24, 3), np.uint8)
     image[:8] = (200, 100, 0)
-    write_picture(tmp_path / "colours.png", image)
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "colours.png"))[..., ::-1], image)
+    write_picture(tmp_path / "colors.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "colors.png"))[..., ::-1], image)
     write_picture(tmp_path / "labels.png", image[..., 0])
     np.testing.assert_array_equal(
         cv2.imread(str(tmp_path / "labels.png"), cv2.IMREAD_UNCHANGED), image[..., 0]

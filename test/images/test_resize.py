@@ -1,4 +1,4 @@
-"""Resizing: half-pixel centres, no pixel passed over, no classes invented."""
+"""Resizing: half-pixel centers, no pixel passed over, no classes invented."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_a_ramp_keeps_its_place(width: int, size: tuple[int, int]) -> None:
     columns = np.arange(width, dtype=np.uint8) * np.uint8(4)
     ramp = np.broadcast_to(columns[None, :, None], (30, width, 3)).copy()
     resized = resize_image(ramp, size)
-    # The centre of column k of ``size`` lies at (k + 1/2) width / size - 1/2.
+    # The center of column k of ``size`` lies at (k + 1/2) width / size - 1/2.
     places = (np.arange(size[0]) + 0.5) * width / size[0] - 0.5
     expected = 4 * np.clip(places, 0, width - 1)
     np.testing.assert_allclose(resized, np.broadcast_to(expected[:, None], resized.shape), atol=1)

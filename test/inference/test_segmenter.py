@@ -91,7 +91,7 @@ def test_rows_may_be_apart_and_memory_read_only(segmenter: Segmenter) -> None:
         np.zeros((64, 128), np.uint8),
         np.zeros((0, 128, 3), np.uint8),
     ],
-    ids=["float", "RGBA", "one channel", "grey", "empty"],
+    ids=["float", "RGBA", "one channel", "gray", "empty"],
 )
 def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"an image is .*; it must be uint8 \[H,W,3\] RGB"):

@@ -37,7 +37,7 @@ METADATA = Metadata(
     resolution=(96, 64),
     channel_order="bgr",
     dataset="a test",
-    licence="none",
+    license="none",
     scores=(Score("val", "miou", "fp32", 0.5, "torch avx2"),),
     recipe={"iterations": 3, "scales": [0.5, 1.0]},
 )
@@ -99,7 +99,7 @@ def test_quantities_are_read_by_their_old_names(good: Path, tmp_path: Path) -> N
     def old(document: dict[str, Any]) -> dict[str, Any]:
         quantities = document["architecture"]
         quantities |= {"alpha": quantities.pop("width"), "d": quantities.pop("depth")}
-        return document
+        return {**without("license")(document), "licence": document["license"]}
 
     assert load(rewrite(good, tmp_path / "old.safetensors", old)).metadata == load(good).metadata
 
@@ -120,7 +120,7 @@ def test_file_is_fp16_and_has_no_boosters(good: Path) -> None:
     assert good.stat().st_mode & 0o777 == 0o644
 
 
-def test_class_file_replaces_names_and_colours(good: Path, tmp_path: Path) -> None:
+def test_class_file_replaces_names_and_colors(good: Path, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("0 himmel 1 2 3\n1 weg 4 5 6\n2 auto 7 8 9\n")
     metadata = load(good, tmp_path / "c.txt").metadata
     assert metadata.classes[1] == SemanticClass(1, "weg", (4, 5, 6))
@@ -220,7 +220,7 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("classes", [SKY, SKY | {"id": "1"}]), "'classes'.*id must be a whole number"),
     (
         field("classes", [SKY, SKY | {"id": 1, "name": "b", "color": [1, 2, 300]}]),
-        r"'classes'.*colour \(1, 2",
+        r"'classes'.*color \(1, 2",
     ),
     (field("mean", [0.1, 0.2]), "'mean'.*must be three numbers"),
     (field("mean", "rgb"), "'mean'.*must be three numbers"),
@@ -233,7 +233,7 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("resolution", [96.0, 64]), "'resolution'"),
     (field("channel_order", "grb"), "'channel_order' is 'grb'.*must be one of rgb, bgr"),
     (field("dataset", 3), "'dataset' is 3.*must be text"),
-    (field("licence", None), "'licence' is None.*must be text"),
+    (field("license", None), "'license' is None.*must be text"),
     (field("scores", [0.5]), "'scores'.*must be a list of records"),
     (field("scores", [SCORE | {"value": 50}]), r"'scores'.*must be in \[0, 1\]"),
     (field("scores", [SCORE | {"value": "high"}]), "'scores'.*could not convert"),
@@ -329,9 +329,9 @@ def test_a_link_stays_one(good: Path, tmp_path: Path) -> None:
     target.write_bytes(good.read_bytes())
     link.symlink_to(target)
     model = load(link)
-    update_metadata(link, model, lambda now: replace(now, licence="by the link"))
+    update_metadata(link, model, lambda now: replace(now, license="by the link"))
     assert link.is_symlink()
-    assert load(target).metadata.licence == "by the link"
+    assert load(target).metadata.license == "by the link"
 
 
 def test_failed_save_leaves_the_file_before_and_nothing_else(good: Path, tmp_path: Path) -> None:

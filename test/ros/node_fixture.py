@@ -253,7 +253,7 @@ def header(number: int) -> Header:
 
 
 def picture(number: int, width: int = 160, height: int = 120) -> np.ndarray:
-    """Coloured blocks, uint8 [H,W,3], like no other picture; the number is in the first pixel."""
+    """Colored blocks, uint8 [H,W,3], like no other picture; the number is in the first pixel."""
     blocks = np.random.default_rng(number).integers(0, 256, (4, 8, 3), np.uint8)
     rows, columns = np.arange(height) * 4 // height, np.arange(width) * 8 // width
     pixels = blocks[rows[:, None], columns[None]]

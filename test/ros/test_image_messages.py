@@ -147,11 +147,11 @@ def test_sixteen_bits_round_for_every_value() -> None:
 
 
 @pytest.mark.parametrize("encoding", BAYER)
-def test_bayer_has_the_right_colours(encoding: str) -> None:
-    """A mosaic of one colour must give that colour, at the borders too."""
+def test_bayer_has_the_right_colors(encoding: str) -> None:
+    """A mosaic of one color must give that color, at the borders too."""
     scale = 257 if wide(encoding) else 1
-    colour = {"r": 200, "g": 90, "b": 10}
-    tile = np.array([colour[letter] * scale for letter in encoding[6:10]]).reshape(2, 2)
+    color = {"r": 200, "g": 90, "b": 10}
+    tile = np.array([color[letter] * scale for letter in encoding[6:10]]).reshape(2, 2)
     stored = np.tile(tile, (6, 7)).astype(np.uint16 if wide(encoding) else np.uint8)[:11, :13]
     for padding in (0, 5):
         for big in (False, True):
@@ -194,7 +194,7 @@ def spoilt(encoding: str = "rgb8", **fields: Any) -> Image:
         (spoilt("x" * 9999), ["'xxx", "not supported"]),
         (spoilt("32FC1"), ["'32FC1'", "depth image", "remap"]),
         (spoilt("16UC1"), ["'16UC1'", "depth image", "remap"]),
-        (spoilt("8UC3"), ["'8UC3'", "order of its colours", "rgb8 or bgr8"]),
+        (spoilt("8UC3"), ["'8UC3'", "order of its colors", "rgb8 or bgr8"]),
         (spoilt(width=0), [f"0x{H}", "too small", "driver"]),
         (spoilt(height=0), [f"{W}x0", "too small", "driver"]),
         (spoilt("bayer_rggb8", height=2), [f"{W}x2", "at least 3x3"]),
@@ -371,7 +371,7 @@ def compressed(suffix: str, picture: np.ndarray, form: str) -> CompressedImage:
     "form", ["jpeg", "", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"]
 )
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_compressed_colour(suffix: str, form: str) -> None:
+def test_compressed_color(suffix: str, form: str) -> None:
     message = compressed(suffix, smooth_rgb()[..., ::-1], form)
     rgb = decode_compressed(message)
     assert np.abs(rgb.astype(int) - smooth_rgb()).max() <= (0 if suffix == ".png" else 8)
@@ -380,23 +380,23 @@ def test_compressed_colour(suffix: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", BAYER)
-def test_a_bayer_mosaic_in_a_png_has_colours(encoding: str) -> None:
+def test_a_bayer_mosaic_in_a_png_has_colors(encoding: str) -> None:
     scale = 257 if wide(encoding) else 1
-    colour = {"r": 200, "g": 90, "b": 10}
-    tile = np.array([colour[letter] * scale for letter in encoding[6:10]]).reshape(2, 2)
+    color = {"r": 200, "g": 90, "b": 10}
+    tile = np.array([color[letter] * scale for letter in encoding[6:10]]).reshape(2, 2)
     mosaic = np.tile(tile, (6, 7)).astype(np.uint16 if wide(encoding) else np.uint8)
     message = compressed(".png", mosaic, f"{encoding}; png compressed ")
     assert (decode_compressed(message) == [200, 90, 10]).all()
 
 
 def test_compressed_grey_alpha_and_sixteen_bits() -> None:
-    grey = smooth_rgb()[..., 0]
-    rgb = decode_compressed(compressed(".png", grey, "mono8; png compressed "))
-    assert (rgb == grey[..., None]).all()
-    bgra = np.dstack([smooth_rgb()[..., ::-1], grey])
+    gray = smooth_rgb()[..., 0]
+    rgb = decode_compressed(compressed(".png", gray, "mono8; png compressed "))
+    assert (rgb == gray[..., None]).all()
+    bgra = np.dstack([smooth_rgb()[..., ::-1], gray])
     assert (decode_compressed(compressed(".png", bgra, "png")) == smooth_rgb()).all()
-    deep = compressed(".png", grey.astype(np.uint16) * 257, "mono16; png compressed ")
-    assert (decode_compressed(deep) == grey[..., None]).all()
+    deep = compressed(".png", gray.astype(np.uint16) * 257, "mono16; png compressed ")
+    assert (decode_compressed(deep) == gray[..., None]).all()
 
 
 def test_orientation_in_exif_is_ignored() -> None:
@@ -428,8 +428,8 @@ DEEP_PNG = bytes(compressed(".png", smooth_rgb()[..., 0].astype(np.uint16) * 257
         ("32FC1; compressedDepth png", PNG, ["depth image"]),
         ("compressedDepth", PNG, ["depth image"]),
         ("16UC1; png compressed ", PNG, ["depth image"]),
-        ("bayer_rggb8; jpeg compressed mono8", JPEG, ["no colours", "image_proc"]),
-        ("bayer_rggb8; png compressed ", PNG, ["no such Bayer mosaic", "has colours"]),
+        ("bayer_rggb8; jpeg compressed mono8", JPEG, ["no colors", "image_proc"]),
+        ("bayer_rggb8; png compressed ", PNG, ["no such Bayer mosaic", "has colors"]),
         ("bayer_rggb8; png compressed ", DEEP_PNG, ["no such Bayer mosaic", "16 bits"]),
         ("bayer_rggb16; png compressed ", GREY_PNG, ["no such Bayer mosaic", "8 bits"]),
     ],
@@ -494,6 +494,6 @@ def test_compressed_message() -> None:
     assert message.format == "rgb8; jpeg compressed bgr8" and message.header == header
     assert np.abs(decode_compressed(message).astype(int) - smooth_rgb()).max() <= 8
     assert len(compressed_message(smooth_rgb(), header, quality=20).data) < len(message.data)
-    grey = compressed_message(smooth_rgb()[..., 0], header)
-    assert grey.format == "mono8; jpeg compressed mono8"
-    assert np.abs(decode_compressed(grey)[..., 0].astype(int) - smooth_rgb()[..., 0]).max() <= 8
+    gray = compressed_message(smooth_rgb()[..., 0], header)
+    assert gray.format == "mono8; jpeg compressed mono8"
+    assert np.abs(decode_compressed(gray)[..., 0].astype(int) - smooth_rgb()[..., 0]).max() <= 8

@@ -165,7 +165,7 @@ def test_images_are_those_of_the_segmenter(bench: Bench, segmenter: Segmenter) -
     bench.spin_until(lambda: all(heard.values()), "one image of each kind")
 
     expected = segmenter.segment(picture(7))
-    colours = palette(segmenter.model.metadata.classes)[expected.labels]
+    colors = palette(segmenter.model.metadata.classes)[expected.labels]
     for name, encoding in (
         ("label", "mono8"),
         ("confidence", "mono8"),
@@ -181,8 +181,8 @@ def test_images_are_those_of_the_segmenter(bench: Bench, segmenter: Segmenter) -
     assert set(np.unique(labels)) == set(range(5))
     confidence = pixels_of(heard["confidence"][0])
     assert np.mean(np.abs(confidence.astype(int) - expected.confidence)) < 0.1
-    assert agreement(pixels_of(heard["color"][0]), colours) >= 0.999
-    blend = 0.75 * picture(7) + 0.25 * colours
+    assert agreement(pixels_of(heard["color"][0]), colors) >= 0.999
+    blend = 0.75 * picture(7) + 0.25 * colors
     assert np.mean(np.abs(pixels_of(heard["overlay"][0]) - blend) <= 0.5) >= 0.999
 
 
@@ -198,14 +198,14 @@ def test_class_map_reaches_those_who_come_late(bench: Bench) -> None:
     assert (road.r, road.g, road.b, road.a) == pytest.approx((128 / 255, 64 / 255, 128 / 255, 1))
 
 
-def test_a_class_file_replaces_names_and_colours(bench: Bench, tmp_path: Path) -> None:
+def test_a_class_file_replaces_names_and_colors(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "classes.txt"
     file.write_text("".join(f"{i} thing{i} {i} 200 {i}\n" for i in range(5)))
     bench.start({"classes": str(file)})
     maps = bench.listen(ClassMap, "class_map", latched=True)
     colors = bench.listen(Image, "color")
     bench.camera().publish(frame(1))
-    bench.spin_until(lambda: maps and colors, "class map and colours")
+    bench.spin_until(lambda: maps and colors, "class map and colors")
     assert [entry.name for entry in maps[0].classes] == [f"thing{i}" for i in range(5)]
     assert set(np.unique(pixels_of(colors[0])[..., 1])) == {200}
 
@@ -262,7 +262,7 @@ def test_only_the_outputs_asked_for_are_there(bench: Bench) -> None:
     bench.start({"outputs": ["color"]})
     colors = bench.listen(Image, "color")
     bench.camera().publish(frame(1))
-    bench.spin_until(lambda: colors, "colours")
+    bench.spin_until(lambda: colors, "colors")
     assert [bench.publishers(name) for name in ("label", "confidence", "overlay")] == [[], [], []]
 
 
@@ -391,15 +391,15 @@ def test_sizes_and_encodings_may_change_in_one_run(bench: Bench) -> None:
     padded.step, padded.data = 1000, rows.tobytes()
     np.testing.assert_array_equal(see(padded, 2), picture(2, 320, 200))
 
-    grey = picture(3, 31, 33)[..., 0]
+    gray = picture(3, 31, 33)[..., 0]
     np.testing.assert_array_equal(
-        see(image_message(grey, "mono8", header(3)), 3), np.repeat(grey[..., None], 3, axis=2)
+        see(image_message(gray, "mono8", header(3)), 3), np.repeat(gray[..., None], 3, axis=2)
     )
 
-    deep = image_message(grey, "mono8", header(4))
+    deep = image_message(gray, "mono8", header(4))
     deep.encoding, deep.step, deep.is_bigendian = "mono16", 62, 1
-    deep.data = (grey.astype(">u2") * 257).tobytes()
-    np.testing.assert_array_equal(see(deep, 4), np.repeat(grey[..., None], 3, axis=2))
+    deep.data = (gray.astype(">u2") * 257).tobytes()
+    np.testing.assert_array_equal(see(deep, 4), np.repeat(gray[..., None], 3, axis=2))
 
     flat = image_message(np.full((40, 60), 90, np.uint8), "mono8", header(5))
     flat.encoding = "bayer_rggb8"

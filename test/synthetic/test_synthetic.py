@@ -11,7 +11,7 @@ from bisenet_ros.synthetic.things import ROAD, SKY
 
 Frame = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
-CAMVID_COLOURS = np.array(
+CAMVID_COLORS = np.array(
     [
         (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
         (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
@@ -64,7 +64,7 @@ def test_the_palette_does_not_solve_it(frames: list[Frame]) -> None:
     confusion = np.zeros((11, 11))
     for image, labels in frames[:10]:
         small, truth = image[::2, ::2].astype(np.int32), labels[::2, ::2]
-        nearest = ((small[:, :, None] - CAMVID_COLOURS) ** 2).sum(-1).argmin(-1)
+        nearest = ((small[:, :, None] - CAMVID_COLORS) ** 2).sum(-1).argmin(-1)
         np.add.at(confusion, (truth.ravel(), nearest.ravel()), 1)
     hits = np.diag(confusion)
     iou = hits / (confusion.sum(0) + confusion.sum(1) - hits)

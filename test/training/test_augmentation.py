@@ -123,7 +123,7 @@ def test_brightness_changes_the_image_and_never_the_labels() -> None:
     assert max(means) > 1.15
 
 
-def test_tint_changes_each_colour_by_itself_and_never_the_labels() -> None:
+def test_tint_changes_each_color_by_itself_and_never_the_labels() -> None:
     sample = np.full((48, 64, 3), 120, np.uint8), positions(48, 64)[1]
     factors = []
     for seed in range(60):
@@ -137,7 +137,7 @@ def test_tint_changes_each_colour_by_itself_and_never_the_labels() -> None:
     assert abs(np.corrcoef(np.transpose(factors)) - np.eye(3)).max() < 0.4
 
 
-def test_paste_takes_whole_classes_with_their_colours() -> None:
+def test_paste_takes_whole_classes_with_their_colors() -> None:
     seen = set()
     for seed in range(20):
         sample = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 7, np.uint8)
@@ -173,7 +173,7 @@ def test_cut_mix_puts_one_rectangle_in_its_own_place() -> None:
     assert max(heights) > 0.95
 
 
-def test_jpeg_leaves_traces_in_its_share_of_the_images_and_keeps_colours() -> None:
+def test_jpeg_leaves_traces_in_its_share_of_the_images_and_keeps_colors() -> None:
     rows, columns = np.indices((48, 64))
     smooth = np.stack([200 + 0 * rows, 3 * columns, 2 * rows], -1).astype(np.uint8)
     changed = 0

@@ -28,9 +28,9 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
             "again, or save its state_dict() alone"
         ) from error
     if isinstance(checkpoint, dict):
-        if coincheung.RECOGNISED_BY in checkpoint:
+        if coincheung.RECOGNIZED_BY in checkpoint:
             return coincheung.convert(checkpoint)
-        if mmseg.RECOGNISED_BY in mmseg.state_dict(checkpoint):
+        if mmseg.RECOGNIZED_BY in mmseg.state_dict(checkpoint):
             return mmseg.convert(checkpoint)
         if {"settings", "iteration", "network"} <= checkpoint.keys():
             raise ModelFileError(
@@ -39,8 +39,8 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
             )
     raise ModelFileError(
         "a checkpoint of a project that is not known here; pass a bisenet_ros .safetensors, or a "
-        f".pth of CoinCheung/BiSeNet's bisenetv2 (which has '{coincheung.RECOGNISED_BY}') or of "
-        f"MMSegmentation's (which has '{mmseg.RECOGNISED_BY}')"
+        f".pth of CoinCheung/BiSeNet's bisenetv2 (which has '{coincheung.RECOGNIZED_BY}') or of "
+        f"MMSegmentation's (which has '{mmseg.RECOGNIZED_BY}')"
     )
 
 

@@ -17,7 +17,7 @@ from bisenet_ros.model.converters.key_mapping import BATCH_NORM, rename, size
 from bisenet_ros.model.metadata import Metadata, vary_architecture
 from bisenet_ros.network import Architecture
 
-RECOGNISED_BY = "detail.S1.0.conv.weight"
+RECOGNIZED_BY = "detail.S1.0.conv.weight"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         std=recipe.std,
         resolution=recipe.resolution,
         dataset="unknown; see the project that the checkpoint comes from",
-        licence="unknown; see the project that the checkpoint comes from",
+        license="unknown; see the project that the checkpoint comes from",
     )
     return metadata, tensors
 

@@ -3,7 +3,7 @@
 They are a ``state_dict`` with what its ``meta`` says of the classes, in the forms of versions 0.x
 and 1.x, or the ``state_dict`` alone. Layer by layer the network is that of CoinCheung/BiSeNet but
 for bilinear upsampling in the aggregation and biases in its 1x1 convolutions. The auxiliary heads
-serve training only, differ from config to config, and are left out. Normalisation and resolution
+serve training only, differ from config to config, and are left out. Normalization and resolution
 stand in the checkpoint only as Python code, if at all, so they are those of the project's configs.
 """
 
@@ -18,7 +18,7 @@ from bisenet_ros.model.converters.key_mapping import rename, size
 from bisenet_ros.model.metadata import Metadata, vary_architecture
 from bisenet_ros.network import Architecture
 
-RECOGNISED_BY = "backbone.detail.detail_branch.0.0.conv.weight"
+RECOGNIZED_BY = "backbone.detail.detail_branch.0.0.conv.weight"
 
 # Of ImageNet, in 0..255 as the project writes them.
 _MEAN = 123.675, 116.28, 103.53
@@ -72,7 +72,7 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         std=(std_red, std_green, std_blue),
         resolution=_RESOLUTION,
         dataset="unknown; see the project that the checkpoint comes from",
-        licence="unknown; see the project that the checkpoint comes from",
+        license="unknown; see the project that the checkpoint comes from",
     )
     return metadata, tensors
 
@@ -121,7 +121,7 @@ def _modules() -> dict[str, str]:
 
 
 def _classes(meta: Any, count: int) -> tuple[SemanticClass, ...]:
-    """Names and colours as ``meta`` of version 1.x or 0.x has them, numbers where it has none."""
+    """Names and colors as ``meta`` of version 1.x or 0.x has them, numbers where it has none."""
     numbered = numbered_classes(count)
     meta = meta if isinstance(meta, Mapping) else {}
     dataset = meta.get("dataset_meta")
@@ -136,7 +136,7 @@ def _classes(meta: Any, count: int) -> tuple[SemanticClass, ...]:
     if len(names) != count or len(colors) != count:
         raise ModelFileError(
             f"its decode_head has {count} classes, and its meta {len(names)} names and "
-            f"{len(colors)} colours; remove them from meta and load it with a class file"
+            f"{len(colors)} colors; remove them from meta and load it with a class file"
         )
     return check_classes(
         [SemanticClass(*entry) for entry in zip(range(count), names, colors, strict=True)]

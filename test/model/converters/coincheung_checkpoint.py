@@ -120,5 +120,5 @@ def tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def image(height: int, width: int) -> torch.Tensor:
-    """A normalised image, float32 [1,3,H,W] in [-2, 2)."""
+    """A normalized image, float32 [1,3,H,W] in [-2, 2)."""
     return torch.from_numpy((4 * uniform("image", (1, 3, height, width)) - 2).astype(np.float32))

@@ -77,14 +77,14 @@ def test_metadata(cityscapes: Model) -> None:
     assert metadata.resolution == (1024, 512)
     assert metadata.architecture.upsampling == "nearest"
     assert metadata.architecture.expand_in == "depthwise"
-    assert "unknown" in metadata.licence
+    assert "unknown" in metadata.license
 
 
 @pytest.mark.parametrize(
     ("num_classes", "mean", "resolution"),
     [(150, 0.49343230, (640, 640)), (171, 0.46962251, (640, 640)), (5, 0.3257, (1024, 512))],
 )
-def test_each_of_its_data_sets_has_its_own_normalisation(
+def test_each_of_its_data_sets_has_its_own_normalization(
     num_classes: int, mean: float, resolution: tuple[int, int], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "x.pth", checkpoint(num_classes, 8, boosters=False))
@@ -94,7 +94,7 @@ def test_each_of_its_data_sets_has_its_own_normalisation(
     assert metadata.architecture.head_channels == 8
 
 
-def test_classes_without_a_class_file_have_numbers_and_distinct_colours(tmp_path: Path) -> None:
+def test_classes_without_a_class_file_have_numbers_and_distinct_colors(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth", checkpoint(255, 8, boosters=False))
     classes = load(path).metadata.classes
     assert [c.name for c in classes[:3]] == ["class_0", "class_1", "class_2"]

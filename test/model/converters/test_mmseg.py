@@ -87,7 +87,7 @@ def test_metadata(cityscapes: Model) -> None:
     assert (architecture.num_classes, architecture.head_channels) == (19, 1024)
     assert (architecture.upsampling, architecture.expand_in) == ("bilinear", "depthwise")
     assert architecture.aggregation_bias
-    assert "unknown" in metadata.licence
+    assert "unknown" in metadata.license
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_classes_have_numbers_where_meta_has_none(meta: object, tmp_path: Path) 
     assert [c.name for c in classes] == [f"class_{i}" for i in range(5)]
 
 
-def test_names_without_colours_get_colours(tmp_path: Path) -> None:
+def test_names_without_colors_get_colors(tmp_path: Path) -> None:
     meta = {"dataset_meta": {"classes": NAMES, "palette": None}}
     path = write(tmp_path / "x.pth", {"state_dict": state_dict(**SMALL), "meta": meta})
     classes = load(path).metadata.classes
@@ -194,11 +194,11 @@ def test_refused(case: str, tmp_path: Path) -> None:
             {"CLASSES": NAMES[:4], "PALETTE": PALETTE[:4]},
             "5 classes, and its meta 4 names and 4 col",
         ),
-        ({"CLASSES": NAMES, "PALETTE": PALETTE[:4]}, "5 names and 4 colours"),
+        ({"CLASSES": NAMES, "PALETTE": PALETTE[:4]}, "5 names and 4 colors"),
         ({"CLASSES": 5}, "classes that are no list"),
         ({"CLASSES": NAMES, "PALETTE": [1, 2, 3, 4, 5]}, "classes that are no list"),
         ({"CLASSES": [*NAMES[:4], "road"]}, "name 'road' is empty or given twice"),
-        ({"CLASSES": NAMES, "PALETTE": [*PALETTE[:4], [0, 0, 256]]}, r"colour \(0, 0, 256\)"),
+        ({"CLASSES": NAMES, "PALETTE": [*PALETTE[:4], [0, 0, 256]]}, r"color \(0, 0, 256\)"),
     ],
 )
 def test_unusable_classes_are_refused(meta: object, message: str, tmp_path: Path) -> None:
