@@ -50,7 +50,7 @@ from bisenet_ros.deploy.precision import PRECISIONS
 from bisenet_ros.errors import InferenceError, first_line
 from bisenet_ros.inference.backend import EngineOptions, native_precisions, open_engine
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory
-from bisenet_ros.inference.segmenter import parse_resolution
+from bisenet_ros.inference.resolution import parse_resolution
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.file import Model
 from bisenet_ros.model.flops import count_macs

@@ -150,7 +150,7 @@ class _Benchmark:
 
     def __init__(self, args: argparse.Namespace, reference: "Engine", folder: Path) -> None:
         from bisenet_ros.inference.cpu import default_threads
-        from bisenet_ros.inference.segmenter import parse_resolution
+        from bisenet_ros.inference.resolution import parse_resolution
 
         self.load = _loader(args)
         self.model = self.load()
@@ -360,7 +360,7 @@ def _image(size: str) -> "NDArray[np.uint8]":
     """Noise of ``size``, "WxH": what is in an image costs no engine anything."""
     import numpy as np
 
-    from bisenet_ros.inference.segmenter import parse_size
+    from bisenet_ros.inference.resolution import parse_size
 
     width, height = parse_size(size, "--input-size")
     if not width * height:

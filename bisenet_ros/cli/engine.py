@@ -59,7 +59,8 @@ def open_segmenter(
     Raises:
         InferenceError: this machine has no such engine, or it cannot run the model.
     """
-    from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+    from bisenet_ros.inference.resolution import parse_resolution
+    from bisenet_ros.inference.segmenter import Segmenter
 
     return Segmenter(
         model,

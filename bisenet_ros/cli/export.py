@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         calibrate_file(path, args.calibrate)
     else:
         from bisenet_ros.inference.backend import EngineOptions
-        from bisenet_ros.inference.segmenter import parse_resolution
+        from bisenet_ros.inference.resolution import parse_resolution
         from bisenet_ros.model import file as model_file
 
         model = model_file.load(path)

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the cost of each part and the model's metadata, and write them as JSON."""
-    from bisenet_ros.inference.segmenter import parse_resolution
+    from bisenet_ros.inference.resolution import parse_resolution
     from bisenet_ros.model.file import load
     from bisenet_ros.model.flops import Cost, count_macs
     from bisenet_ros.model.metadata import to_json

@@ -1,9 +1,12 @@
 """Which arithmetic an engine computes in, and whether it is accurate enough to be a default."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from bisenet_ros.errors import InferenceError, quoted
-from bisenet_ros.model.metadata import Score
+
+if TYPE_CHECKING:
+    from bisenet_ros.model.metadata import Score
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
@@ -19,7 +22,7 @@ def check_precision(precision: str, supported: Sequence[str], engine: str) -> No
         )
 
 
-def miou_drop(scores: Iterable[Score], precision: str, measured_on: str) -> float | None:
+def miou_drop(scores: "Iterable[Score]", precision: str, measured_on: str) -> float | None:
     """Return the largest loss of mean IoU against fp32 over the data sets with both scores.
 
     Args:

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.errors import InferenceError, quoted
-from bisenet_ros.model.file import Model
+
+if TYPE_CHECKING:
+    # They import torch, which the launch file, for one, has to do without.
+    from bisenet_ros.deploy.parity import Parity, ParityCheck
+    from bisenet_ros.model.file import Model
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ class Backend(Protocol):
     threads: int
     instruction_set: str
     arithmetic: str
-    parity: Parity
+    parity: "Parity"
 
     def __init__(
-        self, model: Model, options: EngineOptions, check: ParityCheck | None = None
+        self, model: "Model", options: EngineOptions, check: "ParityCheck | None" = None
     ) -> None: ...
 
     @staticmethod
@@ -147,7 +150,7 @@ def native_precisions(name: str, device: str) -> tuple[str, ...]:
 
 
 def open_engine(
-    name: str, model: Model, options: EngineOptions, check: ParityCheck | None = None
+    name: str, model: "Model", options: EngineOptions, check: "ParityCheck | None" = None
 ) -> Backend:
     """Load ``model`` into the backend ``name`` in a named precision, and run it once.
 

@@ -3,18 +3,15 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.images.resize import resize_image, resize_labels
 from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.resolution import LabelSize, check_resolution
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model.file import Model
-
-LabelSize = Literal["input", "network"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Segmenter:
     ) -> None:
         self.model = model
         self.resolution = resolution or model.metadata.resolution
-        _check_resolution(self.resolution)
+        check_resolution(self.resolution)
         width, height = self.resolution
         options = EngineOptions(self.resolution, device, precision, confidence, threads, cache)
         self.backend = load_backend(backend, model, options)
@@ -101,34 +98,3 @@ class Segmenter:
     def close(self) -> None:
         """Give back the engine's memory."""
         self.backend.close()
-
-
-def parse_resolution(text: str) -> tuple[int, int]:
-    """(width, height) from "WxH", such as "1024x512".
-
-    Raises:
-        InferenceError: the text has another form, or no network can have this resolution.
-    """
-    resolution = parse_size(text, "resolution")
-    _check_resolution(resolution)
-    return resolution
-
-
-def parse_size(text: str, name: str) -> tuple[int, int]:
-    """(width, height) from "WxH", such as "1280x720".
-
-    Raises:
-        InferenceError: the text has another form; ``name`` says whose text it is.
-    """
-    width, _, height = text.lower().partition("x")
-    if not (width.strip().isdecimal() and height.strip().isdecimal()):
-        raise InferenceError(f"{name} {quoted(text)} is not of the form WxH, such as 1024x512")
-    return int(width), int(height)
-
-
-def _check_resolution(resolution: tuple[int, int]) -> None:
-    width, height = resolution
-    if min(width, height) < 32 or width % 8 or height % 8:
-        raise InferenceError(
-            f"resolution {width}x{height} must be at least 32x32 and divisible by 8"
-        )

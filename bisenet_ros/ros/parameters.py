@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 from bisenet_ros.deploy.precision import PRECISIONS
 from bisenet_ros.errors import ParameterError, quoted
 from bisenet_ros.inference.backend import BACKENDS
-from bisenet_ros.inference.segmenter import LabelSize, parse_resolution
+from bisenet_ros.inference.resolution import LabelSize, parse_resolution
 from bisenet_ros.ros.publishers import OUTPUTS
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 

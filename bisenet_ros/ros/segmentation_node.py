@@ -26,7 +26,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from bisenet_ros import resources
 from bisenet_ros.classes import IGNORE_ID, palette
 from bisenet_ros.errors import ParameterError, UserError, describe
-from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+from bisenet_ros.inference.resolution import parse_resolution
+from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters

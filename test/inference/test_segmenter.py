@@ -12,7 +12,8 @@ import torch
 
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions, native_precisions
-from bisenet_ros.inference.segmenter import Segmenter, parse_resolution
+from bisenet_ros.inference.resolution import parse_resolution
+from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.file import Model
@@ -154,7 +155,9 @@ def test_resolution(model: Model) -> None:
     assert other.segment(picture(50, 50)).confidence is None
 
 
-@pytest.mark.parametrize("resolution", [(100, 64), (128, 60), (24, 64), (64, 0), (-8, 64)])
+@pytest.mark.parametrize(
+    "resolution", [(100, 64), (128, 60), (24, 64), (64, 0), (-8, 64), (8200, 64), (64, 8200)]
+)
 def test_resolutions_that_no_network_can_have(model: Model, resolution: tuple[int, int]) -> None:
     with pytest.raises(InferenceError, match="at least 32x32 and divisible by 8"):
         Segmenter(model, resolution=resolution)
@@ -165,7 +168,19 @@ def test_parse_resolution(text: str, size: tuple[int, int]) -> None:
     assert parse_resolution(text) == size
 
 
-@pytest.mark.parametrize("text", ["1024", "x512", "1024x", "axb", "64x32x8", "-64x32", "64.0x32"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1024",
+        "x512",
+        "1024x",
+        "axb",
+        "64x32x8",
+        "-64x32",
+        "64.0x32",
+        pytest.param("64x" + "9" * 5000, id="digits"),
+    ],
+)
 def test_texts_that_are_no_resolution(text: str) -> None:
     with pytest.raises(InferenceError, match=r"not of the form WxH, such as 1024x512"):
         parse_resolution(text)

@@ -135,17 +135,6 @@ def test_a_file_that_is_no_model_fails_and_another_works(bench: Bench, tmp_path:
     assert bench.change(CONFIGURE)
 
 
-def test_an_unexpected_error_is_logged_whole_and_survived(bench: Bench) -> None:
-    bench.set({"resolution": "80000000000x80000000000"})  # more bytes than can be counted
-    assert not bench.change(CONFIGURE)
-    bench.wait_for_log("cannot configure: Traceback")
-    bench.wait_for_log("RuntimeError: Storage size calculation overflowed")
-    assert bench.state() == "unconfigured"
-    nothing_is_left(bench)
-    bench.set({"resolution": ""})
-    assert bench.change(CONFIGURE)
-
-
 def test_diagnostics_tell_of_a_node_that_is_not_active(bench: Bench) -> None:
     told: list[DiagnosticArray] = []
     listener = bench.node.create_subscription(DiagnosticArray, "/diagnostics", told.append, 10)

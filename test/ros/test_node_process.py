@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -117,6 +118,35 @@ def test_bad_values_on_the_command_line_can_be_mended(tmp_path: Path, tiny_model
         assert bench.change(ACTIVATE)
         assert end(bench.process, signal.SIGINT) == 0, bench.log()
         assert "Traceback" not in bench.log()
+
+
+NODE_WITH_A_BUG = """
+from bisenet_ros.ros import segmentation_node
+
+class Node(segmentation_node.SegmentationNode):
+    bugs = ["a bug"]
+
+    def configure(self):
+        super().configure()
+        if self.bugs:
+            raise RuntimeError(self.bugs.pop())
+
+segmentation_node.SegmentationNode = Node
+segmentation_node.main()
+"""
+
+
+def test_an_unexpected_error_is_logged_whole_and_survived(tmp_path: Path, tiny_model: Path) -> None:
+    values = {"model": str(tiny_model), "device": "cpu", "precision": "fp32"}
+    command = [sys.executable, "-c", NODE_WITH_A_BUG]
+    with node(tmp_path, tiny_model, values, command=command) as bench:
+        assert not bench.change(CONFIGURE)
+        bench.wait_for_log("cannot configure: Traceback")
+        bench.wait_for_log("RuntimeError: a bug")
+        assert bench.state() == "unconfigured"
+        bench.spin_until(lambda: not bench.publishers("stats"), "the publishers are gone")
+        assert bench.change(CONFIGURE)
+        assert bench.change(ACTIVATE)
 
 
 def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None:
