@@ -25,20 +25,21 @@ from launch_ros.descriptions import ParameterValue
 
 from bisenet_ros.resources import share_directory
 from bisenet_ros.ros.fastdds import profile_environment, shm_unavailable_reason
+from bisenet_ros.ros.parameters import DEFINITIONS
 
 CONFIG = share_directory() / "config"
 
-PARAMETERS = {
-    "model": "model file, or name of a shipped model",
-    "classes": "class file whose names and colors replace the model's",
-    "backend": "what runs the network: auto, tensorrt, openvino or torch",
-    "device": "where it runs: auto, cpu, cuda, cuda:N, gpu or gpu.N",
-    "precision": "what it computes in: auto, fp32, bf16, fp16 or int8",
-    "engine_cache": "folder for compiled engines",
-    "resolution": "size of the network's input, such as 512x256",
-    "input_transport": "raw, or compressed: the image topic + /compressed",
-}
-"""Parameters of the node that are arguments too, and what they mean."""
+PARAMETERS = (
+    "model",
+    "classes",
+    "backend",
+    "device",
+    "precision",
+    "engine_cache",
+    "resolution",
+    "input_transport",
+)
+"""Parameters of the node that are arguments too."""
 
 SWITCH = ("true", "false", "True", "False")
 
@@ -47,9 +48,9 @@ def generate_launch_description() -> LaunchDescription:
     """Return the node, RViz, and their arguments."""
     parameters = [
         DeclareLaunchArgument(
-            name, default_value="", description=f"{meaning}; empty: what params_file says"
+            name, default_value="", description=f"{_describe(name)} Empty: as in params_file."
         )
-        for name, meaning in PARAMETERS.items()
+        for name in PARAMETERS
     ]
     return LaunchDescription(
         [
@@ -59,61 +60,65 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "image",
                 default_value="image",
-                description="topic of the camera's images; a relative one lies in the namespace; "
-                "one that ends in /compressed sets input_transport, too",
+                description="Topic of the camera's images; a relative one lies in the namespace; "
+                "one that ends in /compressed sets input_transport, too.",
             ),
             DeclareLaunchArgument(
                 "camera_info",
                 default_value="",
-                description="topic of the camera's CameraInfo; empty: camera_info beside the image",
+                description="Topic of the camera's CameraInfo. Empty: camera_info beside image.",
             ),
             *parameters,
             DeclareLaunchArgument(
                 "params_file",
                 default_value=str(CONFIG / "segment.yaml"),
-                description="parameters of the node; the arguments above override it",
+                description="Parameter file of the node; the arguments above override it.",
             ),
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
                 choices=SWITCH,
-                description="configure and activate the node; overrides params_file",
+                description=f"{_describe('autostart')} Overrides params_file.",
             ),
             DeclareLaunchArgument(
                 "use_sim_time",
                 default_value="",
                 choices=("", *SWITCH),
-                description="true: time comes from /clock, of a simulator or a bag; empty: what "
-                "params_file says",
+                description="Take the time from /clock, of a simulator or a bag. Empty: as in "
+                "params_file.",
             ),
             DeclareLaunchArgument(
-                "namespace", default_value="", description="namespace of the node and its topics"
+                "namespace", default_value="", description="Namespace of the node and its topics."
             ),
             DeclareLaunchArgument(
-                "node_name", default_value="segmentation", description="of the segmentation node"
+                "node_name",
+                default_value="segmentation",
+                description="Name of the segmentation node.",
             ),
             DeclareLaunchArgument(
-                "log_level", default_value="info", description="debug, info, warn, error or fatal"
+                "log_level",
+                default_value="info",
+                description="Log level of the node. Valid: debug, info, warn, error, fatal.",
             ),
             DeclareLaunchArgument(
                 "respawn",
                 default_value="false",
                 choices=SWITCH,
-                description="true: start the node again when it ends by itself",
+                description="Start the node again when it ends by itself.",
             ),
             DeclareLaunchArgument(
                 "shared_memory",
                 default_value="false",
                 choices=SWITCH,
-                description="true: Fast DDS gets shared memory that holds the whole images which "
+                description="Give Fast DDS shared memory that holds the whole images which "
                 "the node publishes (config/fastdds_images.xml), unless you have settings of your "
-                "own for it; for those it receives, start the camera driver with that file, too",
+                "own for it; for those it receives, start the camera driver with that file, too.",
             ),
             DeclareLaunchArgument(
                 "rviz",
                 default_value="false",
                 choices=SWITCH,
-                description="true: show the overlay in RViz",
+                description="Show the overlay in RViz.",
             ),
             Node(
                 condition=IfCondition(LaunchConfiguration("rviz")),
@@ -133,6 +138,13 @@ def generate_launch_description() -> LaunchDescription:
             PopLaunchConfigurations(),
         ]
     )
+
+
+def _describe(name: str) -> str:
+    """Return what the node says about its parameter."""
+    definition = DEFINITIONS[name]
+    valid = f" Valid: {definition.valid}." if definition.valid else ""
+    return definition.description + valid
 
 
 def _parameter(name: str, kind: type) -> ParameterValue:

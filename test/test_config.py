@@ -1,6 +1,8 @@
 """The files in config/ and launch/ say what the code says."""
 
 import ast
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +15,8 @@ from rclpy.node import Node
 from bisenet_ros.classes import palette, read_classes
 from bisenet_ros.resources import share_directory
 from bisenet_ros.ros import parameters
-from bisenet_ros.ros.publishers import OUTPUTS, ImagePublishers
+from bisenet_ros.ros.parameters import OUTPUTS
+from bisenet_ros.ros.publishers import ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.training.settings import read_settings
 
@@ -71,39 +74,38 @@ def test_node_takes_the_parameter_file(context: rclpy.Context) -> None:
     assert declared(context, "--params-file", str(SEGMENT_YAML)) == (declared(context)[0], {})
 
 
-def test_every_parameter_in_the_file_has_its_type_above_it() -> None:
-    lines = SEGMENT_YAML.read_text().splitlines()
-    kinds = {bool: "bool", str: "string", int: "integer", float: "double", list: "string[]"}
-    settings = flat(yaml.safe_load(SEGMENT_YAML.read_text())["/**"]["ros__parameters"])
-    comment = ""
-    seen = 0
-    for line in lines[lines.index("  ros__parameters:") + 1 :]:
-        text = line.strip()
-        if text.startswith("#"):
-            comment += text.removeprefix("#")
-            continue
-        name, _, value = text.partition(":")
-        if value:
-            kind = type(next(v for k, v in settings.items() if k.split(".")[-1] == name))
-            assert comment.split()[0].rstrip(":,.") == kinds[kind], name
-            seen += 1
-        comment = ""
-    assert seen == len(settings)
+def launch_file() -> ast.Module:
+    return ast.parse((share_directory() / "launch" / "segment.launch.py").read_text())
 
 
 def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> None:
-    source = (share_directory() / "launch" / "segment.launch.py").read_text()
     (arguments,) = (
         ast.literal_eval(statement.value)
-        for statement in ast.parse(source).body
+        for statement in launch_file().body
         if isinstance(statement, ast.Assign)
         and isinstance(statement.targets[0], ast.Name)
         and statement.targets[0].id == "PARAMETERS"
     )
     values, _ = declared(context)
-    assert {"model", "backend", "resolution"} <= arguments.keys() <= values.keys()
+    assert {"model", "backend", "resolution"} <= {*arguments} <= values.keys()
     # "" means that the argument was not given, and an argument is passed on as a string.
     assert all(isinstance(values[name], str) for name in arguments)
+
+
+def test_launch_file_imports_nothing_that_the_python_of_launch_may_lack() -> None:
+    ours = [
+        ast.unparse(statement)
+        for statement in launch_file().body
+        if isinstance(statement, ast.ImportFrom) and statement.module.startswith("bisenet_ros")
+    ]
+    assert "from bisenet_ros.ros.parameters import DEFINITIONS" in ours
+    # None in sys.modules makes an import fail.
+    lacking = ("torch", "cv2", "safetensors", "openvino", "onnx", "scipy", "PIL", "bisenet_ros.msg")
+    program = [f"import sys; sys.modules.update(dict.fromkeys({lacking}))", *ours]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_rviz_shows_topics_of_the_node_and_the_overlay_first(context: rclpy.Context) -> None:

@@ -141,7 +141,7 @@ def test_the_launch_file_has_the_arguments(place: Place) -> None:
         match node:
             case ast.Call(func=ast.Name("DeclareLaunchArgument"), args=[ast.Constant(name), *_]):
                 declared.add(name)
-            case ast.Assign(targets=[ast.Name("PARAMETERS")], value=ast.Dict(keys=names)):
+            case ast.Assign(targets=[ast.Name("PARAMETERS")], value=ast.Tuple(elts=names)):
                 declared |= {name.value for name in names}
     for argument in arguments:
         if ":=" in argument:

@@ -1,145 +1,261 @@
-"""The node's parameters: declared, checked and read in one place."""
+"""The node's parameters: name, type, default, range and description of each exist here alone.
 
-from collections.abc import Sequence
+``scripts/generate_parameter_docs.py`` writes config/segment.yaml and the README's table from here,
+and the launch file describes its arguments from here. So nothing here may import torch or OpenCV:
+the Python that runs ``ros2 launch`` may lack them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from bisenet_ros.deploy.precision import PRECISIONS
-from bisenet_ros.errors import ParameterError, quoted
+from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS
+from bisenet_ros.errors import InferenceError, ParameterError, quoted
 from bisenet_ros.inference.backend import BACKENDS
-from bisenet_ros.inference.resolution import LabelSize, parse_resolution
-from bisenet_ros.ros.publishers import OUTPUTS
+from bisenet_ros.inference.resolution import (
+    MAX_SIDE,
+    MIN_SIDE,
+    MULTIPLE,
+    LabelSize,
+    parse_resolution,
+)
+from bisenet_ros.resources import SHIPPED_MODEL
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 
+OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": "rgb8"}
+"""Images that the node can publish, with their encoding in sensor_msgs/Image."""
 
-def _parameter(
-    default: Any,
-    description: str,
-    *,
-    name: str | None = None,
-    choices: Sequence[str] = (),
-    low: float | None = None,
-    high: float | None = None,
-    when: str = "configure",
-) -> Any:
-    metadata = {
-        "name": name,
-        "description": description,
-        "choices": choices,
-        "low": low,
-        "high": high,
-        "when": when,
-    }
-    return field(default=default, metadata=metadata)
+Effect = Literal["configure", "always", "with confidence", "start"]
+EFFECTS: Mapping[Effect, str] = {
+    "configure": "Read at configure.",
+    "always": "Takes effect at once.",
+    "with confidence": "Takes effect at once if the engine computes confidence, else at configure.",
+    "start": "Read at startup.",
+}
+"""When a parameter's value takes effect."""
+
+Value: TypeAlias = bool | int | float | str | tuple[str, ...]
+T = TypeVar("T", bound=Value)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What ROS, the parameter file and the README say about a parameter.
+
+    - ``default``: its type is the parameter's; a tuple stands for a list of strings.
+    - ``choices``: the valid strings, or elements of the list; empty if it can be any.
+    - ``minimum``, ``maximum``: of a number, both included.
+    - ``smallest_nonzero``: of a number that can be 0 or from there to ``maximum``.
+    - ``form``: the valid strings in words, where there are no ``choices``.
+    - ``parse``: raises InferenceError for a string, unless empty, that cannot be used.
+    - ``effect``: "configure" parameters can be set only while the node is unconfigured, "always"
+      ones at any time, "start" ones only before it starts; one "with confidence" is like "always"
+      if the engine computes confidence, else like "configure".
+    """
+
+    default: Value
+    description: str
+    choices: Sequence[str] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    smallest_nonzero: float | None = None
+    form: str = ""
+    parse: Callable[[str], object] | None = None
+    effect: Effect = "configure"
+
+    @property
+    def ros_default(self) -> bool | int | float | str | list[str]:
+        """The default in the type that rclpy takes."""
+        return list(self.default) if isinstance(self.default, tuple) else self.default
+
+    @property
+    def type(self) -> Parameter.Type:
+        """The type that the parameter keeps."""
+        found: Parameter.Type = Parameter.Type.from_parameter_value(self.ros_default)
+        return found
+
+    @property
+    def valid(self) -> str:
+        """The valid values in words; empty if the type says it all."""
+        if self.minimum is None:
+            return ", ".join(self.choices) or self.form
+        if self.smallest_nonzero is None:
+            return f"{self.minimum:g} to {self.maximum:g}"
+        return f"0, or {self.smallest_nonzero:g} to {self.maximum:g}"
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Return what ``ros2 param describe`` shows, all but the name."""
+        valid = f"Valid: {self.valid}. " if self.valid else ""
+        descriptor = ParameterDescriptor(
+            type=self.type.value,
+            description=self.description,
+            additional_constraints=valid + EFFECTS[self.effect],
+            read_only=self.effect == "start",
+        )
+        if self.type is Parameter.Type.INTEGER:
+            span = IntegerRange(from_value=self.minimum, to_value=self.maximum, step=1)
+            descriptor.integer_range = [span]
+        elif self.type is Parameter.Type.DOUBLE:
+            span = FloatingPointRange(from_value=self.minimum, to_value=self.maximum)
+            descriptor.floating_point_range = [span]
+        return descriptor
+
+    def problem(self, value: Any) -> str | None:
+        """Return why ``value`` cannot be used, or None; its type and range are those declared."""
+        if self.choices:
+            given = [value] if isinstance(value, str) else value
+            bad = [quoted(each) for each in given if each not in self.choices]
+            return f"has {', '.join(bad)} (valid: {self.valid})" if bad else None
+        if self.smallest_nonzero is not None and value != 0 and value < self.smallest_nonzero:
+            return f"is {value} (valid: {self.valid})"
+        if self.parse is not None and value:
+            try:
+                self.parse(value)
+            except InferenceError as error:
+                return f"cannot be used: {error}"
+        return None
+
+
+def _parameter(default: T, description: str, *, name: str | None = None, **details: Any) -> T:
+    """Return a field of ``Parameters``.
+
+    Args:
+        default, description, details: see ``Definition``.
+        name: the parameter's, where it is not the field's.
+    """
+    definition = Definition(default, description, **details)
+    return field(default=default, metadata={"name": name, "definition": definition})
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Values of all parameters; the metadata of each field is its ROS description.
-
-    ``when`` says when a value takes effect: "configure" ones can be set only while the node is
-    unconfigured, "always" ones at any time, "start" ones only on the command line; the one that is
-    "with confidence" like "always" where the engine computes confidence, else like "configure".
-    """
+    """Values of all parameters."""
 
     model: str = _parameter(
-        "", "Model file, or name of a shipped model; empty: the shipped CamVid model."
+        "", f"Path of a model file, or name of a shipped model; by default {SHIPPED_MODEL}."
     )
     classes: str = _parameter(
         "",
-        "Class file, or camvid, cityscapes or cocostuff: names and colors instead of the model's; "
-        "empty: the model's.",
+        "Path of a class file, or camvid, cityscapes or cocostuff, whose names and colors replace "
+        "those in the model file.",
     )
-    backend: str = _parameter("auto", "Inference engine.", choices=("auto", *BACKENDS))
-    device: str = _parameter("auto", "auto, cpu, cuda, cuda:N, or gpu or gpu.N for an Intel GPU.")
-    precision: str = _parameter("auto", "Arithmetic of the network.", choices=("auto", *PRECISIONS))
+    backend: str = _parameter(
+        "auto",
+        "Inference engine; auto = TensorRT, else PyTorch on CUDA, else the faster of OpenVINO and "
+        "PyTorch on the CPU.",
+        choices=("auto", *BACKENDS),
+    )
+    device: str = _parameter(
+        "auto",
+        "Device that runs the network; auto = the NVIDIA GPU if there is one, else the CPU.",
+        form="auto, cpu, cuda or cuda:N (NVIDIA), gpu or gpu.N (Intel)",
+    )
+    precision: str = _parameter(
+        "auto",
+        "Arithmetic of the network; auto = the fastest that costs the model less than "
+        f"{100 * MAX_DROP:g} points of mIoU.",
+        choices=("auto", *PRECISIONS),
+    )
     threads: int = _parameter(
         0,
-        "CPU threads of the engine; 0: one for each core that the node may use.",
-        low=0,
-        high=1024,
+        "CPU threads of the engine; 0 = one per core that the node's CPU affinity and quota allow.",
+        minimum=0,
+        maximum=1024,
     )
     engine_cache: str = _parameter(
-        "", "Folder for compiled engines; empty: the cache folder of the user."
+        "", "Folder for compiled engines, in engines/; by default ~/.cache/bisenet_ros."
     )
     resolution: str = _parameter(
-        "", "Size of the network's input, WxH in pixels, divisible by 8; empty: the model's."
+        "",
+        "Network input size [px]; by default the model's.",
+        form=f"WxH, both multiples of {MULTIPLE} from {MIN_SIDE} to {MAX_SIDE}",
+        parse=parse_resolution,
     )
     label_size: LabelSize = _parameter(  # noqa: RUF009  # it is a field
         "input",
-        "Size of the published images: the input's or the network's.",
+        "Size of the published images: that of the input image or that of the network.",
         choices=get_args(LabelSize),
     )
     input_transport: str = _parameter(
         "raw",
-        "Subscribe to 'image', or to its resolved name + '/compressed'.",
+        "Image transport; compressed = subscribe to the image topic's name + /compressed.",
         choices=("raw", "compressed"),
     )
     outputs: tuple[str, ...] = _parameter(
-        ("label", "overlay", "color"), "Images to publish.", choices=tuple(OUTPUTS)
+        ("label", "overlay", "color"),
+        "Images to publish, each on ~/NAME; overlay and color also as JPEG, on ~/NAME/compressed.",
+        choices=tuple(OUTPUTS),
     )
     max_rate: float = _parameter(
         0.0,
-        "Frames a second that the network is given, to leave the CPU to others; 0: all it can.",
-        low=0.0,
-        high=1000.0,
-        when="always",
+        "Maximum inference rate [Hz]; 0 = unlimited.",
+        minimum=0.0,
+        maximum=1000.0,
+        smallest_nonzero=0.01,
+        effect="always",
     )
     overlay_alpha: float = _parameter(
-        0.5, "Share of the class color in the overlay.", low=0.0, high=1.0, when="always"
+        0.5,
+        "Opacity of the class colors in the overlay.",
+        minimum=0.0,
+        maximum=1.0,
+        effect="always",
     )
     confidence_threshold: float = _parameter(
         0.0,
-        "Probability below which a pixel is labelled 255; 0 computes no confidence for it.",
-        low=0.0,
-        high=1.0,
-        when="with confidence",
+        "Probability below which a pixel is labeled 255 (no class); 0 = never.",
+        minimum=0.0,
+        maximum=1.0,
+        effect="with confidence",
     )
     image_reliability: str = _parameter(
         "best_effort",
-        "Of the image subscription.",
+        "Reliability of the image subscription; best_effort matches every publisher and has no old "
+        "images resent.",
         name="image_qos.reliability",
         choices=tuple(RELIABILITY),
     )
     image_durability: str = _parameter(
         "volatile",
-        "Of the image subscription.",
+        "Durability of the image subscription; transient_local (latched images) needs reliable.",
         name="image_qos.durability",
         choices=tuple(DURABILITY),
     )
     image_depth: int = _parameter(
         1,
-        "Images that the middleware keeps for the node, which works on the newest alone.",
+        "Queue depth of the image subscription [messages]; only the newest image is processed.",
         name="image_qos.depth",
-        low=1,
-        high=100,
+        minimum=1,
+        maximum=100,
     )
     output_reliability: str = _parameter(
         "reliable",
-        "Of the published images.",
+        "Reliability of the image publishers; reliable matches every subscriber.",
         name="output_qos.reliability",
         choices=tuple(RELIABILITY),
     )
     output_durability: str = _parameter(
         "volatile",
-        "Of the published images.",
+        "Durability of the image publishers; transient_local (latched images) needs reliable.",
         name="output_qos.durability",
         choices=tuple(DURABILITY),
     )
     output_depth: int = _parameter(
         2,
-        "Images that the middleware keeps for each subscriber.",
+        "Queue depth of each image publisher [messages].",
         name="output_qos.depth",
-        low=1,
-        high=100,
+        minimum=1,
+        maximum=100,
     )
-    autostart: bool = _parameter(False, "Configure and activate without being asked.", when="start")
+    autostart: bool = _parameter(
+        False, "Configure and activate at startup, without a lifecycle manager.", effect="start"
+    )
 
     @property
     def with_confidence(self) -> bool:
@@ -147,15 +263,12 @@ class Parameters:
         return "confidence" in self.outputs or self.confidence_threshold > 0
 
 
-_WHEN = {
-    "configure": "Read at configure.",
-    "always": "Takes effect at once.",
-    "with confidence": "Takes effect at once if the engine computes confidence, else at configure.",
-    "start": "Read at the start.",
-}
-"""What a description says at its end."""
-
 _FIELDS = {f.metadata["name"] or f.name: f for f in fields(Parameters)}
+
+DEFINITIONS: Mapping[str, Definition] = {
+    name: entry.metadata["definition"] for name, entry in _FIELDS.items()
+}
+"""Every parameter by its name in ROS, in the order of the parameter file."""
 
 
 def declare(node: Node) -> dict[str, str]:
@@ -168,9 +281,8 @@ def declare(node: Node) -> dict[str, str]:
         The reason for each parameter whose given value was not taken.
     """
     refused = {}
-    for name, entry in _FIELDS.items():
-        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
-        descriptor = _descriptor(name)
+    for name, definition in DEFINITIONS.items():
+        default, descriptor = definition.ros_default, definition.descriptor()
         try:
             declared = node.declare_parameter(name, default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
@@ -189,73 +301,50 @@ def unknown(node: Node) -> list[str]:
     """Parameters that were given and that ``node`` does not have, with what may have been meant."""
     # rclpy has no public name for what was given.
     names = [name for name in node._parameter_overrides if not node.has_parameter(name)]
-    meant = {name: get_close_matches(name, _FIELDS, n=1) for name in names}
+    meant = {name: get_close_matches(name, DEFINITIONS, n=1) for name in names}
     return [f"'{n}'" + (f" (meant '{m[0]}'?)" if m else "") for n, m in meant.items()]
 
 
-def read(node: Node) -> Parameters:
-    """All parameters of ``node`` as they are now.
+def read(node: Node, refused: Iterable[str] = ()) -> Parameters:
+    """Return all parameters of ``node`` as they are now.
+
+    Args:
+        node: has been given to ``declare``.
+        refused: why values given at startup were not taken, and have not been mended since.
 
     Raises:
-        ParameterError, InferenceError: the first value that cannot be used.
+        ParameterError: naming every value that cannot be used, ``refused`` first.
     """
+    given = {name: node.get_parameter(name) for name in DEFINITIONS}
+    problems = [*refused, *filter(None, map(problem, given.values()))]
+    for end in ("image_qos", "output_qos"):
+        qos = given[f"{end}.reliability"].value, given[f"{end}.durability"].value
+        if qos == ("best_effort", "transient_local"):
+            problems.append(
+                f"{end}.durability is transient_local and {end}.reliability best_effort: what was "
+                f"published before is sent to reliable subscribers only, so set {end}.reliability "
+                "to reliable"
+            )
+    if problems:
+        raise ParameterError("; ".join(problems))
     values: dict[str, Any] = {}
     for name, entry in _FIELDS.items():
-        parameter = node.get_parameter(name)
-        check(parameter)
-        value = parameter.value
+        value = given[name].value
         values[entry.name] = tuple(value) if isinstance(entry.default, tuple) else value
-    for end in ("image", "output"):
-        qos = values[f"{end}_reliability"], values[f"{end}_durability"]
-        if qos == ("best_effort", "transient_local"):
-            raise ParameterError(
-                f"{end}_qos.durability is transient_local and {end}_qos.reliability best_effort: "
-                "what was published before is sent to reliable subscribers only, so set "
-                f"{end}_qos.reliability to reliable"
-            )
     return Parameters(**values)
 
 
-def check(parameter: Parameter) -> None:
-    """Check what the parameter's type and range do not say; other nodes' parameters pass.
+def problem(parameter: Parameter) -> str | None:
+    """Return why the value of ``parameter`` cannot be used, naming the valid ones, or None.
 
-    Raises:
-        ParameterError, InferenceError: naming the value and the valid ones.
+    rclpy has checked its type and range before. Parameters that are not in ``DEFINITIONS`` pass.
     """
-    entry = _FIELDS.get(parameter.name)
-    if entry is None:
-        return
-    choices = entry.metadata["choices"]
-    given = [parameter.value] if isinstance(parameter.value, str) else parameter.value
-    if choices:
-        for value in given:
-            if value not in choices:
-                raise ParameterError(
-                    f"parameter {quoted(parameter.name)} has {quoted(value)}; valid: "
-                    f"{', '.join(choices)}"
-                )
-    if parameter.name == "resolution" and parameter.value:
-        parse_resolution(parameter.value)
+    definition = DEFINITIONS.get(parameter.name)
+    found = definition.problem(parameter.value) if definition else None
+    return f"parameter '{parameter.name}' {found}" if found else None
 
 
 def is_fixed(name: str, with_confidence: bool) -> bool:
-    """Whether parameter ``name`` is read at configure, so that a later change has no effect."""
-    entry = _FIELDS.get(name)
-    when = entry.metadata["when"] if entry else "always"
-    return when == "configure" or (when == "with confidence" and not with_confidence)
-
-
-def _descriptor(name: str) -> ParameterDescriptor:
-    metadata = _FIELDS[name].metadata
-    descriptor = ParameterDescriptor(
-        description=f"{metadata['description']} {_WHEN[metadata['when']]}",
-        read_only=metadata["when"] == "start",
-    )
-    if metadata["choices"]:
-        descriptor.additional_constraints = f"Valid: {', '.join(metadata['choices'])}."
-    low, high = metadata["low"], metadata["high"]
-    if isinstance(low, int):
-        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-    elif low is not None:
-        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return descriptor
+    """Return whether parameter ``name`` is read at configure, so that later changes do nothing."""
+    effect = DEFINITIONS[name].effect if name in DEFINITIONS else "always"
+    return effect == "configure" or (effect == "with confidence" and not with_confidence)

@@ -12,9 +12,7 @@ from std_msgs.msg import Header
 from bisenet_ros.images.render import colorize, overlay
 from bisenet_ros.inference.segmenter import Segmentation
 from bisenet_ros.ros.image_messages import compressed_message, image_message
-
-OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": "rgb8"}
-"""Encoding of sensor_msgs/Image, by output."""
+from bisenet_ros.ros.parameters import OUTPUTS
 
 
 class ImagePublishers:

@@ -25,7 +25,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros import resources
 from bisenet_ros.classes import IGNORE_ID, palette
-from bisenet_ros.errors import ParameterError, UserError, describe
+from bisenet_ros.errors import UserError, describe
 from bisenet_ros.inference.resolution import parse_resolution
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
@@ -120,9 +120,7 @@ class SegmentationNode(ManagedNode):
     def configure(self) -> None:
         """Read the parameters, load and warm up the model, create the publishers."""
         self._fixed = True
-        if self._refused:
-            raise ParameterError("; ".join(self._refused.values()))
-        values = parameters.read(self)
+        values = parameters.read(self, self._refused.values())
         model = model_file.load(
             resources.model_path(values.model), resources.classes_path(values.classes)
         )
@@ -339,28 +337,27 @@ class SegmentationNode(ManagedNode):
     # Parameters, on the executor's thread.
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        problems = [problem for change in changes if (problem := self._problem(change))]
+        return SetParametersResult(successful=not problems, reason="; ".join(problems))
+
+    def _problem(self, change: Parameter) -> str | None:
+        """Return why the parameter cannot be changed to this value now, or None."""
+        # A file that 'ros2 param dump' wrote can be loaded.
+        if change.value == self.get_parameter(change.name).value:
+            return None
         configured = self._configured
         with_confidence = configured is not None and configured.parameters.with_confidence
-        for change in changes:
-            # A file that 'ros2 param dump' wrote can be loaded.
-            if change.value == self.get_parameter(change.name).value:
-                continue
-            if self._fixed and parameters.is_fixed(change.name, with_confidence):
-                reason = (
-                    f"parameter '{change.name}' is read at configure: make the transitions "
-                    "deactivate and cleanup, set it, and configure again"
-                )
-                if change.name == "confidence_threshold":
-                    reason += (
-                        "; if it is above 0 then, or 'outputs' has confidence, it can be changed "
-                        "at any time"
-                    )
-                return SetParametersResult(successful=False, reason=reason)
-            try:
-                parameters.check(change)
-            except ParameterError as error:
-                return SetParametersResult(successful=False, reason=describe(error))
-        return SetParametersResult(successful=True)
+        if not self._fixed or not parameters.is_fixed(change.name, with_confidence):
+            return parameters.problem(change)
+        reason = (
+            f"parameter '{change.name}' is read at configure: make the transitions deactivate and "
+            "cleanup, set it, and configure again"
+        )
+        if change.name == "confidence_threshold":
+            reason += (
+                "; if it is above 0 or 'outputs' has confidence then, it can always be changed"
+            )
+        return reason
 
     def _parameters_changed(self, changes: list[Parameter]) -> None:
         for change in changes:

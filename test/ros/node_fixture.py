@@ -15,7 +15,12 @@ from bisenet_ros.msg import SegmentationStats
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
-from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -40,6 +45,7 @@ SHUTDOWN = {
 SERVICES: dict[Any, str] = {
     ChangeState: "change_state",
     SetParameters: "set_parameters",
+    SetParametersAtomically: "set_parameters_atomically",
     GetParameters: "get_parameters",
     DescribeParameters: "describe_parameters",
     GetState: "get_state",
@@ -54,6 +60,8 @@ DEFAULTS = {
     "backend": "auto",
     "device": "cpu",
     "precision": "fp32",
+    "threads": 0,
+    "engine_cache": "",
     "resolution": "",
     "label_size": "input",
     "input_transport": "raw",

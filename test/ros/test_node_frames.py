@@ -142,7 +142,7 @@ def test_latched_and_best_effort_do_not_go_together(bench: Bench, end: str) -> N
 
 
 def test_no_more_than_max_rate_is_labelled(bench: Bench) -> None:
-    bench.start({"max_rate": 0.001})
+    bench.start({"max_rate": 0.01})
     labels = bench.listen(Image, "label")
     camera = bench.camera()
     camera.publish(frame(1))

@@ -1,5 +1,6 @@
 """The node's parameters as others see them: descriptions, ranges, refusals."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,39 +10,88 @@ pytest.importorskip("rclpy")
 import rclpy
 from node_fixture import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, DEFAULTS, Bench
 from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from bisenet_ros.ros import parameters
+from bisenet_ros.ros.parameters import DEFINITIONS, EFFECTS
 
 TYPES = {
     str: ParameterType.PARAMETER_STRING,
     float: ParameterType.PARAMETER_DOUBLE,
     int: ParameterType.PARAMETER_INTEGER,
-    list: ParameterType.PARAMETER_STRING_ARRAY,
+    tuple: ParameterType.PARAMETER_STRING_ARRAY,
     bool: ParameterType.PARAMETER_BOOL,
 }
 
 
-def test_descriptors(bench: Bench) -> None:
-    kinds = {name: type(value) for name, value in DEFAULTS.items()} | {"model": str}
-    kinds["autostart"] = bool
-    described = bench.describe(list(kinds))
-    assert described.keys() == kinds.keys()
-    for name, kind in kinds.items():
-        assert described[name].type == TYPES[kind], name
-        assert described[name].description.endswith("."), name
-        assert described[name].read_only == (name == "autostart"), name
-        assert not described[name].dynamic_typing
-    assert described["model"].description.endswith(". Read at configure.")
-    assert described["overlay_alpha"].description.endswith(". Takes effect at once.")
-    for name in ("overlay_alpha", "confidence_threshold"):
-        (span,) = described[name].floating_point_range
-        assert (span.from_value, span.to_value) == (0, 1)
-    for name in ("image_qos.depth", "output_qos.depth"):
-        (whole,) = described[name].integer_range
-        assert (whole.from_value, whole.to_value, whole.step) == (1, 100, 1)
-    assert "raw, compressed" in described["input_transport"].additional_constraints
+def test_node_describes_its_parameters_as_they_are_defined(bench: Bench) -> None:
+    described = bench.describe(list(DEFINITIONS))
+    assert described.keys() == DEFINITIONS.keys() == DEFAULTS.keys() | {"model", "autostart"}
+    for name, definition in DEFINITIONS.items():
+        found = described[name]
+        assert found.type == TYPES[type(definition.default)], name
+        assert found.description == definition.description, name
+        assert re.fullmatch(r"[A-Z][^.]*[a-z].*\.", found.description), name
+        assert definition.valid in found.additional_constraints, name
+        assert EFFECTS[definition.effect] in found.additional_constraints, name
+        assert found.read_only == (name == "autostart"), name
+        assert not found.dynamic_typing
+        ranges = [*found.integer_range, *found.floating_point_range]
+        assert len(ranges) == (type(definition.default) in (int, float)), name
+        for each in ranges:
+            assert (each.from_value, each.to_value) == (definition.minimum, definition.maximum)
+
+
+def test_what_a_description_says(bench: Bench) -> None:
+    described = bench.describe(["max_rate", "image_qos.depth", "input_transport", "resolution"])
+    rate, depth, transport, resolution = described.values()
+    assert rate.description == "Maximum inference rate [Hz]; 0 = unlimited."
+    assert rate.additional_constraints == "Valid: 0, or 0.01 to 1000. Takes effect at once."
+    (span,) = rate.floating_point_range
+    assert (span.from_value, span.to_value) == (0, 1000)
+    (whole,) = depth.integer_range
+    assert (whole.from_value, whole.to_value, whole.step) == (1, 100, 1)
+    assert transport.additional_constraints == "Valid: raw, compressed. Read at configure."
+    assert "WxH, both multiples of 8 from 32 to 8192." in resolution.additional_constraints
+
+
+NUMBERS = {
+    "threads": ([0, 1024], [-1, 1025]),
+    "max_rate": (
+        [0.0, 0.01, 1000.0],
+        [-0.1, -1e-310, 1e-310, 0.0099, 1000.1, float("inf"), float("nan")],
+    ),
+    "overlay_alpha": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
+    "confidence_threshold": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
+    "image_qos.depth": ([1, 100], [0, 101]),
+    "output_qos.depth": ([1, 100], [0, 101]),
+}
+
+
+def test_every_number_is_tested_at_its_ends() -> None:
+    assert NUMBERS.keys() == {n for n, d in DEFINITIONS.items() if type(d.default) in (int, float)}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_at_their_ends(bench: Bench, name: str) -> None:
+    good, bad = NUMBERS[name]
+    definition = DEFINITIONS[name]
+    for value in good:
+        bench.set({name: value})
+        assert bench.get([name]) == {name: value}
+    for value in bad:
+        result = bench.try_set(name, value)
+        assert not result.successful, value
+        for part in (name, str(value), f"{definition.maximum:g}"):
+            assert part in result.reason
+    assert bench.get([name]) == {name: good[-1]}
+
+
+def test_resolutions_at_their_ends(bench: Bench) -> None:
+    for value in ("32x32", "8192x8192"):
+        bench.set({"resolution": value})
 
 
 @pytest.fixture
@@ -79,23 +129,60 @@ def test_what_is_no_parameter_is_named(lone_node: Callable[..., Node]) -> None:
     ]
 
 
+def test_every_bad_value_is_told_at_once(lone_node: Callable[..., Node]) -> None:
+    given = {
+        "threads": -1,
+        "backend": "caffe",
+        "outputs": ["mask", "label", "depth"],
+        "max_rate": 1e-310,
+        "resolution": "9000x64",
+        "output_qos.reliability": "best_effort",
+        "output_qos.durability": "transient_local",
+    }
+    node = lone_node(*(Parameter(name, value=value) for name, value in given.items()))
+    refused = parameters.declare(node)
+    assert refused.keys() == {"threads"}
+    with pytest.raises(parameters.ParameterError) as caught:
+        parameters.read(node, refused.values())
+    reasons = str(caught.value).split("; ")
+    assert reasons[0].startswith("parameter 'threads' cannot have the value given: ")
+    assert reasons[1:-1] == [
+        "parameter 'backend' has 'caffe' (valid: auto, tensorrt, openvino, torch)",
+        "parameter 'resolution' cannot be used: resolution 9000x64 must be at least 32x32 and "
+        "divisible by 8, and at most 8192x8192",
+        "parameter 'outputs' has 'mask', 'depth' (valid: label, confidence, overlay, color)",
+        "parameter 'max_rate' is 1e-310 (valid: 0, or 0.01 to 1000)",
+    ]
+    assert "so set output_qos.reliability to reliable" in reasons[-1]
+
+
+def test_values_that_are_set_together_are_refused_together(bench: Bench) -> None:
+    bad = {"backend": "caffe", "device": "cpu", "label_size": "huge"}
+    values = [Parameter(name, value=value).to_parameter_msg() for name, value in bad.items()]
+    request = SetParametersAtomically.Request(parameters=values)
+    result = bench.call(SetParametersAtomically, request).result
+    assert not result.successful
+    assert result.reason == (
+        "parameter 'backend' has 'caffe' (valid: auto, tensorrt, openvino, torch); "
+        "parameter 'label_size' has 'huge' (valid: input, network)"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "bad", "reason"),
     [
-        ("backend", "caffe", "'backend' has 'caffe'; valid: auto, tensorrt, openvino, torch"),
+        ("backend", "caffe", "'backend' has 'caffe' (valid: auto, tensorrt, openvino, torch)"),
         ("precision", "int3", "valid: auto, fp32, bf16, fp16"),
         ("label_size", "huge", "valid: input, network"),
         ("input_transport", "theora", "valid: raw, compressed"),
-        ("outputs", ["label", "mask"], "'mask'; valid: label, confidence, overlay, color"),
+        ("outputs", ["label", "mask"], "'mask' (valid: label, confidence, overlay, color"),
         ("image_qos.reliability", "maybe", "valid: best_effort, reliable"),
         ("output_qos.durability", "eternal", "valid: volatile, transient_local"),
         ("resolution", "big", "resolution 'big' is not of the form WxH"),
         ("resolution", "100x100", "must be at least 32x32 and divisible by 8"),
         ("resolution", "0x0", "must be at least 32x32"),
-        ("overlay_alpha", 1.5, "out of range"),
-        ("overlay_alpha", float("nan"), "out of range"),
-        ("confidence_threshold", -0.1, "out of range"),
-        ("image_qos.depth", 0, "out of range"),
+        ("resolution", "64x8200", "8, and at most 8192x8192"),
+        ("resolution", "64x99999999999", "is not of the form WxH"),
         ("image_qos.depth", "1", "Wrong parameter type"),
         ("backend", 5, "Wrong parameter type"),
         ("backend", None, "Static parameter cannot be undeclared"),
@@ -120,6 +207,8 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
         "backend": "torch",
         "device": "auto",
         "precision": "auto",
+        "threads": 1,
+        "engine_cache": "elsewhere",
         "resolution": "64x32",
         "label_size": "network",
         "input_transport": "compressed",

@@ -27,6 +27,7 @@ from node_fixture import (
 )
 
 from bisenet_ros.ros.node_process import NODE_COMMAND, NodeProcess
+from bisenet_ros.ros.parameters import DEFINITIONS
 
 END_TIMEOUT_S = 3.0
 """What the project promises for ctrl-C."""
@@ -82,6 +83,7 @@ def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
         own |= {"image_qos.reliability": "best_effort", "image_qos.depth": 1}
         wanted = {**DEFAULTS, **own, "model": "", "autostart": False}
         assert bench.get(list(wanted)) == wanted
+        assert wanted == {name: each.ros_default for name, each in DEFINITIONS.items()}
         assert bench.state() == "unconfigured"
         memory = shared_memory_of(bench.process) - others
         assert memory
@@ -108,11 +110,12 @@ def test_bad_values_on_the_command_line_can_be_mended(tmp_path: Path, tiny_model
         line = bench.wait_for_log("cannot configure: ")
         for name in ("overlay_alpha", "model", "image_qos.depth"):
             assert f"parameter '{name}' cannot have the value given" in line
+        assert "; parameter 'backend' has 'caffe' (valid: auto, tensorrt, " in line
         for name in ("overlay_alpha", "model", "image_qos.depth", "autostart"):
             bench.wait_for_log(rf"\[ERROR\].*parameter '{name}' cannot have the value given")
         bench.set({"overlay_alpha": 0.5, "model": str(tiny_model), "image_qos.depth": 1})
         assert not bench.change(CONFIGURE)
-        bench.wait_for_log("cannot configure: parameter 'backend' has 'caffe'; valid: auto, ten")
+        bench.wait_for_log(r"cannot configure: parameter 'backend' has 'caffe' \(valid: auto, ten")
         bench.set({"backend": "auto"})
         assert bench.change(CONFIGURE)
         assert bench.change(ACTIVATE)
