@@ -3,6 +3,7 @@
 #   make demo [INPUT=...] [LABELS=...]   the node at work on INPUT; without, on a street drawn by code
 #   make test    make lint    make format
 #   make test-avx2                       what computes, as on a CPU that has no AVX-512
+#   make docs                            config/segment.yaml and the README's table, from the parameters
 #   make build   make env     make clean (build products)    make distclean (.venv as well)
 #
 # A shell of your own: source env.sh
@@ -11,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
 .ONESHELL:
-.PHONY: demo test test-avx2 build env lint format clean distclean FORCE
+.PHONY: demo test test-avx2 build env lint format docs clean distclean FORCE
 
 PYTHON ?= python3
 # CUDA, Jetson: requirements/README.md. What .venv was made with stays until another is asked for.
@@ -85,6 +86,10 @@ format: $(TEST_STAMP)
 	@source env.sh
 	ruff check --fix
 	ruff format
+
+docs: build
+	@source env.sh
+	python scripts/generate_parameter_docs.py
 
 clean:
 	rm -rf build install log demo_output .mypy_cache .ruff_cache .pytest_cache
