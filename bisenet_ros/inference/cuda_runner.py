@@ -57,6 +57,7 @@ class CudaRunner:
                 outputs = call()
             self._outputs = [_pinned_like(output) for output in outputs]
             del outputs  # the graph has memory of its own
+        self._deployed = deployed  # a graph knows its weights by their addresses alone
         self._image = image
         self._host_image = _pinned_like(image)
         self._label = graphed(call, self._stream)
