@@ -61,7 +61,8 @@ def test_gpu_torch_results_are_the_caller_s(model: Model) -> None:
 def test_gpu_auto_takes_cuda_where_tensorrt_is_missing(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)  # as if not installed
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if not installed
     backend = load_backend("auto", model, EngineOptions(SIZE, cache=tmp_path))
     assert (backend.name, backend.device) == ("torch", "cuda:0")
     backend.close()
