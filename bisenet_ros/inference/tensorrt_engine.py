@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from bisenet_ros.errors import InferenceError, UnusableEngineError
-from bisenet_ros.inference.tensorrt_library import Library
+from bisenet_ros.inference.tensorrt_library import NEWEST_OPSET, Library
 
 if TYPE_CHECKING:
     import tensorrt as trt  # types for the objects of both
@@ -61,8 +63,9 @@ class TensorRT:
         """Return the network of an ONNX file.
 
         Raises:
-            InferenceError: TensorRT does not take the file.
+            InferenceError: TensorRT does not take the file, or the file is newer than it may know.
         """
+        _check_opset(onnx)
         return Network(self, onnx)
 
     def build(self, onnx: bytes, gpu: str) -> bytes:
@@ -115,6 +118,24 @@ class TensorRT:
 
     def __str__(self) -> str:
         return f"{self.library.title} {self.api.__version__}"
+
+
+def _check_opset(onnx: bytes) -> None:
+    """Refuse what NVIDIA's parser does not: it reads operators of any opset as of those it knows.
+
+    Raises:
+        InferenceError: naming the opset.
+    """
+    try:
+        opsets = ModelProto.FromString(onnx).opset_import
+    except DecodeError:
+        return  # the parser says what is wrong with it
+    newest = max((each.version for each in opsets if each.domain in ("", "ai.onnx")), default=0)
+    if newest > NEWEST_OPSET:
+        raise InferenceError(
+            f"the ONNX file has opset {newest}, and TensorRT may know none beyond {NEWEST_OPSET}: "
+            f"export it with opset {NEWEST_OPSET} or an older one"
+        )
 
 
 class Network:

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 Capability = tuple[int, int]
 """A GPU's compute capability, (major, minor)."""
 
+NEWEST_OPSET = 20
+"""Of ONNX, that NVIDIA documents for TensorRT 10.3; what came after it knows newer ones too."""
+
 _JETSON = (8, 7), (10, 1), (11, 0)
 """Orin, and Thor by its old and its new number."""
 

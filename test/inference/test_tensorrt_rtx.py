@@ -33,7 +33,7 @@ from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, unpack
 from bisenet_ros.inference.tensorrt_backend import build_for
 from bisenet_ros.inference.tensorrt_engine import Engine, TensorRT, start_tensorrt
-from bisenet_ros.inference.tensorrt_library import TENSORRT_RTX
+from bisenet_ros.inference.tensorrt_library import NEWEST_OPSET, TENSORRT_RTX
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.file import Model
 from bisenet_ros.resources import model_path
@@ -256,6 +256,19 @@ def test_refusal_has_the_reason(
     copy.CopyFrom(graph)
     with pytest.raises(InferenceError, match=rf"(?s)TensorRT for RTX [\d.]+ {reason}"):
         tensorrt.build(spoil(copy), "sm86")
+
+
+def test_opset_beyond_those_known_is_refused(graph: ModelProto, tensorrt: TensorRT) -> None:
+    copy = ModelProto()
+    copy.CopyFrom(graph)
+    (opset,) = copy.opset_import
+    assert opset.version == NEWEST_OPSET == 20
+    opset.version = 21
+    with pytest.raises(InferenceError, match=r"has opset 21, .* none beyond 20: export it with"):
+        tensorrt.parse(copy.SerializeToString())
+    copy.opset_import.add(domain="com.microsoft", version=99)  # counts apart, and none is used
+    opset.version = 20
+    tensorrt.parse(copy.SerializeToString())
 
 
 def test_too_little_workspace_has_the_reason(
