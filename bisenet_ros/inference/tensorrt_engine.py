@@ -82,6 +82,8 @@ class TensorRT:
                 step.
         """
         network = self.parse(onnx)
+        # The workspace has no limit of ours: one would only rule out kernels. What the engine needs
+        # in the end is taken, or refused for want of memory, when it is loaded.
         config = network.builder.create_builder_config()
         self.library.set_target(self.api, config, gpu)
         with _noted_interrupt() as interrupted:

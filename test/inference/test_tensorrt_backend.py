@@ -287,6 +287,24 @@ def test_engine_that_was_not_proven_is_refused_at_each_start(
     assert TensorRTBackend(model, options).parity.wrong < 0.01
 
 
+def test_engine_that_the_gpu_has_no_memory_for_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bisenet_ros.inference.tensorrt_engine import Engine, start_tensorrt
+
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    tensorrt = start_tensorrt(TENSORRT_RTX)
+    runtime = SimpleNamespace(deserialize_cuda_engine=lambda serialized: b"loaded")
+    monkeypatch.setattr(tensorrt, "start", lambda kind: runtime)
+    monkeypatch.setattr(tensorrt, "error", lambda: " (out of memory)")
+    monkeypatch.setattr(type(TENSORRT_RTX), "create_context", lambda *_: (None, bytes))
+    with pytest.raises(
+        InferenceError,
+        match=r"^cuda:0 has too little memory left for the engine \(out of memory\): ",
+    ):
+        Engine(tensorrt, b"", torch.device("cuda", 0))
+
+
 def test_what_is_missing_for_the_gpu_is_named(
     model: Model, options: EngineOptions, geforce: None, nothing_installed: None
 ) -> None:

@@ -271,18 +271,25 @@ def test_opset_beyond_those_known_is_refused(graph: ModelProto, tensorrt: Tensor
     tensorrt.parse(copy.SerializeToString())
 
 
-def test_too_little_workspace_has_the_reason(
-    graph: ModelProto, tensorrt: TensorRT, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("size", "reason"), [(1, "within workspace limit"), (2**63 - 1, "Internal Error")]
+)
+def test_refused_workspace_has_the_reason(
+    graph: ModelProto,
+    tensorrt: TensorRT,
+    size: int,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = type(TENSORRT_RTX)
     set_target = kind.set_target
 
-    def cramp(library: Any, api: Any, config: Any, gpu: str) -> None:
+    def limit(library: Any, api: Any, config: Any, gpu: str) -> None:
         set_target(library, api, config, gpu)
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, 1)
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
 
-    monkeypatch.setattr(kind, "set_target", cramp)
-    with pytest.raises(InferenceError, match=r"(?s)cannot build .*within workspace limit.*lower"):
+    monkeypatch.setattr(kind, "set_target", limit)
+    with pytest.raises(InferenceError, match=rf"(?s)cannot build .*{reason}.*lower"):
         tensorrt.build(graph.SerializeToString(), "sm86")
 
 
