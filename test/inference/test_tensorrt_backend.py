@@ -245,6 +245,7 @@ def test_engine_that_was_built_ahead_is_found_and_proven_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     build_for(model, options, ["sm86"])
+    caplog.clear()
     caplog.set_level(logging.INFO)
     check = Counting(model, options)
     for _ in range(2):
@@ -469,6 +470,7 @@ def test_gpu_engine_that_was_built_ahead_is_found_and_proven_once(
     model: Model, options: EngineOptions, rtx: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     build_for(model, options, [rtx])
+    caplog.clear()
     caplog.set_level(logging.INFO)
     check = Counting(model, options)
     for _ in range(2):
