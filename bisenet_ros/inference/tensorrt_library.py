@@ -140,7 +140,7 @@ def choose_library(capability: Capability, cuda: str | None) -> tuple[Library, s
 
 
 def how_to_install(capability: Capability, cuda: str | None) -> str:
-    """Return the command that brings the library for a GPU, in quotes.
+    """Return the command that brings the library for a GPU, or a newer one, in quotes.
 
     Args:
         capability: of the GPU.
@@ -151,12 +151,12 @@ def how_to_install(capability: Capability, cuda: str | None) -> str:
     # There are wheels of TensorRT for RTX for no other machine.
     if capability in _RTX and platform.machine() == "x86_64":
         return how_to_install_rtx(cuda)
-    return f"'{sys.executable} -m pip install tensorrt-{_release(cuda)}'"
+    return f"'{sys.executable} -m pip install -U tensorrt-{_release(cuda)}'"
 
 
 def how_to_install_rtx(cuda: str | None = None) -> str:
     """Return the command that brings TensorRT for RTX; see ``how_to_install``."""
-    return f"'{sys.executable} -m pip install tensorrt-rtx-{_release(cuda)}'"
+    return f"'{sys.executable} -m pip install -U tensorrt-rtx-{_release(cuda)}'"
 
 
 def _release(cuda: str | None) -> str:

@@ -136,7 +136,7 @@ def test_pytorch_on_a_gpu_is_well_and_tensorrt_is_recommended(
     assert check.ok
     assert re.fullmatch(
         r"TensorRT would be faster: TensorRT cannot be imported .*; TensorRT for RTX is not for "
-        r"sm90: '.* -m pip install tensorrt-cu1\d'",
+        r"sm90: '.* -m pip install -U tensorrt-cu1\d'",
         check.remedy,
     )
 

@@ -139,7 +139,7 @@ def test_missing_tensorrt_for_rtx_is_named_with_the_remedy(
         main(["export", "--format", "tensorrt", "--model", str(tiny_model), "--gpu", "sm86"]) == 1
     )
     told = capsys.readouterr().err
-    assert re.search(r"for RTX cannot be imported .*-m pip install tensorrt-rtx-cu13'", told), told
+    assert re.search(r"for RTX cannot be imported .* install -U tensorrt-rtx-cu13'", told), told
 
 
 def test_calibration(tiny_model: Path, image: np.ndarray) -> None:

@@ -82,13 +82,13 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("capability", "cuda", "command"),
     [
-        ((7, 5), "13.0", "-m pip install tensorrt-rtx-cu13"),
-        ((8, 6), "12.8", "-m pip install tensorrt-rtx-cu12"),
-        ((8, 9), "13.0", "-m pip install tensorrt-rtx-cu13"),
-        ((12, 0), "13.0", "-m pip install tensorrt-rtx-cu13"),
-        ((8, 0), "12.8", "-m pip install tensorrt-cu12"),
-        ((9, 0), "13.0", "-m pip install tensorrt-cu13"),
-        ((10, 0), "13.0", "-m pip install tensorrt-cu13"),
+        ((7, 5), "13.0", "-m pip install -U tensorrt-rtx-cu13"),
+        ((8, 6), "12.8", "-m pip install -U tensorrt-rtx-cu12"),
+        ((8, 9), "13.0", "-m pip install -U tensorrt-rtx-cu13"),
+        ((12, 0), "13.0", "-m pip install -U tensorrt-rtx-cu13"),
+        ((8, 0), "12.8", "-m pip install -U tensorrt-cu12"),
+        ((9, 0), "13.0", "-m pip install -U tensorrt-cu13"),
+        ((10, 0), "13.0", "-m pip install -U tensorrt-cu13"),
         ((8, 7), "12.6", "sudo apt install python3-libnvinfer"),
         ((11, 0), "13.0", "sudo apt install python3-libnvinfer"),
     ],
@@ -105,7 +105,7 @@ def test_tensorrt_for_rtx_has_no_wheels_for_arm(
     nothing_installed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    with pytest.raises(InferenceError, match="pip install tensorrt-cu13'"):
+    with pytest.raises(InferenceError, match="pip install -U tensorrt-cu13'"):
         choose_library((12, 0), "13.0")
 
 
@@ -113,7 +113,7 @@ def test_missing_libraries_are_named_with_the_remedy(
     nothing_installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("tensorrt", "raise OSError('libnvinfer.so.10: cannot open')", tmp_path, monkeypatch)
-    with pytest.raises(InferenceError, match=r"libnvinfer\.so\.10.*pip install tensorrt-cu13"):
+    with pytest.raises(InferenceError, match=r"libnvinfer\.so\.10.*pip install -U tensorrt-cu13"):
         choose_library((9, 0), "13.0")
 
 
@@ -164,7 +164,7 @@ def test_tensorrt_for_rtx_is_not_for_data_centers(
     nothing_installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("tensorrt_rtx", "__version__ = '1.7.1.116'", tmp_path, monkeypatch)
-    reason = r"TensorRT for RTX is not for sm90: '.* -m pip install tensorrt-cu12'"
+    reason = r"TensorRT for RTX is not for sm90: '.* -m pip install -U tensorrt-cu12'"
     with pytest.raises(InferenceError, match=reason):
         choose_library((9, 0), "12.8")
 
@@ -309,7 +309,7 @@ def test_engine_that_the_gpu_has_no_memory_for_is_an_error(
 def test_what_is_missing_for_the_gpu_is_named(
     model: Model, options: EngineOptions, geforce: None, nothing_installed: None
 ) -> None:
-    with pytest.raises(InferenceError, match="pip install tensorrt-rtx-cu1"):
+    with pytest.raises(InferenceError, match="pip install -U tensorrt-rtx-cu1"):
         load_backend("tensorrt", model, options)
 
 
