@@ -82,7 +82,7 @@ def test_weights_live_as_long_as_the_graph_that_reads_them(
     monkeypatch.setattr(cuda_runner, "_pinned_like", torch.empty_like)
     # Like a graph's, this replay refers to nothing that was called.
     monkeypatch.setattr(cuda_runner, "graphed", lambda call, stream: lambda: ())
-    deployed = Deployed(model_file.load(tiny_model))
+    deployed = DeployModule(model_file.load(tiny_model))
     weight = weakref.ref(next(deployed.parameters()))
     runner = CudaRunner(deployed, (64, 32), "cpu")
     del deployed
