@@ -137,9 +137,15 @@ class Setup:
         """The resolution of the parts that have one alone."""
         return self.resolutions[len(self.resolutions) // 2]
 
-    def options(self, resolution: tuple[int, int], precision: str) -> EngineOptions:
+    def options(self, resolution: tuple[int, int], backend: str, precision: str) -> EngineOptions:
         """Return those of an engine."""
-        return EngineOptions(resolution, self.device, precision, cache=self.cache)
+        return EngineOptions(
+            backend=backend,
+            device=self.device,
+            precision=precision,
+            resolution=resolution,
+            engine_cache=self.cache,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -418,7 +424,7 @@ def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
             started = time.monotonic()
             try:
                 opened = open_engine(
-                    backend, setup.model, setup.options(resolution, precision), check
+                    setup.model, setup.options(resolution, backend, precision), check
                 )
             except InferenceError as error:
                 skipped[engine] = str(error)
@@ -475,7 +481,7 @@ def memory_over_frames(setup: Setup) -> list[str]:
 
     def row(backend: str, precision: str) -> list[str]:
         before = used_mb(setup)
-        engine = open_engine(backend, setup.model, setup.options(setup.middle, precision))
+        engine = open_engine(setup.model, setup.options(setup.middle, backend, precision))
         try:
             loaded = used_mb(setup)
             images = [_street(setup.middle, index) for index in (0, 60)]
@@ -504,7 +510,7 @@ def loads_and_closes(setup: Setup) -> list[str]:
         closed: list[float] = []
         while len(seconds) < setup.loads and setup.deadline.left() > 0:
             started = time.monotonic()
-            engine = open_engine(backend, setup.model, setup.options(setup.middle, precision))
+            engine = open_engine(setup.model, setup.options(setup.middle, backend, precision))
             try:
                 engine.run(image)
                 seconds.append(time.monotonic() - started)

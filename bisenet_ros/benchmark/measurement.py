@@ -147,8 +147,8 @@ def _loaded(
     clock: Callable[[], float],
 ) -> Iterator[tuple[Segmenter, float]]:
     """Yield a segmenter that has labeled ``image``, and the seconds that it took to; close it."""
-    wanted = replace(options, precision=engine.precision)
-    with closing(Segmenter(model, backend=engine.backend, **vars(wanted))) as segmenter:
+    wanted = replace(options, backend=engine.backend, precision=engine.precision)
+    with closing(Segmenter(model, wanted)) as segmenter:
         started = clock()
         segmenter.segment(image)
         yield segmenter, clock() - started

@@ -17,7 +17,7 @@ FRAMES = 3
 
 
 def peak_memory(
-    load: Callable[[], Model], backend: str, options: EngineOptions, seconds: float = math.inf
+    load: Callable[[], Model], options: EngineOptions, seconds: float = math.inf
 ) -> float:
     """Return the peak resident memory in MB (1e6 bytes) of a process with this one engine.
 
@@ -26,8 +26,7 @@ def peak_memory(
 
     Args:
         load: gives the model; it is pickled, so a function of a module or a ``partial`` of one.
-        backend: a name in ``BACKENDS``.
-        options: of the engine.
+        options: of the engine, with a named backend.
         seconds: after which the process is killed.
 
     Raises:
@@ -36,17 +35,17 @@ def peak_memory(
     """
     spawn = multiprocessing.get_context("spawn")
     receiver, sender = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_send, args=(sender, load, backend, options), daemon=True)
+    process = spawn.Process(target=_send, args=(sender, load, options), daemon=True)
     process.start()
     sender.close()  # the process has its own, so that its end is seen here
     try:
         if not receiver.poll(None if math.isinf(seconds) else max(seconds, 0.0)):
-            raise TimeoutError(f"the process of {backend} took more than {seconds:.0f} s")
+            raise TimeoutError(f"the process of {options.backend} took more than {seconds:.0f} s")
         result: float | Exception = receiver.recv()
     except EOFError as error:
         raise InferenceError(
-            f"the process of {backend} was killed, probably for want of memory; use a lower "
-            "resolution"
+            f"the process of {options.backend} was killed, probably for want of memory; use a "
+            "lower resolution"
         ) from error
     finally:
         process.kill()
@@ -57,19 +56,18 @@ def peak_memory(
     return result
 
 
-def _send(
-    sender: Connection, load: Callable[[], Model], backend: str, options: EngineOptions
-) -> None:
+def _send(sender: Connection, load: Callable[[], Model], options: EngineOptions) -> None:
     try:
-        result: float | Exception = _measure(load, backend, options)
+        result: float | Exception = _measure(load, options)
     except Exception as error:  # raised again in the process that asked
         result = error
     sender.send(result)
 
 
-def _measure(load: Callable[[], Model], backend: str, options: EngineOptions) -> float:
-    engine = load_backend(backend, load(), options)
-    width, height = options.resolution
+def _measure(load: Callable[[], Model], options: EngineOptions) -> float:
+    model = load()
+    engine = load_backend(model, options)
+    width, height = options.resolution_for(model)
     for _ in range(FRAMES):
         engine.run(np.zeros((height, width, 3), np.uint8))
     engine.close()

@@ -204,7 +204,10 @@ class _Benchmark:
         self.gmacs[name] = sum(cost.gmacs for cost in parts.values())
         # Without a number, engines as the node has them: to name one makes OpenVINO pin no threads.
         options = EngineOptions(
-            resolution, self.device, threads=self.asked_threads, cache=self.cache
+            resolution=resolution,
+            device=self.device,
+            threads=self.asked_threads,
+            engine_cache=self.cache,
         )
         measurement = measure(
             self.model,
@@ -279,15 +282,14 @@ class _Benchmark:
         finished = []
         late = []
         for result in results:
-            backend, precision = result.engine
-            wanted = replace(options, precision=precision)
+            wanted = replace(options, **result.engine._asdict())
             started, left = budget.clock(), budget.left()
             memory = None
             if left < self.memory_seconds:
                 late.append(str(result.engine))
             else:
                 try:
-                    memory = peak_memory(self.load, backend, wanted, left)
+                    memory = peak_memory(self.load, wanted, left)
                     self.memory_seconds = budget.clock() - started
                 except TimeoutError:
                     self.memory_seconds = left  # at least

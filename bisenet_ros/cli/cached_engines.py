@@ -23,8 +23,8 @@ def prebuild(backend: str, model: "Model", options: "EngineOptions") -> None:
     """
     from bisenet_ros.inference.selection import load_backend
 
-    engine = load_backend(backend, model, options)
-    width, height = options.resolution
+    engine = load_backend(model, replace(options, backend=backend))
+    width, height = options.resolution_for(model)
     print(
         f"{engine.name} has an engine of {model.name} for {engine.device} in {engine.precision} "
         f"at {width}x{height}{' with confidence' if options.confidence else ''}"
@@ -51,7 +51,7 @@ def prebuild_for(gpus: "Sequence[str]", model: "Model", options: "EngineOptions"
     precisions = [options.precision]
     if options.precision == "auto":
         precisions = ["int8", "fp16"] if model.metadata.calibration else ["fp16"]
-    width, height = options.resolution
+    width, height = options.resolution_for(model)
     for precision in precisions:
         build_for(model, replace(options, precision=precision), gpus)
         print(

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.inference.backend import EngineOptions
+
 if TYPE_CHECKING:
     from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.model.file import Model
@@ -54,7 +56,7 @@ def open_model(args: argparse.Namespace) -> "Model":
 def open_segmenter(
     args: argparse.Namespace, model: "Model", backend: str | None = None
 ) -> "Segmenter":
-    """The segmenter that the arguments mean, with ``backend`` instead of theirs if given.
+    """Return the segmenter that the arguments mean, on ``backend`` instead of theirs if given.
 
     Raises:
         InferenceError: this machine has no such engine, or it cannot run the model.
@@ -64,10 +66,12 @@ def open_segmenter(
 
     return Segmenter(
         model,
-        backend=backend or args.backend,
-        device=args.device,
-        precision=args.precision,
-        resolution=parse_resolution(args.resolution) if args.resolution else None,
-        threads=args.threads,
-        cache=args.cache,
+        EngineOptions(
+            backend=backend or args.backend,
+            device=args.device,
+            precision=args.precision,
+            resolution=parse_resolution(args.resolution) if args.resolution else None,
+            threads=args.threads,
+            engine_cache=args.cache,
+        ),
     )

@@ -104,11 +104,11 @@ def run(args: argparse.Namespace) -> int:
             _write(args, model, resolution)
         else:
             options = EngineOptions(
-                resolution,
-                args.device or "auto",
-                args.precision or "auto",
-                bool(args.confidence),
-                cache=args.cache,
+                resolution=resolution,
+                device=args.device or "auto",
+                precision=args.precision or "auto",
+                confidence=bool(args.confidence),
+                engine_cache=args.cache,
             )
             if args.gpu:
                 cached_engines.prebuild_for(args.gpu, model, options)

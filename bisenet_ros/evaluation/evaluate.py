@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from bisenet_ros.datasets import Dataset
 from bisenet_ros.evaluation.metrics import Image, Labels, Scores, evaluate
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import Model
 
@@ -33,11 +34,13 @@ def score(
         closing(
             Segmenter(
                 model,
-                backend="torch",
-                device=device,
-                precision="fp32",
-                threads=threads,
-                cache=Path(cache),
+                EngineOptions(
+                    backend="torch",
+                    device=device,
+                    precision="fp32",
+                    threads=threads,
+                    engine_cache=Path(cache),
+                ),
             )
         ) as segmenter,
         tqdm(indices, desc="score", unit="image", leave=False, disable=None) as bar,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.errors import InferenceError, quoted
+from bisenet_ros.inference.resolution import check_resolution
 
 if TYPE_CHECKING:
     # They import torch, which the launch file, for one, has to do without.
@@ -17,31 +18,50 @@ if TYPE_CHECKING:
     from bisenet_ros.model.file import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """What an engine is made for.
+    """Which engine to load, by the names that the node's parameters have.
 
-    - ``resolution``: (width, height) of the images, at least 32 and divisible by 8.
+    - ``backend``: auto, or a name in ``BACKENDS``.
     - ``device``: auto, cpu, cuda, cuda:N, or an Intel GPU as gpu, gpu.N.
     - ``precision``: auto, or one of ``precision.PRECISIONS``.
+    - ``resolution``: (width, height) of the network's input, see ``check_resolution``; None for
+      the model's own.
+    - ``threads``: CPU threads; 0 for ``cpu.default_threads``.
+    - ``engine_cache``: folder for compiled engines, in its engines/; None for the user's cache
+      folder.
     - ``confidence``: also compute the confidence of each label.
-    - ``threads``: of the CPU; 0 for ``cpu.default_threads``.
-    - ``cache``: folder for compiled engines, in its engines/; None for the user's cache folder.
+
+    Raises:
+        InferenceError: ``threads`` or ``resolution`` is out of range.
     """
 
-    resolution: tuple[int, int]
+    backend: str = "auto"
     device: str = "auto"
     precision: str = "auto"
-    confidence: bool = False
+    resolution: tuple[int, int] | None = None
     threads: int = 0
-    cache: Path | None = None
+    engine_cache: Path | None = None
+    confidence: bool = False
 
     def __post_init__(self) -> None:
-        """Raise InferenceError if ``threads`` is negative."""
         if self.threads < 0:
             raise InferenceError(
                 f"threads is {self.threads}; give a number of CPU threads, or 0 for one a core"
             )
+        if self.resolution is not None:
+            check_resolution(self.resolution)
+
+    def resolution_for(self, model: "Model") -> tuple[int, int]:
+        """Return (width, height) in pixels of the network's input.
+
+        Raises:
+            InferenceError: no engine can have the model's own resolution.
+        """
+        if self.resolution is not None:
+            return self.resolution
+        check_resolution(model.metadata.resolution)
+        return model.metadata.resolution
 
 
 class Backend(Protocol):
@@ -150,9 +170,9 @@ def native_precisions(name: str, device: str) -> tuple[str, ...]:
 
 
 def open_engine(
-    name: str, model: "Model", options: EngineOptions, check: "ParityCheck | None" = None
+    model: "Model", options: EngineOptions, check: "ParityCheck | None" = None
 ) -> Backend:
-    """Load ``model`` into the backend ``name`` in a named precision, and run it once.
+    """Load ``model`` into the backend and precision that ``options`` name, and run it once.
 
     The first run allocates and chooses kernels, and no frame should wait for it; nor does a backend
     work that loads and cannot run.
@@ -160,8 +180,8 @@ def open_engine(
     Raises:
         InferenceError: see ``Backend``.
     """
-    engine = backend_class(name)(model, options, check)
-    width, height = options.resolution
+    engine = backend_class(options.backend)(model, options, check)
+    width, height = options.resolution_for(model)
     try:
         engine.run(np.zeros((height, width, 3), np.uint8))
     except BaseException:

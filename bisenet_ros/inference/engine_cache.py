@@ -87,7 +87,7 @@ def engine_key(
             where there is no file, ``model_content``.
         build: what is asked of the compiler besides.
     """
-    width, height = options.resolution
+    width, height = options.resolution_for(model)
     return {
         "backend": engine,
         "model": model.name,

@@ -70,14 +70,14 @@ class OpenVINOBackend:
             # OpenVINO pins threads to cores, from the first one on in each process: two nodes that
             # share the CPU would both run on the same ones.
             config["ENABLE_CPU_PINNING"] = False
-        cache = EngineCache(cache_folder(options.cache))
+        cache = EngineCache(cache_folder(options.engine_cache))
         identity = self.identity(options.device)
         in_int8 = self.precision == "int8"
         with engine_errors("openvino", self.device):
             bits = _weight_bits(core, device, identity, cache) if in_int8 else 8
             graph = build_onnx(
                 model,
-                resolution=options.resolution,
+                resolution=options.resolution_for(model),
                 precision="int8" if in_int8 else "fp32",
                 confidence=options.confidence,
                 weight_bits=bits,
@@ -91,7 +91,7 @@ class OpenVINOBackend:
                 content=graph,
                 build=str(config),
             )
-            prove = check or ParityCheck(model, options.resolution)
+            prove = check or ParityCheck(model, options.resolution_for(model))
 
             def compare(engine: openvino.CompiledModel) -> Parity:
                 request = engine.create_infer_request()

@@ -2,16 +2,17 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.images.resize import resize_image, resize_labels
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.resolution import LabelSize, check_resolution
+from bisenet_ros.inference.resolution import LabelSize
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model.file import Model
+
+DEFAULTS = EngineOptions()
 
 
 @dataclass(frozen=True)
@@ -43,32 +44,17 @@ class Segmenter:
 
     Args:
         model: from ``model_file.load``.
-        backend: a name in ``BACKENDS``, or "auto".
-        resolution: (width, height) of the network, divisible by 8; None for the model's own.
-        device, precision, confidence, threads, cache: see ``EngineOptions``.
+        options: of the engine.
 
     Raises:
         InferenceError: naming what this machine or model cannot serve, and what it can.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        backend: str = "auto",
-        device: str = "auto",
-        precision: str = "auto",
-        resolution: tuple[int, int] | None = None,
-        confidence: bool = False,
-        threads: int = 0,
-        cache: Path | None = None,
-    ) -> None:
+    def __init__(self, model: Model, options: EngineOptions = DEFAULTS) -> None:
         self.model = model
-        self.resolution = resolution or model.metadata.resolution
-        check_resolution(self.resolution)
+        self.resolution = options.resolution_for(model)
+        self.backend = load_backend(model, options)
         width, height = self.resolution
-        options = EngineOptions(self.resolution, device, precision, confidence, threads, cache)
-        self.backend = load_backend(backend, model, options)
         self._resized = np.zeros((height, width, 3), np.uint8)
 
     def segment(self, image: NDArray[np.uint8], size: LabelSize = "input") -> Segmentation:

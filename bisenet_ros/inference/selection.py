@@ -34,8 +34,8 @@ HOPELESS = 1.5
 """An engine that takes so many times as long as the fastest in the first turn gets no second."""
 
 
-def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
-    """Load ``model`` into the backend ``name``; "auto" takes the fastest that is accurate here.
+def load_backend(model: Model, options: EngineOptions) -> Backend:
+    """Load ``model`` as ``options`` say; "auto" takes the fastest engine that is accurate here.
 
     What is named is taken, or is an error. Where backend or precision is "auto", each precision
     that the device computes natively is built, compared with PyTorch and timed at the first start;
@@ -50,8 +50,9 @@ def load_backend(name: str, model: Model, options: EngineOptions) -> Backend:
             f"precision {quoted(options.precision)} is unknown; there are auto, "
             f"{', '.join(PRECISIONS)}"
         )
+    name = options.backend
     if name != "auto" and options.precision != "auto":
-        return open_engine(name, model, options)
+        return open_engine(model, options)
     if name != "auto":
         backend_class(name)
     selection = _Selection(model, options)
@@ -126,8 +127,9 @@ class _Selection:
         self._identities: dict[str, str] = {}
         self._model = model
         self._options = options
-        self._check = ParityCheck(model, options.resolution)
-        self._cache = EngineCache(cache_folder(options.cache))
+        self._resolution = options.resolution_for(model)
+        self._check = ParityCheck(model, self._resolution)
+        self._cache = EngineCache(cache_folder(options.engine_cache))
 
     def fastest(self, group: Sequence[tuple[str, str]]) -> Backend | None:
         """Return the fastest accurate engine of backends and devices; None if there is none."""
@@ -195,9 +197,9 @@ class _Selection:
 
     def _try(self, candidate: _Candidate) -> Backend | None:
         """Return the engine; None, with the reason in ``failed``, if it does not work here."""
-        options = replace(self._options, device=candidate.device, precision=candidate.precision)
+        options = replace(self._options, **candidate._asdict())
         try:
-            engine = open_engine(candidate.backend, self._model, options, self._check)
+            engine = open_engine(self._model, options, self._check)
         except InferenceError as error:
             self.failed[str(candidate)] = str(error)
             return None
@@ -244,7 +246,7 @@ class _Selection:
         )
 
     def _tell(self, engine: Backend, told: str) -> None:
-        width, height = self._options.resolution
+        width, height = self._resolution
         chosen = f"auto is {engine.name} on {engine.device} in {engine.precision}"
         timed = f"a frame of {width}x{height}: {told}"
         logger.info("; not ".join([f"{chosen} ({timed})", *_reasons(self.failed)]))

@@ -66,7 +66,7 @@ class TensorRTBackend:
         self.instruction_set = f"sm_{major}{minor}"
         self.arithmetic = f"{self.name} {self.instruction_set}"
         with engine_errors(self.name, self.device), torch.cuda.device(gpu.device):
-            prove = check or ParityCheck(model, options.resolution)
+            prove = check or ParityCheck(model, options.resolution_for(model))
             self._engine, self.parity = _open(model, options, gpu, prove)
 
     @staticmethod
@@ -127,7 +127,7 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> None
         def build(gpu: str = gpu, key: Key = key) -> bytes:
             return pack({}, _build(start_tensorrt(library), onnx, gpu, key))
 
-        EngineCache(cache_folder(options.cache)).get(key, build, bytes)
+        EngineCache(cache_folder(options.engine_cache)).get(key, build, bytes)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _find_gpu(name: str) -> _Gpu:
 def _onnx(model: Model, options: EngineOptions) -> bytes:
     content: bytes = build_onnx(
         model,
-        resolution=options.resolution,
+        resolution=options.resolution_for(model),
         precision=options.precision,
         confidence=options.confidence,
         fp16_rest=True,
@@ -196,7 +196,7 @@ def _open(
 
     tensorrt = start_tensorrt(gpu.library)
     onnx = _onnx(model, options)
-    cache = EngineCache(cache_folder(options.cache))
+    cache = EngineCache(cache_folder(options.engine_cache))
     ahead = bool(gpu.library.targets)
     device = target(gpu.capability) if ahead else gpu.description
     key = _key(model, options, onnx, gpu.library, gpu.version, device)
@@ -228,15 +228,15 @@ def _open(
         if facts is None:
             facts = asdict(check(engine))
             cache.remember(proof, facts)
-        _keep_kernels(engine, options, kept, cache, here)
+        _keep_kernels(engine, options.resolution_for(model), kept, cache, here)
     return engine, Parity(**facts)
 
 
 def _keep_kernels(
-    engine: "Engine", options: EngineOptions, kept: bytes, cache: EngineCache, key: Key
+    engine: "Engine", resolution: tuple[int, int], kept: bytes, cache: EngineCache, key: Key
 ) -> None:
     """Run the engine, so that all of it is compiled, and store what was not stored before."""
-    width, height = options.resolution
+    width, height = resolution
     engine.run(np.zeros((height, width, 3), np.uint8))
     kernels = engine.kernels()
     if kernels != kept:

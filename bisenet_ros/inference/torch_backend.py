@@ -43,9 +43,9 @@ class TorchBackend:
         with engine_errors("torch", self.device):
             deployed.on(self.device)
             self._runner = (
-                CudaRunner(deployed, options.resolution, self.device)
+                CudaRunner(deployed, options.resolution_for(model), self.device)
                 if cuda
-                else _CpuRunner(deployed, options.resolution, self.threads)
+                else _CpuRunner(deployed, options.resolution_for(model), self.threads)
             )
             self.instruction_set = _instruction_set(self.device)
         self.arithmetic = f"torch {self.instruction_set}"
@@ -84,7 +84,7 @@ class TorchBackend:
         """How the labels compare with fp32 on the CPU, once for each model and machine."""
         if (self.device, self.precision) == ("cpu", "fp32"):
             return Parity(equal=1.0, wrong=0.0)  # it is what others are compared with
-        cache = EngineCache(cache_folder(options.cache))
+        cache = EngineCache(cache_folder(options.engine_cache))
         key = engine_key(
             model,
             options,
@@ -96,7 +96,7 @@ class TorchBackend:
         facts = cache.recall(key)
         if facts is not None:
             return Parity(**facts)
-        prove = check or ParityCheck(model, options.resolution)
+        prove = check or ParityCheck(model, options.resolution_for(model))
         parity = prove(lambda image: self.run(image)[0], self.precision, "this engine")
         cache.remember(key, asdict(parity))
         return parity

@@ -8,6 +8,7 @@ the Python that runs ``ros2 launch`` may lack them.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -17,7 +18,7 @@ from rclpy.parameter import Parameter
 
 from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS
 from bisenet_ros.errors import InferenceError, ParameterError, quoted
-from bisenet_ros.inference.backend import BACKENDS
+from bisenet_ros.inference.backend import BACKENDS, EngineOptions
 from bisenet_ros.inference.resolution import (
     MAX_SIDE,
     MIN_SIDE,
@@ -261,6 +262,19 @@ class Parameters:
     def with_confidence(self) -> bool:
         """Whether the engine has to compute the confidence of each label."""
         return "confidence" in self.outputs or self.confidence_threshold > 0
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """The engine that the parameters ask for."""
+        return EngineOptions(
+            backend=self.backend,
+            device=self.device,
+            precision=self.precision,
+            resolution=parse_resolution(self.resolution) if self.resolution else None,
+            threads=self.threads,
+            engine_cache=Path(self.engine_cache).expanduser() if self.engine_cache else None,
+            confidence=self.with_confidence,
+        )
 
 
 _FIELDS = {f.metadata["name"] or f.name: f for f in fields(Parameters)}

@@ -8,7 +8,6 @@ import time
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from traceback import format_exception
 
 import numpy as np
@@ -26,7 +25,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from bisenet_ros import resources
 from bisenet_ros.classes import IGNORE_ID, palette
 from bisenet_ros.errors import UserError, describe
-from bisenet_ros.inference.resolution import parse_resolution
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
 from bisenet_ros.msg import ClassMap, SegmentationStats
@@ -124,16 +122,7 @@ class SegmentationNode(ManagedNode):
         model = model_file.load(
             resources.model_path(values.model), resources.classes_path(values.classes)
         )
-        segmenter = Segmenter(
-            model,
-            backend=values.backend,
-            device=values.device,
-            precision=values.precision,
-            resolution=parse_resolution(values.resolution) if values.resolution else None,
-            confidence=values.with_confidence,
-            threads=values.threads,
-            cache=Path(values.engine_cache).expanduser() if values.engine_cache else None,
-        )
+        segmenter = Segmenter(model, values.engine_options)
         self._undo_configure.callback(segmenter.close)
         publishers = ExitStack()
         self._undo_configure.callback(self.call_on_executor, publishers.close)

@@ -18,7 +18,7 @@ from bisenet_ros.inference.segmenter import Segmentation, Segmenter
 from bisenet_ros.model.file import load
 
 FP32, BF16, INT8 = (Engine("torch", precision) for precision in ("fp32", "bf16", "int8"))
-OPTIONS = EngineOptions((64, 32), device="cpu", threads=1)
+OPTIONS = EngineOptions(resolution=(64, 32), device="cpu", threads=1)
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
 
 

@@ -14,31 +14,33 @@ from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.model.file import Model, load
 
-OPTIONS = EngineOptions((64, 32), device="cpu", precision="fp32", threads=1)
+OPTIONS = EngineOptions(
+    backend="torch", resolution=(64, 32), device="cpu", precision="fp32", threads=1
+)
 
 
 def test_what_this_process_holds_is_not_counted(tiny_model: Path) -> None:
     held = np.ones(2_000_000_000, np.uint8)
-    megabytes = peak_memory(partial(load, tiny_model), "torch", OPTIONS)
+    megabytes = peak_memory(partial(load, tiny_model), OPTIONS)
     assert held.any()
     assert 50 < megabytes < 1500  # Python and PyTorch, and little else
 
 
 def test_an_engine_that_cannot_be_loaded(tiny_model: Path) -> None:
-    wrong = EngineOptions((64, 32), device="cuda:99")
+    wrong = EngineOptions(backend="torch", resolution=(64, 32), device="cuda:99")
     with pytest.raises(InferenceError, match="'cuda:99' is not there"):
-        peak_memory(partial(load, tiny_model), "torch", wrong)
+        peak_memory(partial(load, tiny_model), wrong)
 
 
 def test_a_process_that_takes_too_long_is_ended(tiny_model: Path) -> None:
     with pytest.raises(TimeoutError, match="the process of torch took more than 0 s"):
-        peak_memory(partial(load, tiny_model), "torch", OPTIONS, seconds=0.0)
+        peak_memory(partial(load, tiny_model), OPTIONS, seconds=0.0)
     assert multiprocessing.active_children() == []
 
 
 def test_a_process_that_is_killed() -> None:
     with pytest.raises(InferenceError, match="the process of torch was killed, probably for want"):
-        peak_memory(_die, "torch", OPTIONS)
+        peak_memory(_die, OPTIONS)
 
 
 def _die() -> Model:

@@ -63,7 +63,9 @@ def test_an_engine_is_built_in_advance(
     from bisenet_ros.model import file as model_file
 
     model = model_file.load(tiny_model)
-    options = EngineOptions(model.metadata.resolution, precision="fp32", cache=tmp_path)
+    options = EngineOptions(
+        resolution=model.metadata.resolution, precision="fp32", engine_cache=tmp_path
+    )
     prebuild("openvino", model, options)
     assert capfd.readouterr().out == ("openvino has an engine of tiny for cpu in fp32 at 128x64\n")
     list_engines(tmp_path)

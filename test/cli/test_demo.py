@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from bisenet_ros.inference.backend import EngineOptions
+
 BISENET = (
     sys.executable,
     "-c",
@@ -83,7 +85,9 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
     (root / "images").mkdir()
     (root / "labels").mkdir()
     torch.set_num_threads(1)
-    segmenter = Segmenter(model_file.load(tiny_model), device="cpu", precision="fp32")
+    segmenter = Segmenter(
+        model_file.load(tiny_model), EngineOptions(device="cpu", precision="fp32")
+    )
     rng = np.random.default_rng(0)
     before = None
     for number in range(6):

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from bisenet_ros.inference.backend import EngineOptions
+
 pytest.importorskip("rclpy")
 
 import rclpy
@@ -130,7 +132,7 @@ def test_pytorch_on_a_gpu_is_well_and_tensorrt_is_recommended(
     gpu = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, multi_processor_count=132)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
-    segmenter = Segmenter(model_file.load(tiny_model), backend="torch", device="cpu")
+    segmenter = Segmenter(model_file.load(tiny_model), EngineOptions(backend="torch", device="cpu"))
     segmenter.backend.device = "cuda:0"
     check = check_engine(lambda: segmenter)
     assert check.ok

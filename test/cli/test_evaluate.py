@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bisenet_ros.cli.main import main
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
 
@@ -26,7 +27,7 @@ SIZE = 160, 96
 def labelled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Three images with the labels that ``tiny_model`` gives them."""
     model = model_file.load(tiny_model)
-    segmenter = Segmenter(model, backend="torch", device="cpu", precision="fp32")
+    segmenter = Segmenter(model, EngineOptions(backend="torch", device="cpu", precision="fp32"))
     rng = np.random.default_rng(0)
     pairs = []
     for _ in range(3):

@@ -8,6 +8,7 @@ import pytest
 
 from bisenet_ros.classes import read_classes
 from bisenet_ros.cli.main import main
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
 
@@ -38,7 +39,9 @@ def test_labels_of_a_folder(
     model = model_file.load(tiny_model)
     assert read_classes(out / "classes.txt") == model.metadata.classes
     image = cv2.cvtColor(cv2.imread(str(images / "left.png")), cv2.COLOR_BGR2RGB)
-    expected = Segmenter(model, backend="torch", device="cpu", precision="fp32").segment(image)
+    expected = Segmenter(
+        model, EngineOptions(backend="torch", device="cpu", precision="fp32")
+    ).segment(image)
     labels = cv2.imread(str(out / "labels" / "left.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(labels, expected.labels)
     assert len(np.unique(labels)) > 1

@@ -137,7 +137,9 @@ def test_good_engines_of_any_model_pass(name: str, tmp_path: Path) -> None:
     check = ParityCheck(model, SIZE)
     for backend in (OpenVINOBackend, TorchBackend):
         for precision in backend.native_precisions("cpu"):
-            options = EngineOptions(SIZE, "cpu", precision, cache=tmp_path)
+            options = EngineOptions(
+                resolution=SIZE, device="cpu", precision=precision, engine_cache=tmp_path
+            )
             found = backend(model, options, check)
             limit = {"fp32": 0.0005, "bf16": 0.005}.get(precision, 1.0)
             assert found.parity.wrong <= limit, (backend, precision)
@@ -146,6 +148,7 @@ def test_good_engines_of_any_model_pass(name: str, tmp_path: Path) -> None:
 
 UNDER_AVX2 = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[2])
@@ -160,19 +163,20 @@ cache, size = Path(sys.argv[1]), (256, 128)
 probe = openvino_backend.exact_weight_bits
 for name, make in MODELS.items():
     model = make()
-    engine = openvino_backend.OpenVINOBackend(
-        model, EngineOptions(size, "cpu", "int8", cache=cache / "probed")
+    options = EngineOptions(
+        device="cpu", precision="int8", resolution=size, engine_cache=cache / "probed"
     )
+    engine = openvino_backend.OpenVINOBackend(model, options)
     print(name, engine.arithmetic)
     openvino_backend.exact_weight_bits = lambda run: 8
-    options = EngineOptions(size, "cpu", "int8", cache=cache / "8 bits")
+    options = replace(options, engine_cache=cache / "8 bits")
     try:
         openvino_backend.OpenVINOBackend(model, options)
         print(name, "kept")
     except ParityError:
         print(name, "discarded")
     if name == "shipped":
-        chosen = Segmenter(model, resolution=size, device="cpu", cache=cache / "8 bits").backend
+        chosen = Segmenter(model, replace(options, precision="auto")).backend
         print("auto", chosen.precision)
     openvino_backend.exact_weight_bits = probe
 """

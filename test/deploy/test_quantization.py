@@ -358,9 +358,11 @@ def test_shipped_model_loses_at_most_a_point_in_int8(tmp_path: Path) -> None:
     shipped = model_file.load(model_path(""))
     folder = Path(os.environ["BISENET_DATA"]) / "camvid" / "val"
     width, height = shipped.metadata.resolution
-    options = EngineOptions((width, height), "cpu", "int8", threads=1, cache=tmp_path)
-    engine = load_backend("openvino", shipped, options)
-    reference = load_backend("torch", shipped, replace(options, precision="fp32"))
+    options = EngineOptions(
+        resolution=(width, height), device="cpu", precision="int8", threads=1, engine_cache=tmp_path
+    )
+    engine = load_backend(shipped, replace(options, backend="openvino"))
+    reference = load_backend(shipped, replace(options, precision="fp32", backend="torch"))
     classes = len(shipped.metadata.classes)
     exact = np.zeros((classes, classes + 1), np.int64)
     int8, equal = exact.copy(), []

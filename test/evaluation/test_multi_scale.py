@@ -13,6 +13,7 @@ from torch.nn import functional
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.evaluation.multi_scale import MultiScale
 from bisenet_ros.images.resize import resize_image
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
 
@@ -28,7 +29,7 @@ def segmenter(tiny_model: Path) -> Segmenter:
 
 
 def make_segmenter(model: model_file.Model) -> Segmenter:
-    return Segmenter(model, backend="torch", device="cpu", precision="fp32")
+    return Segmenter(model, EngineOptions(backend="torch", device="cpu", precision="fp32"))
 
 
 @pytest.fixture(scope="module")

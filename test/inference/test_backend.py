@@ -19,7 +19,7 @@ from bisenet_ros.model.file import Model
 
 torch.set_num_threads(1)
 
-OPTIONS = EngineOptions((64, 32), "cpu", "fp32", threads=1)
+OPTIONS = EngineOptions(resolution=(64, 32), device="cpu", precision="fp32", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_auto_takes_openvino_on_a_cpu_and_says_why(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
-        backend = load_backend("auto", model, OPTIONS)
+        backend = load_backend(model, OPTIONS)
     assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
     assert re.search(
         r"auto is openvino on cpu in fp32 \(a frame of 64x32: openvino fp32 [\d.]+ ms, torch fp32 "
@@ -47,10 +47,10 @@ def test_auto_goes_on_where_a_library_is_missing(
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
-        assert load_backend("auto", model, OPTIONS).name == "torch"
+        assert load_backend(model, OPTIONS).name == "torch"
     assert "not openvino: backend 'openvino' needs a library that cannot be imported" in caplog.text
     with pytest.raises(InferenceError, match=r"needs a library that cannot be imported .*openvino"):
-        load_backend("openvino", model, OPTIONS)
+        load_backend(model, replace(OPTIONS, backend="openvino"))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_auto_tries_all_in_order_and_survives_a_gpu_that_does_not_start(
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
-        backend = load_backend("auto", model, replace(OPTIONS, device="auto"))
+        backend = load_backend(model, replace(OPTIONS, device="auto"))
     assert (backend.name, backend.device, backend.precision) == ("torch", "cpu", "fp32")
     fails = r"failed on cuda:0 \(The NVIDIA driver on your system is too old\)"
     assert re.search(
@@ -96,13 +96,13 @@ def test_auto_goes_on_where_an_engine_loads_and_cannot_run(
 
     monkeypatch.setattr(OpenVINOBackend, "run", run)
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
-        assert load_backend("auto", model, OPTIONS).name == "torch"
+        assert load_backend(model, OPTIONS).name == "torch"
     assert "not openvino fp32: the device is hot" in caplog.text
 
 
 def test_auto_names_every_reason_where_nothing_works(model: Model) -> None:
     with pytest.raises(InferenceError, match="no backend can do this here: ") as raised:
-        load_backend("auto", model, replace(OPTIONS, device="tpu"))
+        load_backend(model, replace(OPTIONS, device="tpu"))
     for name in BACKENDS:
         assert f"{name}: device 'tpu' is" in str(raised.value)
 
@@ -129,8 +129,15 @@ name, path, cache = sys.argv[1:]
 model = model_file.load(Path(path))
 
 def run(width):
-    options = EngineOptions((width, width), "cpu", "fp32", threads=1, cache=Path(cache))
-    load_backend(name, model, options).run(np.zeros((width, width, 3), np.uint8))
+    options = EngineOptions(
+        backend=name,
+        device="cpu",
+        precision="fp32",
+        resolution=(width, width),
+        threads=1,
+        engine_cache=Path(cache),
+    )
+    load_backend(model, options).run(np.zeros((width, width, 3), np.uint8))
 
 run(32)  # what a process needs once, it has now
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -160,7 +167,9 @@ def test_model_file_replaced_while_running(tiny_model: Path, tmp_path: Path) -> 
     path.write_bytes(tiny_model.read_bytes())
     image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
     for name in ("openvino", "torch"):
-        backend = load_backend(name, model_file.load(path), replace(OPTIONS, cache=tmp_path))
+        backend = load_backend(
+            model_file.load(path), replace(OPTIONS, engine_cache=tmp_path, backend=name)
+        )
         before = backend.run(image)[0]
         path.write_bytes(b"something else")
         np.testing.assert_array_equal(backend.run(image)[0], before)
@@ -170,7 +179,7 @@ def test_model_file_replaced_while_running(tiny_model: Path, tmp_path: Path) -> 
 def test_torch_uses_its_threads_while_it_runs_and_gives_them_back(model: Model) -> None:
     before = torch.get_num_threads()
     options = replace(OPTIONS, threads=before + 2)
-    backend = load_backend("torch", model, options)
+    backend = load_backend(model, replace(options, backend="torch"))
     seen = []
 
     class Threads(torch.overrides.TorchFunctionMode):

@@ -190,7 +190,8 @@ from bisenet_ros.inference.torch_backend import TorchBackend
 
 model = model_file.load(Path(sys.argv[1]))
 torch.set_num_threads(3)
-print(TorchBackend(model, EngineOptions((64, 32), "cpu", "fp32")).threads)
+options = EngineOptions(resolution=(64, 32), device="cpu", precision="fp32")
+print(TorchBackend(model, options).threads)
 """
 
 

@@ -43,7 +43,14 @@ def blocks(seed: int, width: int = 136, height: int = 72) -> np.ndarray:
 
 
 def options(cache: Path, precision: str = "fp32", *, confidence: bool = False) -> EngineOptions:
-    return EngineOptions((136, 72), "cpu", precision, confidence, threads=1, cache=cache)
+    return EngineOptions(
+        resolution=(136, 72),
+        device="cpu",
+        precision=precision,
+        confidence=confidence,
+        threads=1,
+        engine_cache=cache,
+    )
 
 
 def torch_labels(model: Model, image: np.ndarray) -> np.ndarray:
@@ -226,7 +233,13 @@ def test_labels_of_the_shipped_model_are_those_of_torch(
     if "BISENET_DATA" not in os.environ:
         pytest.skip("BISENET_DATA is not set: no CamVid on this machine")
     model = model_file.load(model_path(""))
-    asked = EngineOptions(model.metadata.resolution, "cpu", precision, threads=1, cache=tmp_path)
+    asked = EngineOptions(
+        resolution=model.metadata.resolution,
+        device="cpu",
+        precision=precision,
+        threads=1,
+        engine_cache=tmp_path,
+    )
     if precision not in NATIVE:
         assert_refused(model, asked)
         return
@@ -248,8 +261,12 @@ from bisenet_ros.inference.openvino_backend import OpenVINOBackend
 
 signal.signal(signal.SIGUSR1, lambda number, frame: print("handled", flush=True))
 model = model_file.load(Path(sys.argv[1]))
+cache = Path(sys.argv[2])
 first, second = (
-    OpenVINOBackend(model, EngineOptions(size, "cpu", "fp32", cache=Path(sys.argv[2])))
+    OpenVINOBackend(
+        model,
+        EngineOptions(device="cpu", precision="fp32", resolution=size, engine_cache=cache),
+    )
     for size in ((64, 32), (64, 64))
 )
 first.close()

@@ -29,7 +29,7 @@ def model(tiny_model: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def segmenter(model: Model) -> Segmenter:
-    return Segmenter(model, device="cpu", precision="fp32", confidence=True)
+    return Segmenter(model, EngineOptions(device="cpu", precision="fp32", confidence=True))
 
 
 def picture(width: int, height: int) -> np.ndarray:
@@ -133,7 +133,10 @@ def test_images_handed_out_are_the_callers(segmenter: Segmenter) -> None:
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 def test_memory_does_not_grow(model: Model, backend: str) -> None:
     segmenter = Segmenter(
-        model, backend=backend, device="cpu", precision="fp32", resolution=(64, 32), threads=1
+        model,
+        EngineOptions(
+            backend=backend, device="cpu", precision="fp32", resolution=(64, 32), threads=1
+        ),
     )
     image = picture(640, 480)  # a leaked image or label a frame would be 400 or 130 MB
 
@@ -148,8 +151,8 @@ def test_memory_does_not_grow(model: Model, backend: str) -> None:
 
 
 def test_resolution(model: Model) -> None:
-    assert Segmenter(model, device="cpu").resolution == (128, 64)
-    other = Segmenter(model, device="cpu", precision="fp32", resolution=(64, 96))
+    assert Segmenter(model, EngineOptions(device="cpu")).resolution == (128, 64)
+    other = Segmenter(model, EngineOptions(device="cpu", precision="fp32", resolution=(64, 96)))
     assert other.resolution == (64, 96)
     assert other.segment(picture(50, 50), "network").labels.shape == (96, 64)
     assert other.segment(picture(50, 50)).confidence is None
@@ -160,7 +163,7 @@ def test_resolution(model: Model) -> None:
 )
 def test_resolutions_that_no_network_can_have(model: Model, resolution: tuple[int, int]) -> None:
     with pytest.raises(InferenceError, match="at least 32x32 and divisible by 8"):
-        Segmenter(model, resolution=resolution)
+        Segmenter(model, EngineOptions(resolution=resolution))
 
 
 @pytest.mark.parametrize(("text", "size"), [("1024x512", (1024, 512)), ("64X32", (64, 32))])
@@ -210,12 +213,14 @@ def test_what_this_machine_cannot_serve_is_refused(
     model: Model, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InferenceError, match=message):
-        Segmenter(model, **arguments)
+        Segmenter(model, EngineOptions(**arguments))
 
 
 def test_what_was_chosen_is_told(model: Model) -> None:
-    backend = load_backend("torch", model, EngineOptions((128, 64), device="cpu"))
+    backend = load_backend(
+        model, EngineOptions(resolution=(128, 64), device="cpu", backend="torch")
+    )
     assert (backend.name, backend.device) == ("torch", "cpu")
     assert backend.precision in ("bf16", "fp32")
-    bf16 = EngineOptions((128, 64), device="cpu", precision="bf16")
-    assert load_backend("torch", model, bf16).precision == "bf16"
+    bf16 = EngineOptions(resolution=(128, 64), device="cpu", precision="bf16")
+    assert load_backend(model, replace(bf16, backend="torch")).precision == "bf16"

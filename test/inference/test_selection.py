@@ -40,7 +40,7 @@ def model(tiny_model: Path) -> Model:
 
 @pytest.fixture
 def options(tmp_path: Path) -> EngineOptions:
-    return EngineOptions(SIZE, "cpu", threads=1, cache=tmp_path)
+    return EngineOptions(resolution=SIZE, device="cpu", threads=1, engine_cache=tmp_path)
 
 
 def taking(**milliseconds: float) -> Times:
@@ -54,7 +54,9 @@ def taking(**milliseconds: float) -> Times:
 
 def scored(model: Model, **scores: float) -> Model:
     """With scores of int8 in OpenVINO here, and of fp32."""
-    with closing(OpenVINOBackend(model, EngineOptions(SIZE, "cpu", "int8"))) as engine:
+    with closing(
+        OpenVINOBackend(model, EngineOptions(resolution=SIZE, device="cpu", precision="int8"))
+    ) as engine:
         arithmetic = engine.arithmetic
     records = (Score("val", "miou", name, value, arithmetic) for name, value in scores.items())
     return replace(model, metadata=replace(model.metadata, scores=tuple(records)))
@@ -98,7 +100,7 @@ def test_the_fastest_accurate_precision_is_taken(
 ) -> None:
     monkeypatch.setattr(selection, "time_engines", taking(**milliseconds))
     good = scored(model, fp32=0.7, int8=0.6951)
-    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend("auto", good, options)) as e:
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(good, options)) as e:
         assert (e.name, e.precision) == ("openvino", expected)
     assert f"auto is openvino on cpu in {expected} (a frame of 64x32: openvino int8 " in caplog.text
     fastest_of_torch = TorchBackend.native_precisions("cpu")[0]
@@ -113,7 +115,7 @@ def test_a_score_of_this_arithmetic_decides(
 ) -> None:
     monkeypatch.setattr(selection, "time_engines", taking(int8=1, bf16=2, fp32=3))
     bad = scored(model, fp32=0.7, int8=0.6949)
-    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend("auto", bad, options)) as e:
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(bad, options)) as e:
         assert e.precision != "int8"
     assert "not openvino int8: it loses 0.5 points of mIoU by the scores" in caplog.text
 
@@ -131,10 +133,12 @@ def test_without_a_score_of_this_arithmetic_the_reference_images_decide(
         for score in scored(model, fp32=0.7, int8=0.7).metadata.scores
     )
     other = replace(model, metadata=replace(model.metadata, scores=elsewhere))
-    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend("auto", other, options)) as e:
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(other, options)) as e:
         assert e.precision != "int8"
     assert "and the model file has no score for openvino" in caplog.text
-    with closing(load_backend("openvino", other, replace(options, precision="int8"))) as named:
+    with closing(
+        load_backend(other, replace(options, precision="int8", backend="openvino"))
+    ) as named:
         assert named.precision == "int8"
 
 
@@ -151,7 +155,7 @@ def test_the_choice_is_kept_for_this_model_and_these_options(
 
     def choose(model: Model, options: EngineOptions) -> int:
         """How often was timed so far."""
-        with closing(load_backend("auto", model, options)) as engine:
+        with closing(load_backend(model, options)) as engine:
             assert engine.precision == "fp32"
         return next(counted)
 
@@ -167,28 +171,28 @@ def test_a_kept_choice_that_no_longer_works_is_made_again(
     model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selection, "time_engines", taking(int8=9, bf16=9, fp32=1))
-    load_backend("auto", model, options).close()
+    load_backend(model, options).close()
 
     def run(self: OpenVINOBackend, image: np.ndarray) -> None:
         raise InferenceError("the device is hot")
 
     monkeypatch.setattr(OpenVINOBackend, "run", run)
-    with closing(load_backend("auto", model, options)) as engine:
+    with closing(load_backend(model, options)) as engine:
         assert engine.name == "torch"
 
 
 def test_what_is_named_is_taken_or_an_error(model: Model, options: EngineOptions) -> None:
     with pytest.raises(InferenceError, match=r"^precision 'fp64' is unknown; there are auto, fp32"):
-        load_backend("auto", model, replace(options, precision="fp64"))
+        load_backend(model, replace(options, precision="fp64"))
     with pytest.raises(
         InferenceError, match=r"^precision 'fp16' is not for torch on cpu; use auto"
     ):
-        load_backend("torch", model, replace(options, precision="fp16"))
+        load_backend(model, replace(options, precision="fp16", backend="torch"))
     with pytest.raises(InferenceError, match=r"^device 'tpu' is none of openvino's"):
-        load_backend("openvino", model, replace(options, device="tpu"))
+        load_backend(model, replace(options, device="tpu", backend="openvino"))
     bare = replace(model, metadata=replace(model.metadata, calibration={}))
     with pytest.raises(InferenceError, match="has no calibration, which int8 needs"):
-        load_backend("openvino", bare, replace(options, precision="int8"))
+        load_backend(bare, replace(options, precision="int8", backend="openvino"))
 
 
 def test_an_error_while_engines_are_timed_closes_them(
@@ -208,5 +212,5 @@ def test_an_error_while_engines_are_timed_closes_them(
 
     monkeypatch.setattr(selection, "time_engines", time_engines)
     with pytest.raises(InferenceError, match="the device is gone"):
-        load_backend("auto", model, replace(options, precision="fp32"))
+        load_backend(model, replace(options, precision="fp32"))
     assert sorted(closed) == ["openvino", "torch"]

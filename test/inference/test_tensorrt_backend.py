@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -60,7 +60,9 @@ def model(tiny_model: Path) -> Model:
 
 @pytest.fixture
 def options(model: Model, tmp_path: Path) -> EngineOptions:
-    return EngineOptions(model.metadata.resolution, precision="fp32", cache=tmp_path)
+    return EngineOptions(
+        resolution=model.metadata.resolution, precision="fp32", engine_cache=tmp_path
+    )
 
 
 def install(name: str, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +272,7 @@ def test_engine_is_proven_on_each_gpu(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: other)
     TensorRTBackend(model, options, check).close()
     assert len(check.compared) == 2
-    assert len(EngineCache(cache_folder(options.cache)).entries()) == 1
+    assert len(EngineCache(cache_folder(options.engine_cache)).entries()) == 1
     assert StandIn.kept == [b"", b""]  # kernels are the other GPU's
 
 
@@ -310,11 +312,11 @@ def test_what_is_missing_for_the_gpu_is_named(
     model: Model, options: EngineOptions, geforce: None, nothing_installed: None
 ) -> None:
     with pytest.raises(InferenceError, match="pip install -U tensorrt-rtx-cu1"):
-        load_backend("tensorrt", model, options)
+        load_backend(model, replace(options, backend="tensorrt"))
 
 
 def test_a_device_that_is_not_there_is_named(model: Model, options: EngineOptions) -> None:
-    absent = EngineOptions(options.resolution, device="cuda:99")
+    absent = EngineOptions(resolution=options.resolution, device="cuda:99")
     with pytest.raises(InferenceError, match="device 'cuda:99' is not there"):
         TensorRTBackend(model, absent)
 
@@ -322,7 +324,7 @@ def test_a_device_that_is_not_there_is_named(model: Model, options: EngineOption
 @pytest.mark.parametrize("device", ["cpu", "gpu", "cuda:x", "cuda:-1"])
 def test_other_devices_are_refused(model: Model, options: EngineOptions, device: str) -> None:
     with pytest.raises(InferenceError, match=rf"device '{device}' is not for tensorrt"):
-        TensorRTBackend(model, EngineOptions(options.resolution, device=device))
+        TensorRTBackend(model, EngineOptions(resolution=options.resolution, device=device))
 
 
 # On a GPU.
@@ -348,7 +350,9 @@ def shipped() -> Model:
 @pytest.fixture
 def backend(shipped: Model, tmp_path: Path) -> Iterator[TensorRTBackend]:
     size = shipped.metadata.resolution
-    options = EngineOptions(size, precision="fp32", confidence=True, cache=tmp_path)
+    options = EngineOptions(
+        resolution=size, precision="fp32", confidence=True, engine_cache=tmp_path
+    )
     backend = TensorRTBackend(shipped, options)
     yield backend
     backend.close()
@@ -364,8 +368,12 @@ def test_gpu_labels_are_those_of_torch(
     shipped: Model, tmp_path: Path, precision: str, least: float
 ) -> None:
     size = shipped.metadata.resolution
-    backend = TensorRTBackend(shipped, EngineOptions(size, precision=precision, cache=tmp_path))
-    reference = TorchBackend(shipped, EngineOptions(size, device="cpu", precision="fp32"))
+    backend = TensorRTBackend(
+        shipped, EngineOptions(resolution=size, precision=precision, engine_cache=tmp_path)
+    )
+    reference = TorchBackend(
+        shipped, EngineOptions(resolution=size, device="cpu", precision="fp32")
+    )
     image = street(size)
     (labels,) = backend.run(image)
     assert (backend.device, backend.precision) == ("cuda:0", precision)
@@ -376,7 +384,7 @@ def test_gpu_labels_are_those_of_torch(
 @pytest.mark.gpu
 def test_gpu_confidence_is_that_of_torch(shipped: Model, backend: TensorRTBackend) -> None:
     size = shipped.metadata.resolution
-    options = EngineOptions(size, device="cpu", precision="fp32", confidence=True)
+    options = EngineOptions(resolution=size, device="cpu", precision="fp32", confidence=True)
     image = street(size)
     _, confidence = backend.run(image)
     _, reference = TorchBackend(shipped, options).run(image)
@@ -415,7 +423,7 @@ def test_gpu_engine_that_tensorrt_refuses_is_built_again(
     model: Model, options: EngineOptions, caplog: pytest.LogCaptureFixture
 ) -> None:
     TensorRTBackend(model, options).close()
-    cache = EngineCache(cache_folder(options.cache))
+    cache = EngineCache(cache_folder(options.engine_cache))
     (key,) = (entry.key for entry in cache.entries())
     assert key is not None
     cache.entries()[0].path.unlink()
@@ -442,7 +450,7 @@ def test_gpu_engine_that_disagrees_with_torch_is_thrown_away(
         for _ in range(2):
             with pytest.raises(InferenceError, match=r"discarding the TensorRT.* engine"):
                 TensorRTBackend(model, options)
-    for entry in EngineCache(cache_folder(options.cache)).entries():
+    for entry in EngineCache(cache_folder(options.engine_cache)).entries():
         assert entry.key is not None
         assert entry.key["backend"].startswith("tensorrt_rtx ")
 
@@ -483,7 +491,7 @@ def test_gpu_engine_that_was_built_ahead_is_found_and_proven_once(
 @pytest.mark.gpu
 def test_gpu_kernels_are_kept(model: Model, options: EngineOptions, rtx: str) -> None:
     TensorRTBackend(model, options).close()
-    (file,) = cache_folder(options.cache).glob("*.kernels")
+    (file,) = cache_folder(options.engine_cache).glob("*.kernels")
     assert file.stat().st_size > 1_000
 
 
@@ -494,7 +502,7 @@ def test_gpu_memory_is_given_back(shipped: Model, tmp_path: Path) -> None:
         free, total = torch.cuda.mem_get_info()
         return total - free
 
-    options = EngineOptions((1024, 512), precision="fp16", cache=tmp_path)
+    options = EngineOptions(resolution=(1024, 512), precision="fp16", engine_cache=tmp_path)
     TensorRTBackend(shipped, options).close()
     before = used()
     backend = TensorRTBackend(shipped, options)

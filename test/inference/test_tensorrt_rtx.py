@@ -361,7 +361,7 @@ print("built")
 def test_engine_is_kept_by_gpu_and_version(
     tiny: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = EngineOptions((128, 64), precision="fp16", cache=tmp_path)
+    options = EngineOptions(resolution=(128, 64), precision="fp16", engine_cache=tmp_path)
     with caplog.at_level(logging.INFO):
         build_for(tiny, options, ["sm86", "sm89"])
         build_for(tiny, options, ["sm86"])

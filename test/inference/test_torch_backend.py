@@ -36,8 +36,12 @@ def street(frame: int = 0) -> np.ndarray:
 @pytest.mark.gpu
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), ("fp16", 0.99), ("bf16", 0.99)])
 def test_gpu_torch_labels_are_those_of_the_cpu(model: Model, precision: str, least: float) -> None:
-    backend = TorchBackend(model, EngineOptions(SIZE, "cuda", precision, confidence=True))
-    reference = TorchBackend(model, EngineOptions(SIZE, "cpu", "fp32", confidence=True))
+    backend = TorchBackend(
+        model, EngineOptions(resolution=SIZE, device="cuda", precision=precision, confidence=True)
+    )
+    reference = TorchBackend(
+        model, EngineOptions(resolution=SIZE, device="cpu", precision="fp32", confidence=True)
+    )
     labels, confidence = backend.run(street())
     expected_labels, expected_confidence = reference.run(street())
     assert (backend.device, backend.precision) == ("cuda:0", precision)
@@ -49,7 +53,7 @@ def test_gpu_torch_labels_are_those_of_the_cpu(model: Model, precision: str, lea
 
 @pytest.mark.gpu
 def test_gpu_torch_results_are_the_caller_s(model: Model) -> None:
-    backend = TorchBackend(model, EngineOptions(SIZE, "cuda", "fp32"))
+    backend = TorchBackend(model, EngineOptions(resolution=SIZE, device="cuda", precision="fp32"))
     (first,) = backend.run(street())
     before = first.copy()
     assert (backend.run(street(60))[0] != before).any()
@@ -63,6 +67,6 @@ def test_gpu_auto_takes_cuda_where_tensorrt_is_missing(
 ) -> None:
     for name in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, name, None)  # as if not installed
-    backend = load_backend("auto", model, EngineOptions(SIZE, cache=tmp_path))
+    backend = load_backend(model, EngineOptions(resolution=SIZE, engine_cache=tmp_path))
     assert (backend.name, backend.device) == ("torch", "cuda:0")
     backend.close()

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bisenet_ros.inference.backend import EngineOptions
+
 pytest.importorskip("rclpy")
 
 import torch
@@ -32,7 +34,9 @@ def segmenter(tiny_model: Path) -> Iterator[Segmenter]:
     """What the node runs, in this process: same model, one thread, float32."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    result = Segmenter(model_file.load(tiny_model), device="cpu", precision="fp32", confidence=True)
+    result = Segmenter(
+        model_file.load(tiny_model), EngineOptions(device="cpu", precision="fp32", confidence=True)
+    )
     yield result
     torch.set_num_threads(threads)
 
@@ -287,7 +291,9 @@ def test_each_label_has_the_header_of_the_frame_it_was_made_from(
     Each label is answered with a burst of new frames, while the node works on the last frame of
     the burst before. The overlay with alpha 0 shows the pixels that the node had.
     """
-    large = Segmenter(segmenter.model, device="cpu", precision="fp32", resolution=(512, 256))
+    large = Segmenter(
+        segmenter.model, EngineOptions(device="cpu", precision="fp32", resolution=(512, 256))
+    )
     bench.start(
         {
             "resolution": "512x256",

@@ -7,6 +7,7 @@ import pytest
 
 from bisenet_ros.datasets import Dataset, open_dataset
 from bisenet_ros.evaluation.metrics import evaluate
+from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
 from bisenet_ros.resources import model_path
@@ -25,7 +26,7 @@ def segmenter() -> Segmenter:
     path = model_path("")
     if not path.is_file():
         pytest.skip(f"no shipped model models/{path.name}")
-    return Segmenter(model_file.load(path), device="cpu")
+    return Segmenter(model_file.load(path), EngineOptions(device="cpu"))
 
 
 @pytest.mark.parametrize(("split", "pairs"), [("train", 367), ("val", 101)])
