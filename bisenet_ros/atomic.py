@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A path of the same name in a folder of its own, to write to.
 
     What was written there, and beside it, then takes its place beside ``path``, unless something
@@ -17,6 +17,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be made or written to.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path = path.resolve()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:

@@ -77,7 +77,7 @@ def numbered_classes(count: int) -> tuple[SemanticClass, ...]:
     return check_classes([SemanticClass(i, f"class_{i}", color(i + 1)) for i in range(count)])
 
 
-def read_classes(path: Path) -> tuple[SemanticClass, ...]:
+def read_classes(path: str | Path) -> tuple[SemanticClass, ...]:
     """Read a class file, in one of two forms.
 
     ``.yaml``: ``classes:`` with a list of ``{id: 0, name: sky, color: [128, 128, 128]}``.
@@ -88,20 +88,20 @@ def read_classes(path: Path) -> tuple[SemanticClass, ...]:
     Raises:
         ClassesError: the file is missing or malformed; names the file and the entry.
     """
-    entries = _read(path)
+    entries = _read(Path(path))
     try:
         return check_classes([entry for entry in entries if entry.id != IGNORE_ID])
     except ClassesError as error:
         raise ClassesError(f"class file {path}: {error}") from None
 
 
-def read_unlabelled_colors(path: Path) -> tuple[tuple[int, int, int], ...]:
+def read_unlabelled_colors(path: str | Path) -> tuple[tuple[int, int, int], ...]:
     """The colors that a class file gives to id 255: pixels of no class in labels by color.
 
     Raises:
         ClassesError: as ``read_classes``.
     """
-    return tuple(entry.color for entry in _read(path) if entry.id == IGNORE_ID)
+    return tuple(entry.color for entry in _read(Path(path)) if entry.id == IGNORE_ID)
 
 
 def _read(path: Path) -> list[SemanticClass]:

@@ -25,7 +25,7 @@ def share_directory() -> Path:
     )
 
 
-def model_path(name: str) -> Path:
+def model_path(name: str | Path) -> Path:
     """The model file that a user means by ``name``.
 
     That is the shipped model for an empty name, the file for a path, and models/NAME.safetensors
@@ -34,12 +34,12 @@ def model_path(name: str) -> Path:
     return _path_or_shipped(name or SHIPPED_MODEL, "models", ".safetensors")
 
 
-def classes_path(name: str) -> Path | None:
+def classes_path(name: str | Path) -> Path | None:
     """The class file that a user means by ``name``: none, a path, or "camvid" and the like."""
     return _path_or_shipped(name, "config/classes", ".yaml") if name else None
 
 
-def _path_or_shipped(name: str, folder: str, suffix: str) -> Path:
+def _path_or_shipped(name: str | Path, folder: str, suffix: str) -> Path:
     given = Path(name).expanduser()
     if given.suffix or len(given.parts) > 1:
         return given

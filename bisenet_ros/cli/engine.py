@@ -47,10 +47,9 @@ def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
 
 def open_model(args: argparse.Namespace) -> "Model":
     """The model that the arguments mean; raises ValueError where it cannot be used."""
-    from bisenet_ros.model import file as model_file
-    from bisenet_ros.resources import classes_path, model_path
+    from bisenet_ros.model.file import load_model
 
-    return model_file.load(model_path(args.model), classes_path(args.classes))
+    return load_model(args.model, args.classes)
 
 
 def open_segmenter(

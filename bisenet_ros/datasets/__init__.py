@@ -41,7 +41,7 @@ LAYOUTS = {
 }
 
 
-def open_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Dataset:
+def open_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> Dataset:
     """The split of a dataset, ready to be read.
 
     Args:
@@ -70,8 +70,9 @@ def raise_if_problems(problems: Sequence[str]) -> None:
         )
 
 
-def find_dataset(root: Path, layout: str = AUTO, split: str = "train") -> Dataset:
+def find_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> Dataset:
     """As ``open_dataset``, but files without a partner are left to ``Dataset.problems``."""
+    root = Path(root)
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}")
     if layout not in (AUTO, *LAYOUTS):

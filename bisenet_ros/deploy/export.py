@@ -16,7 +16,7 @@ ONNX Runtime and OpenVINO for CPUs without VNNI saturate."""
 
 
 def write_onnx(
-    model: Model, path: Path, *, resolution: tuple[int, int], precision: str, confidence: bool
+    model: Model, path: str | Path, *, resolution: tuple[int, int], precision: str, confidence: bool
 ) -> Parity:
     """Write an ONNX file and run it in ONNX Runtime; see ``build_onnx``.
 
@@ -40,7 +40,7 @@ def write_onnx(
 
 
 def write_openvino(
-    model: Model, path: Path, *, resolution: tuple[int, int], precision: str, confidence: bool
+    model: Model, path: str | Path, *, resolution: tuple[int, int], precision: str, confidence: bool
 ) -> Parity:
     """Write an OpenVINO file, ``path``.xml, with its weights in .bin beside it, and run it.
 

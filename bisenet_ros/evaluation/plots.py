@@ -41,7 +41,7 @@ class WorstImages:
         else:
             heapq.heappushpop(self._kept, entry)
 
-    def write(self, folder: Path, name: Callable[[int], str]) -> list[Path]:
+    def write(self, folder: str | Path, name: Callable[[int], str]) -> list[Path]:
         """Write a PNG each, worst first: prediction, truth and errors side by side, and a legend.
 
         What an earlier run wrote there goes.
@@ -57,6 +57,7 @@ class WorstImages:
         Raises:
             OSError: a file cannot be written.
         """
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("[0-9][0-9][0-9]_[01].[0-9][0-9][0-9]_*.png"):
             old.unlink()
@@ -89,7 +90,7 @@ def error_map(scored: ScoredImage) -> NDArray[np.uint8]:
     return picture
 
 
-def plot_confusion(confusion: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
+def plot_confusion(confusion: NDArray[np.int64], names: Sequence[str], path: str | Path) -> None:
     """Write the matrix of ``Scores``, each row as percent of its true class, as an image file.
 
     A column "none" for pixels that were given no class is there only if there are such pixels; the

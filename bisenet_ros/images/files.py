@@ -35,12 +35,13 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(Path(parent, name) for parent, _, names in found for name in names)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path) -> NDArray[np.uint8]:
     """A photograph as uint8 [H,W,3] RGB.
 
     Raises:
         ImageFileError: the file is not an image that OpenCV reads, or cut off.
     """
+    path = Path(path)
     image = _read(path, cv2.IMREAD_COLOR)
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV can read: mend or remove it")
@@ -49,7 +50,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def read_label_image(path: Path) -> NDArray[np.uint8]:
+def read_label_image(path: str | Path) -> NDArray[np.uint8]:
     """A label image as it is in the file: ids uint8 [H,W], or colors uint8 [H,W,3] RGB.
 
     A PNG with a palette, as PASCAL VOC and most labelling tools write it, gives its indices, and
@@ -62,8 +63,9 @@ def read_label_image(path: Path) -> NDArray[np.uint8]:
     return read_label_image_and_palette(path)[0]
 
 
-def read_label_image_and_palette(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
+def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], list[Color]]:
     """As ``read_label_image``, and the colors of the indices; none for other files."""
+    path = Path(path)
     bits, color_type = _png_header(path)
     if color_type == _PALETTE:
         return _read_indices(path)

@@ -137,7 +137,7 @@ def contact_sheet(images: Sequence[Image], columns: int = 3, legend: Image | Non
     return sheet
 
 
-def write_picture(path: Path, pixels: NDArray[np.uint8], jpeg_quality: int = 95) -> None:
+def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int = 95) -> None:
     """Write a PNG or a JPEG, after the suffix.
 
     Args:
@@ -148,6 +148,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], jpeg_quality: int = 95)
     Raises:
         OSError: it cannot be written.
     """
+    path = Path(path)
     shown = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     # OpenCV grumbles at an option that the format does not have.
     jpeg = path.suffix.lower() in JPEG_SUFFIXES

@@ -41,7 +41,7 @@ class EngineOptions:
     precision: str = "auto"
     resolution: tuple[int, int] | None = None
     threads: int = 0
-    engine_cache: Path | None = None
+    engine_cache: str | Path | None = None
     confidence: bool = False
 
     def __post_init__(self) -> None:

@@ -59,9 +59,9 @@ class Entry:
     problem: str = ""
 
 
-def cache_folder(cache: Path | None = None) -> Path:
+def cache_folder(cache: str | Path | None = None) -> Path:
     """Where engines lie in the folder ``cache``; None stands for the user's own cache folder."""
-    return (cache or platformdirs.user_cache_path("bisenet_ros")) / "engines"
+    return Path(cache or platformdirs.user_cache_path("bisenet_ros")) / "engines"
 
 
 def engine_key(

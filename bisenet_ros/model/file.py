@@ -19,7 +19,7 @@ from bisenet_ros.errors import ModelFileError, UserError, quoted
 from bisenet_ros.model.converters import read_checkpoint
 from bisenet_ros.model.metadata import Metadata, abbreviate, from_json, to_json
 from bisenet_ros.network import BiSeNetV2
-from bisenet_ros.resources import SHIPPED_MODEL
+from bisenet_ros.resources import SHIPPED_MODEL, classes_path, model_path
 
 __all__ = [
     "Metadata",
@@ -27,6 +27,7 @@ __all__ = [
     "ModelFileError",
     "has_weights_of",
     "load",
+    "load_model",
     "save",
     "update_metadata",
 ]
@@ -43,13 +44,14 @@ class Model:
     metadata: Metadata
 
 
-def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
+def save(path: str | Path, network: BiSeNetV2, metadata: Metadata) -> None:
     """Write the inference part of ``network`` as fp16, and ``metadata``, atomically.
 
     Raises:
         ModelFileError: a file would come of it that ``load`` refuses.
         OSError: the file cannot be written.
     """
+    path = Path(path)
     tensors = {
         name: tensor.detach().cpu().to(torch.float16).contiguous()
         for name, tensor in network.state_dict().items()
@@ -70,8 +72,26 @@ def save(path: Path, network: BiSeNetV2, metadata: Metadata) -> None:
         raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
 
 
-def load(path: Path, classes: Path | None = None) -> Model:
-    """Load a model file, or a checkpoint of a project that ``readers`` knows.
+def load_model(model: str | Path = "", classes: str | Path = "") -> Model:
+    """Load a model by its path or its name.
+
+    Args:
+        model: path of a ``.safetensors`` of ours or of a ``.pth`` that ``converters`` know, or the
+            bare name of a shipped model; empty for the shipped CamVid model.
+        classes: path of a class file, or camvid, cityscapes or cocostuff, whose names and colors
+            replace those in the file; empty for the file's own.
+
+    Returns:
+        The model; its ``network`` is a torch module in eval mode on the CPU.
+
+    Raises:
+        ModelFileError: one sentence with the file, what is wrong with it and what to do.
+    """
+    return load(model_path(model), classes_path(classes))
+
+
+def load(path: str | Path, classes: str | Path | None = None) -> Model:
+    """Load a model file, or a checkpoint of a project that ``converters`` know.
 
     Args:
         path: a ``.safetensors`` of ours, or a ``.pth``.
@@ -81,6 +101,7 @@ def load(path: Path, classes: Path | None = None) -> Model:
     Raises:
         ModelFileError: one sentence with the file, what is wrong with it and what to do.
     """
+    path = Path(path)
     if path.is_dir():
         raise ModelFileError(
             f"{path} is a folder; of a training run give {path / 'model.safetensors'}"
@@ -93,14 +114,14 @@ def load(path: Path, classes: Path | None = None) -> Model:
         read = _read if path.suffix == ".safetensors" else read_checkpoint
         metadata, tensors = read(path)
         if classes is not None:
-            metadata = _with_classes(metadata, classes)
+            metadata = _with_classes(metadata, Path(classes))
         network = _network(metadata, tensors)
     except UserError as error:
         raise ModelFileError(f"model {path}: {error}") from error
     return Model(path.stem, network, metadata)
 
 
-def update_metadata(path: Path, model: Model, change: Callable[[Metadata], Metadata]) -> None:
+def update_metadata(path: str | Path, model: Model, change: Callable[[Metadata], Metadata]) -> None:
     """Replace the metadata in the file ``path`` of ``model`` by what ``change`` makes of them.
 
     They are read again, so that what others wrote since ``model`` was loaded stays.

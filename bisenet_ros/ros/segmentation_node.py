@@ -22,11 +22,10 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from bisenet_ros import resources
 from bisenet_ros.classes import IGNORE_ID, palette
 from bisenet_ros.errors import UserError, describe
 from bisenet_ros.inference.segmenter import Segmenter
-from bisenet_ros.model import file as model_file
+from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
 from bisenet_ros.ros.camera_info import scale_camera_info
@@ -119,9 +118,7 @@ class SegmentationNode(ManagedNode):
         """Read the parameters, load and warm up the model, create the publishers."""
         self._fixed = True
         values = parameters.read(self, self._refused.values())
-        model = model_file.load(
-            resources.model_path(values.model), resources.classes_path(values.classes)
-        )
+        model = load_model(values.model, values.classes)
         segmenter = Segmenter(model, values.engine_options)
         self._undo_configure.callback(segmenter.close)
         publishers = ExitStack()

@@ -137,7 +137,7 @@ class Settings:
         require("scales", positive, "must be a list of positive factors")
 
 
-def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+def read_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> Settings:
     """Settings from a YAML file of ``name: value`` lines and ``name=value`` overrides.
 
     Raises:
@@ -146,7 +146,7 @@ def read_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise SettingsError(f"cannot read settings {path}: {reason}") from error
