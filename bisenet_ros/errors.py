@@ -27,6 +27,10 @@ class OutputError(UserError):
     """A file or folder that cannot be written."""
 
 
+class DocumentError(UserError):
+    """A YAML, JSON or text file that is malformed, or too large to be what it should be."""
+
+
 class ClassesError(UserError):
     """A class list that is not valid."""
 

@@ -9,7 +9,17 @@ import pytest
 TEST = Path(__file__).parent
 PACKAGE = TEST.parent / "bisenet_ros"
 
-BOTTOM = {"atomic", "check", "classes", "errors", "images", "network", "resources", "synthetic"}
+BOTTOM = {
+    "atomic",
+    "check",
+    "classes",
+    "documents",
+    "errors",
+    "images",
+    "network",
+    "resources",
+    "synthetic",
+}
 ROOMS = {
     "model": BOTTOM,
     "datasets": BOTTOM,
