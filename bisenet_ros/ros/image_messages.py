@@ -5,12 +5,12 @@ Encodings are those of ``sensor_msgs/image_encodings.hpp``; the meaning of ``ste
 """
 
 import array
-import contextlib
-import io
 import logging
 import re
+import subprocess
 import sys
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -77,20 +77,21 @@ ENCODINGS = tuple(_LAYOUTS)
 
 
 class ImageDecoder:
-    """Turns image messages into RGB arrays; remembers whether cv_bridge works here."""
+    """Turns image messages into RGB arrays; tries once whether cv_bridge works here."""
 
     def __init__(self, logger: Logger | None = None) -> None:
-        """``logger`` hears, once, that cv_bridge is installed and does not work."""
+        """Warn on ``logger``, once, if cv_bridge is installed and does not work."""
         self._logger: Logger = logger or logging.getLogger(__name__)
 
     def to_rgb(self, message: Image) -> NDArray[np.uint8]:
-        """The picture in a sensor_msgs/Image: uint8 [H, W, 3], RGB, 0..255.
+        """Return the picture in a sensor_msgs/Image: uint8 [H,W,3] RGB, 0..255.
 
         rgb8 is a view of the message's own memory (do not write to it) whose rows may be apart;
         everything else is a new array. 16-bit values are divided by 257 and rounded, so that
         65535 becomes 255. YUV is BT.601, 16..235, as in UVC cameras and in OpenCV.
 
-        Raises ``ImageError``, and nothing else, for a message that is no picture.
+        Raises:
+            ImageError: the message is not a picture; nothing else is raised for any message.
         """
         layout = _layout(message.encoding)
         pixels = _view(message, layout)
@@ -100,36 +101,53 @@ class ImageDecoder:
             try:
                 return np.asarray(self._cv_bridge.imgmsg_to_cv2(message, "rgb8"))
             except Exception as error:  # anything: it runs C++ that we did not build
-                self._warn(error)
+                self._warn(first_line(error))
                 self._cv_bridge = None
         return _convert(pixels, layout)
 
     @cached_property
     def _cv_bridge(self) -> Any:
-        """A ``CvBridge``, or None where there is none that works. Same OpenCV codes as ours.
-
-        Built for NumPy 1 and imported under NumPy 2 it fails in one of two ways: the import
-        raises, or it passes after printing NumPy's complaint and the first conversion ends the
-        process with a segmentation fault. So the complaint is read, and kept off the terminal.
-        """
-        complaint = io.StringIO()
-        try:
-            with contextlib.redirect_stderr(complaint):
-                from cv_bridge import CvBridge
-            if re.search(r"NumPy 1\.x|_ARRAY_API", complaint.getvalue()):
-                raise ImportError("it was built for NumPy 1")
-            return CvBridge()
-        except Exception as error:
-            if not (isinstance(error, ModuleNotFoundError) and error.name == "cv_bridge"):
-                self._warn(error)
+        """A ``CvBridge``, or None where there is none that works. Same OpenCV codes as ours."""
+        if find_spec("cv_bridge") is None:
             return None
+        if reason := _cv_bridge_fault():
+            self._warn(reason)
+            return None
+        from cv_bridge import CvBridge
 
-    def _warn(self, error: Exception) -> None:
+        return CvBridge()
+
+    def _warn(self, reason: str) -> None:
         self._logger.warning(
-            f"cv_bridge does not work with NumPy {np.__version__} here ({first_line(error)}); "
+            f"cv_bridge does not work with NumPy {np.__version__} here ({reason}); "
             "OpenCV converts instead, with the same result. For cv_bridge: "
             f"{sys.executable} -m pip install 'numpy<2'"
         )
+
+
+_CV_BRIDGE_TRIAL = """
+from cv_bridge import CvBridge
+from sensor_msgs.msg import Image
+pixel = Image(width=1, height=1, step=2, encoding="mono16", data=[255, 255])
+CvBridge().imgmsg_to_cv2(pixel, "rgb8")
+"""
+
+
+def _cv_bridge_fault() -> str:
+    """Return what is wrong with cv_bridge, or "" if it converts a pixel in a child process.
+
+    Under NumPy 2 one that was built for NumPy 1 raises at the import, or passes it and ends the
+    process at the first conversion.
+    """
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-c", _CV_BRIDGE_TRIAL], capture_output=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return first_line(error)
+    if trial.returncode < 0:
+        return f"converting a pixel ends the process with signal {-trial.returncode}"
+    return f"converting a pixel exits with status {trial.returncode}" if trial.returncode else ""
 
 
 def _layout(encoding: str) -> _Layout:
@@ -205,14 +223,15 @@ _LAST_BYTES = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
 
 
 def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    """The picture in a sensor_msgs/CompressedImage: uint8 [H, W, 3], RGB, 0..255.
+    """Return the picture in a sensor_msgs/CompressedImage: uint8 [H,W,3] RGB, 0..255.
 
     Reads what ``cv2.imdecode`` reads (JPEG, PNG, ...). ``format`` is not trusted for colors: it
     can be ``jpeg``, ``rgb8; jpeg compressed bgr8`` or empty. (image_transport takes ``rgb8; jpeg
     compressed rgb8`` for a JPEG with red and blue swapped; today's writers of it do not swap.)
     But a Bayer mosaic in a PNG, as compressed_image_transport makes of a raw one, is made colors.
 
-    Raises ``ImageError``, and nothing else, for a message that is no color or gray picture.
+    Raises:
+        ImageError: the message is not a color or gray picture; nothing else is raised.
     """
     name = f"compressed image with format {message.format!r:.60} and {len(message.data)} bytes"
     if "compressedDepth" in message.format or re.match(r"(16U|32F)C1", message.format):
@@ -248,10 +267,12 @@ def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
 
 
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
-    """A sensor_msgs/Image of uint8 [H, W] (``mono8``) or [H, W, 3] (``rgb8``), rows not padded.
+    """Return a sensor_msgs/Image of uint8 [H,W] (``mono8``) or [H,W,3] (``rgb8``), rows not padded.
 
-    ``header`` is the input's own, so that stamp and frame_id are equal to it. Raises ValueError
-    where array and encoding do not fit.
+    ``header`` is the input's own, so that stamp and frame_id are equal to it.
+
+    Raises:
+        ValueError: ``pixels`` has another dtype, or not the shape of ``encoding``.
     """
     channels = {"mono8": (), "rgb8": (3,)}.get(encoding)
     if channels is None or pixels.ndim < 2 or pixels.shape[2:] != channels:
@@ -266,10 +287,13 @@ def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> I
 def compressed_message(
     pixels: NDArray[np.uint8], header: Header, quality: int = 95
 ) -> CompressedImage:
-    """A JPEG of uint8 [H, W, 3] RGB or [H, W] gray, as compressed_image_transport makes them.
+    """Return a JPEG of uint8 [H,W,3] RGB or [H,W] gray, as compressed_image_transport makes them.
 
     ``quality`` is 1 to 100; 95 is that plugin's default, too. ``format`` tells what went in and
     what order OpenCV's encoder was given, which decides there how a reader names the colors.
+
+    Raises:
+        ValueError: OpenCV cannot encode ``pixels``.
     """
     color = pixels.ndim == 3
     source = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if color else pixels
