@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -162,10 +162,7 @@ def _result(
     engine: Engine, segmenter: Segmenter, times: Sequence[StageTimes], gmacs: float
 ) -> Result:
     p50, p95, p99 = np.percentile([each.inference_ms for each in times], (50, 95, 99)).tolist()
-    resize, inference, postprocess = (
-        float(np.median([getattr(each, stage) for each in times]))
-        for stage in ("resize_ms", "inference_ms", "postprocess_ms")
-    )
+    stages_ms = StageTimes(*np.median([astuple(each) for each in times], axis=0).tolist())
     return Result(
         engine=engine,
         device=segmenter.backend.device,
@@ -175,7 +172,7 @@ def _result(
         p99_ms=p99,
         fps=1e3 / p50,
         ratio=None,
-        stages_ms=StageTimes(resize, inference, postprocess),
+        stages_ms=stages_ms,
         frames=len(times),
         gmacs_per_s=gmacs * 1e3 / p50,
     )

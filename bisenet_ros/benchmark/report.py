@@ -1,18 +1,22 @@
 """Figures of a benchmark, for eyes and for JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from bisenet_ros.benchmark.measurement import Engine, Result
+from bisenet_ros.inference.segmenter import StageTimes
 
 P95_FRAMES, P99_FRAMES = 20, 100
 """Of fewer frames the percentile is little else than the slowest one."""
 
+_STAGES = [field.name for field in fields(StageTimes) if field.name != "inference_ms"]
+"""Columns of the table beside p50, which is the inference."""
+
 
 def entry(result: Result) -> dict[str, Any]:
-    """What JSON has of a result."""
+    """Return a result as JSON has it."""
     values = asdict(result)
     del values["engine"]
     return {
@@ -27,9 +31,10 @@ def entry(result: Result) -> dict[str, Any]:
 
 def table(results: Sequence[Result], peaks: Mapping[str, Mapping[str, float | None]]) -> str:
     """Return results as text, with ``peaks`` in GMAC/s by device and precision."""
+    stages = "".join(f"{stage.removesuffix('_ms'):>13}" for stage in _STAGES)
     head = (
         f"{'engine':<15}{'device':<8}{'frames':>7}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'FPS':>8}"
-        f"{'ratio':>7}{'resize':>8}{'postprocess':>8}{'GMAC/s':>8}{'of best':>8}{'MB':>7}"
+        f"{'ratio':>7}{stages}{'GMAC/s':>8}{'of best':>8}{'MB':>7}"
     )
     lines = [head]
     for r in results:
@@ -39,8 +44,10 @@ def table(results: Sequence[Result], peaks: Mapping[str, Mapping[str, float | No
         ratio = "-" if r.ratio is None else f"{r.ratio:.2f}"
         share = "-" if peak is None else f"{r.gmacs_per_s / peak:.0%}"
         memory = "-" if r.peak_memory_mb is None else f"{r.peak_memory_mb:.0f}"
+        stages = "".join(f"{getattr(r.stages_ms, stage):>13.2f}" for stage in _STAGES)
         lines.append(
-            f"{r.engine!s:<15}{r.device:<8}{r.frames:>7}{r.p50_ms:>8.1f}{p95:>8}{p99:>8}{r.fps:>8.1f}{ratio:>7}{r.stages_ms.resize_ms:>8.2f}{r.stages_ms.postprocess_ms:>8.2f}{r.gmacs_per_s:>8.1f}{share:>8}{memory:>7}"
+            f"{r.engine!s:<15}{r.device:<8}{r.frames:>7}{r.p50_ms:>8.1f}{p95:>8}{p99:>8}{r.fps:>8.1f}"
+            f"{ratio:>7}{stages}{r.gmacs_per_s:>8.1f}{share:>8}{memory:>7}"
         )
     return "\n".join(lines)
 

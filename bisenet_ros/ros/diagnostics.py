@@ -6,26 +6,7 @@ from std_msgs.msg import Header
 
 from bisenet_ros.msg import SegmentationStats
 
-_VALUES = (
-    "model",
-    "backend",
-    "device",
-    "precision",
-    "width",
-    "height",
-    "fps",
-    "decode_ms",
-    "resize_ms",
-    "inference_ms",
-    "postprocess_ms",
-    "publish_ms",
-    "latency_p50_ms",
-    "latency_p95_ms",
-    "received",
-    "processed",
-    "dropped",
-    "rejected",
-)
+_VALUES = [name for name in SegmentationStats.get_fields_and_field_types() if name != "header"]
 
 
 def state_diagnosis(node: str, now: Time, state: str, failure: str) -> DiagnosticArray:

@@ -3,9 +3,11 @@
 import threading
 from collections import deque
 from dataclasses import astuple, dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
+from bisenet_ros.inference.segmenter import StageTimes
 from bisenet_ros.msg import SegmentationStats
 
 WINDOW = 100
@@ -15,25 +17,33 @@ RATE_WINDOW_S = 10.0
 """Seconds over which the rate is taken, at most; two frames where they are longer apart."""
 
 
-@dataclass(frozen=True)
-class FrameTimes:
-    """Times of one frame in milliseconds, in the order of the message's fields."""
+@dataclass(frozen=True, kw_only=True)
+class FrameTimes(StageTimes):
+    """Where the time of one frame went, in milliseconds.
+
+    SegmentationStats has a field for each, of the same name.
+    """
 
     decode_ms: float
-    resize_ms: float
-    inference_ms: float
-    postprocess_ms: float
     publish_ms: float
+
+
+class _Processed(NamedTuple):
+    at_s: float  # on a monotonic clock
+    times: FrameTimes
     latency_ms: float
 
 
 class FrameStats:
-    """Written by the executor's thread and the worker, read by the worker."""
+    """Count frames and keep their times.
+
+    Written by the executor's thread and the worker, read by the worker.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._received = self._dropped = self._processed = self._rejected = 0
-        self._frames: deque[tuple[float, FrameTimes]] = deque(maxlen=WINDOW)
+        self._frames: deque[_Processed] = deque(maxlen=WINDOW)
 
     def frame_received(self) -> None:
         """Count a frame; before the worker can have it, so that no other count is ahead of it."""
@@ -50,11 +60,17 @@ class FrameStats:
         with self._lock:
             self._rejected += 1
 
-    def frame_processed(self, now: float, times: FrameTimes) -> None:
-        """Count a published frame; ``now`` in seconds of a monotonic clock."""
+    def frame_processed(self, now: float, times: FrameTimes, latency_ms: float) -> None:
+        """Count a published frame.
+
+        Args:
+            now: when publishing ended, in seconds of a monotonic clock.
+            times: of its stages.
+            latency_ms: from the stamp in the image's header to the end of publishing.
+        """
         with self._lock:
             self._processed += 1
-            self._frames.append((now, times))
+            self._frames.append(_Processed(now, times, latency_ms))
 
     def fill(self, message: SegmentationStats, now: float) -> None:
         """Set the message's counts, rates and times; ``now`` as in ``frame_processed``."""
@@ -66,15 +82,14 @@ class FrameStats:
             frames = list(self._frames)
         if not frames:
             return
-        at = [time for time, _ in frames]
+        at = [frame.at_s for frame in frames]
         recent = [time for time in at if now - time <= RATE_WINDOW_S]
         counted = recent if len(recent) > 1 else at[-2:]
         # Until now, and not until the last frame: after it the rate must fall.
         seconds = now - counted[0]
         message.fps = (len(counted) - 1) / seconds if seconds > 0 else 0.0
-        table = np.array([astuple(times) for _, times in frames])
-        means = zip(fields(FrameTimes), table.mean(axis=0), strict=True)
-        for stage, mean in list(means)[:-1]:  # the last is the latency
+        means = np.mean([astuple(frame.times) for frame in frames], axis=0)
+        for stage, mean in zip(fields(FrameTimes), means, strict=True):
             setattr(message, stage.name, float(mean))
-        p50, p95 = np.percentile(table[:, -1], (50, 95))
+        p50, p95 = np.percentile([frame.latency_ms for frame in frames], (50, 95))
         message.latency_p50_ms, message.latency_p95_ms = float(p50), float(p95)

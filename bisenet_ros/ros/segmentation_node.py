@@ -259,8 +259,8 @@ class SegmentationNode(ManagedNode):
                 inference_ms=segmentation.times.inference_ms,
                 postprocess_ms=segmentation.times.postprocess_ms,
                 publish_ms=1e3 * (done - publishing),
-                latency_ms=1e-6 * self.get_clock().now().nanoseconds - stamp,
             ),
+            1e-6 * self.get_clock().now().nanoseconds - stamp,
         )
 
     def _frame_failed(self, error: Exception) -> None:

@@ -1,12 +1,13 @@
-"""The picture of time against resolution."""
+"""A benchmark's table, JSON and picture of time against resolution."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 
 from bisenet_ros.benchmark.measurement import Engine, Result
-from bisenet_ros.benchmark.report import plot
+from bisenet_ros.benchmark.report import entry, plot, table
 from bisenet_ros.inference.segmenter import StageTimes
 
 
@@ -24,6 +25,16 @@ def result(precision: str, resolution: tuple[int, int], ms: float) -> Result:
         frames=4,
         gmacs_per_s=1.0,
     )
+
+
+def test_the_table_has_each_stage_besides_the_inference_in_a_column() -> None:
+    stages = StageTimes(resize_ms=1.25, inference_ms=15.0, postprocess_ms=3.5)
+    one = replace(result("fp32", (256, 128), 15.0), stages_ms=stages)
+    head, row = table([one], {"cpu": {"fp32": None}}).splitlines()
+    for name, value in (("resize", "1.25"), ("postprocess", "3.50"), ("MB", "-")):
+        end = head.index(name) + len(name)
+        assert row[:end].endswith(f" {value}")
+    assert entry(one)["stages_ms"] == {"resize": 1.25, "inference": 15.0, "postprocess": 3.5}
 
 
 RESULTS = [

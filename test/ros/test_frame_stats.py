@@ -1,16 +1,29 @@
 """Counts, rates and percentiles of the statistics message."""
 
+from dataclasses import fields
+
 import pytest
 
 pytest.importorskip("rclpy")
 
 from bisenet_ros.msg import SegmentationStats
 
+from bisenet_ros.ros.diagnostics import frames_diagnosis
 from bisenet_ros.ros.frame_stats import WINDOW, FrameStats, FrameTimes
 
+TIMES = FrameTimes(
+    decode_ms=1.0, resize_ms=2.0, inference_ms=3.0, postprocess_ms=4.0, publish_ms=5.0
+)
 
-def times(latency_ms: float) -> FrameTimes:
-    return FrameTimes(1.0, 2.0, 3.0, 4.0, 5.0, latency_ms)
+
+def test_each_stage_is_in_the_message_and_in_diagnostics() -> None:
+    stages = {field.name for field in fields(FrameTimes)}
+    message = SegmentationStats(**dict.fromkeys(stages, 1.5))
+    (status,) = frames_diagnosis("/node", message, "", "").status
+    shown = {value.key for value in status.values if value.value == "1.5"}
+    assert shown == stages
+    times = {name for name in message.get_fields_and_field_types() if name.endswith("_ms")}
+    assert times - stages == {"latency_p50_ms", "latency_p95_ms"}
 
 
 def filled(statistics: FrameStats, now: float = 0.0) -> SegmentationStats:
@@ -31,7 +44,7 @@ def test_counts_and_times() -> None:
     statistics.frame_dropped()
     statistics.frame_rejected()
     for at in range(5):  # one every half second, with latencies 10, 20, ... 50
-        statistics.frame_processed(100 + at / 2, times(10.0 * (at + 1)))
+        statistics.frame_processed(100 + at / 2, TIMES, 10.0 * (at + 1))
     message = filled(statistics, now=102.0)
     counts = (message.received, message.dropped, message.rejected, message.processed)
     assert counts == (7, 1, 1, 5)
@@ -44,14 +57,14 @@ def test_counts_and_times() -> None:
     assert filled(statistics, now=140.0).fps == pytest.approx(1 / 38.5)
     # It lives again, and what was before does not count.
     for at in range(11):
-        statistics.frame_processed(700 + at / 10, times(10.0))
+        statistics.frame_processed(700 + at / 10, TIMES, 10.0)
     assert filled(statistics, now=701.0).fps == pytest.approx(10)
 
 
 def test_only_the_latest_frames_count_for_times() -> None:
     statistics = FrameStats()
     for at in range(3 * WINDOW):
-        statistics.frame_processed(float(at), times(1000.0 if at < 2 * WINDOW else 10.0))
+        statistics.frame_processed(float(at), TIMES, 1000.0 if at < 2 * WINDOW else 10.0)
     message = filled(statistics, now=3.0 * WINDOW - 1)
     assert message.processed == 3 * WINDOW
     assert message.latency_p95_ms == pytest.approx(10)
