@@ -5,14 +5,18 @@ nothing meanwhile, and turns whatever a transition raises into a bare error code
 run on the worker, one after another, and every cause is logged.
 """
 
+import os
+import signal
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from traceback import format_exc, format_exception
-from typing import Any
+from typing import Any, NoReturn
 
+import rclpy
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.task import Future as Answer
@@ -48,7 +52,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._calls_waiting = self.create_guard_condition(self._run_calls)
 
     def destroy_node(self) -> None:
-        """Leave the graph at once, and not when others miss the node.
+        """Leave the ROS graph now rather than when liveliness expires.
 
         The state machine, which rclpy leaves, keeps the DDS participant and its shared memory.
         """
@@ -184,3 +188,39 @@ class ManagedNode(LifecycleNodeMixin, Node):
             self.get_logger().error(f"no transition '{transition}' from this state: {error}")
             response.success = False
             return response
+
+
+def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoReturn:
+    """Spin a node until SIGINT or SIGTERM, and end the process.
+
+    Args:
+        make_node: called after ``rclpy.init``.
+        args: command line; None for that of the process.
+    """
+    rclpy.init(args=args)
+    node, idle = None, True
+    try:
+        node = make_node()
+        rclpy.spin(node)
+    except KeyboardInterrupt:
+        pass
+    except Exception:
+        # A signal takes the context away, and the executor notices that in more than one way.
+        if rclpy.ok():
+            raise
+    finally:
+        # What follows is short, and a second ctrl-C must not break it off.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        if node is not None:
+            idle = node.worker.stop(timeout=1.0)
+            node.destroy_node()
+        if rclpy.ok():
+            rclpy.shutdown()
+        elif idle:
+            # After a signal rclpy does not write what the log file still lacks. Nor may we where
+            # the worker is stuck, since it could log afterwards.
+            rclpy_implementation.rclpy_logging_fini()
+    # At once. The worker may be in a library call that nothing interrupts, such as loading an
+    # engine, and Python takes long to part with PyTorch: both outlast the patience of whoever
+    # pressed ctrl-C.
+    os._exit(0)

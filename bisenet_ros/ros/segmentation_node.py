@@ -1,21 +1,18 @@
 """The node ``segmentation``: camera images in, label images and overlays out."""
 
 import math
-import os
 import re
-import signal
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from traceback import format_exception
+from typing import NoReturn
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -33,7 +30,7 @@ from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.frame_stats import FrameStats, FrameTimes
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.log_forwarding import forward_log
-from bisenet_ros.ros.managed_node import ManagedNode
+from bisenet_ros.ros.managed_node import ManagedNode, run
 from bisenet_ros.ros.parameters import Parameters
 from bisenet_ros.ros.publishers import ImagePublishers
 from bisenet_ros.ros.qos import LATCHED, SENSOR, qos_profile
@@ -352,35 +349,9 @@ class SegmentationNode(ManagedNode):
                 self.run_on_worker(self._publish_label_info)
 
 
-def main(args: list[str] | None = None) -> None:
-    """Spin the node until SIGINT or SIGTERM."""
-    rclpy.init(args=args)
-    node, idle = None, True
-    try:
-        node = SegmentationNode()
-        rclpy.spin(node)
-    except KeyboardInterrupt:
-        pass
-    except Exception:
-        # A signal takes the context away, and the executor notices that in more than one way.
-        if rclpy.ok():
-            raise
-    finally:
-        # What follows is short, and a second ctrl-C must not break it off.
-        signal.signal(signal.SIGINT, lambda *_: None)
-        if node is not None:
-            idle = node.worker.stop(timeout=1.0)
-            node.destroy_node()
-        if rclpy.ok():
-            rclpy.shutdown()
-        elif idle:
-            # After a signal rclpy does not write what the log file still lacks. Nor may we where
-            # the worker is stuck, since it could log afterwards.
-            rclpy_implementation.rclpy_logging_fini()
-    # At once. The worker may be in a library call that nothing interrupts, such as loading an
-    # engine, and Python takes long to part with PyTorch: both outlast the patience of whoever
-    # pressed ctrl-C.
-    os._exit(0)
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the node until SIGINT or SIGTERM."""
+    run(SegmentationNode, args)
 
 
 if __name__ == "__main__":
