@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class FakeClock:
-    """A clock for ``Budget``: ``now``, in seconds, grows by what calls are said to take."""
+    """A monotonic clock: ``now``, in seconds, grows by what calls are said to take."""
 
     def __init__(self) -> None:
         self.now = 0.0

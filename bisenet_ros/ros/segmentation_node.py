@@ -1,6 +1,5 @@
 """The node ``segmentation``: camera images in, label images and overlays out."""
 
-import math
 import re
 import time
 from concurrent.futures import Future
@@ -35,7 +34,7 @@ from bisenet_ros.ros.parameters import Parameters
 from bisenet_ros.ros.publishers import ImagePublishers
 from bisenet_ros.ros.qos import LATCHED, SENSOR, qos_profile
 from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, ImageWatchdog
-from bisenet_ros.ros.worker import Worker
+from bisenet_ros.ros.worker import RateLimit, Worker
 
 
 @dataclass
@@ -60,7 +59,7 @@ class _Active:
     subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
-    frame_due_s: float = -math.inf  # on the monotonic clock, when max_rate allowed the last one
+    rate_limit: RateLimit = field(default_factory=RateLimit)
     rejected_before: int = 0
     last_error: str = ""
     errors_told: set[str] = field(default_factory=set)
@@ -200,23 +199,11 @@ class SegmentationNode(ManagedNode):
         if active is not None:
             active.statistics.frame_received()
             frame = _Frame(message, active)
-            if not self._is_due(active):
+            if not active.rate_limit.allows_frame(self.get_parameter("max_rate").value):
                 self.worker.replace_pending(frame)  # no more work, and newer labels
                 active.statistics.frame_dropped()
             elif self.worker.submit_latest(frame):
                 active.statistics.frame_dropped()
-
-    def _is_due(self, active: _Active) -> bool:
-        """Whether ``max_rate`` allows a frame now."""
-        rate, now = self.get_parameter("max_rate").value, time.monotonic()
-        if not rate:
-            return True
-        due = active.frame_due_s + 1 / rate
-        if now < due:
-            return False
-        # From when it was due, not from now: frames come late, and the mean is to be the rate.
-        active.frame_due_s = max(due, now - 0.5 / rate)
-        return True
 
     def _receive_camera_info(self, message: CameraInfo) -> None:
         active = self._active

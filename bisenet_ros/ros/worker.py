@@ -1,6 +1,8 @@
 """One thread that does the slow work: transitions and frames, in turn, so neither needs locks."""
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -89,3 +91,30 @@ class Worker(Generic[Frame]):
                     self._process(frame)
                 except Exception as error:
                     self._failed(error)
+
+
+class RateLimit:
+    """Decides which frames the worker is given.
+
+    Args:
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due_s = -math.inf
+
+    def allows_frame(self, rate: float) -> bool:
+        """Return whether a frame that comes now is within ``rate``, in 1/s; 0 allows all.
+
+        A frame that is allowed counts.
+        """
+        now = self._clock()
+        if not rate:
+            return True
+        due = self._due_s + 1 / rate
+        if now < due:
+            return False
+        # From when it was due, not from now: frames come late, and the mean is to be the rate.
+        self._due_s = max(due, now - 0.5 / rate)
+        return True

@@ -1,4 +1,4 @@
-"""The worker: one slot for frames, jobs first and in order, and no error that ends it."""
+"""The worker: one slot for frames, jobs first and in order, no error that ends it; a rate."""
 
 import threading
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from bisenet_ros.ros.worker import Worker
+from fake_clock import FakeClock
+
+from bisenet_ros.ros.worker import RateLimit, Worker
 
 TIMEOUT_S = 20.0
 
@@ -113,3 +115,27 @@ def test_stop_takes_nothing_more_and_says_whether_it_ended() -> None:
     assert probe.worker.stop(TIMEOUT_S) is True
     assert probe.frames == []
     assert not late.done()
+
+
+def test_frames_that_come_late_still_have_the_rate_as_their_mean() -> None:
+    clock = FakeClock()
+    limit = RateLimit(clock)
+    allowed = 0
+    for _ in range(300):  # 10 s at 30 Hz
+        allowed += limit.allows_frame(20.0)
+        clock.now += 1 / 30
+    assert allowed == pytest.approx(200, abs=1)
+    assert limit.allows_frame(0.0)
+    assert limit.allows_frame(0.0)
+
+
+def test_after_a_pause_at_most_one_frame_is_ahead_of_time() -> None:
+    clock = FakeClock()
+    limit = RateLimit(clock)
+    assert limit.allows_frame(1.0)
+    clock.now += 60.0
+    allowed = 0
+    for _ in range(20):  # 2 s
+        allowed += limit.allows_frame(1.0)
+        clock.now += 0.1
+    assert allowed == 3  # at 0, 0.5 and 1.5 s
