@@ -1,16 +1,21 @@
-"""How the node is, in the form that monitors of a robot gather (REP-107)."""
+"""Node status as diagnostic_msgs (REP 107), and why frames are lost, in the log."""
+
+import re
+from traceback import format_exception
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from std_msgs.msg import Header
 
+from bisenet_ros.errors import UserError, describe
 from bisenet_ros.msg import SegmentationStats
 
 _VALUES = [name for name in SegmentationStats.get_fields_and_field_types() if name != "header"]
 
 
 def state_diagnosis(node: str, now: Time, state: str, failure: str) -> DiagnosticArray:
-    """That of a node which is not active: a warning, or an error where it failed to become it.
+    """Return the status of a node that is not active: a warning, or an error if it failed to be.
 
     Args:
         node: its full name.
@@ -30,7 +35,7 @@ def state_diagnosis(node: str, now: Time, state: str, failure: str) -> Diagnosti
 def frames_diagnosis(
     node: str, stats: SegmentationStats, error: str, warning: str
 ) -> DiagnosticArray:
-    """That of an active node: an error or a warning if there is one, else how many frames a second.
+    """Return the status of an active node: an error or a warning if any, else frames per second.
 
     Args:
         node: its full name.
@@ -59,3 +64,33 @@ def _name(node: str) -> str:
 
 def _text(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+class FrameErrorLog:
+    """Logs why frames are lost, and keeps the latest reason for the next report.
+
+    A reason is logged when it first occurs; whatever follows, at most every 5 s.
+    """
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self._logger = logger
+        self._logged: set[str] = set()
+        self._latest = ""
+
+    def frame_lost(self, error: Exception) -> None:
+        """Log the message of ``error`` if a user can fix it, else its traceback."""
+        explained = isinstance(error, (UserError, OSError))
+        reason = f"frame lost: {describe(error) if explained else ''.join(format_exception(error))}"
+        self._latest = reason
+        # Sizes in it differ from frame to frame, and a line for each would fill the disk.
+        kind = re.sub(r"\d+", "", reason)
+        if kind not in self._logged:
+            self._logged.add(kind)
+            self._logger.error(reason)
+        else:
+            self._logger.error(reason, throttle_duration_sec=5.0)
+
+    def take_latest(self) -> str:
+        """Return why a frame was lost since the last call; empty if none was."""
+        latest, self._latest = self._latest, ""
+        return latest

@@ -1,11 +1,9 @@
 """The node ``segmentation``: camera images in, label images and overlays out."""
 
-import re
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from traceback import format_exception
 from typing import NoReturn
 
 import numpy as np
@@ -19,13 +17,12 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros.classes import IGNORE_ID, palette
-from bisenet_ros.errors import UserError, describe
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from bisenet_ros.ros import class_messages, parameters
 from bisenet_ros.ros.camera_info import scale_camera_info
-from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
+from bisenet_ros.ros.diagnostics import FrameErrorLog, frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.frame_stats import FrameStats, FrameTimes
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.log_forwarding import forward_log
@@ -55,14 +52,12 @@ class _Active:
     """What lives from activate to deactivate."""
 
     silence: ImageWatchdog
+    errors: FrameErrorLog
     statistics: FrameStats = field(default_factory=FrameStats)
     subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
     report: Future[None] | None = None
     camera_info: CameraInfo | None = None
     rate_limit: RateLimit = field(default_factory=RateLimit)
-    rejected_before: int = 0
-    last_error: str = ""
-    errors_told: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -159,7 +154,7 @@ class SegmentationNode(ManagedNode):
             topic, kind = f"{image}/compressed", CompressedImage
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
-        active = self._active = _Active(ImageWatchdog(self, qos))
+        active = self._active = _Active(ImageWatchdog(self, qos), FrameErrorLog(self.get_logger()))
         for wanted in (
             (CameraInfo, "camera_info", self._receive_camera_info, SENSOR),
             (kind, topic, self._receive, qos),
@@ -248,22 +243,11 @@ class SegmentationNode(ManagedNode):
         )
 
     def _frame_failed(self, error: Exception) -> None:
-        if not self.context.ok():
-            return  # the process is ending and its publishers are gone
         active = self._active
-        if active is None:
-            return
-        active.statistics.frame_rejected()
-        explained = isinstance(error, (UserError, OSError))
-        reason = f"frame lost: {describe(error) if explained else ''.join(format_exception(error))}"
-        active.last_error = reason
-        # Sizes in it differ from frame to frame, and a line for each would fill the disk.
-        kind = re.sub(r"\d+", "", reason)
-        if kind not in active.errors_told:
-            active.errors_told.add(kind)
-            self.get_logger().error(reason)
-        else:
-            self.get_logger().error(reason, throttle_duration_sec=5.0)
+        # Where the process is ending, its publishers are gone.
+        if active is not None and self.context.ok():
+            active.statistics.frame_rejected()
+            active.errors.frame_lost(error)
 
     # Reports on frames, on the worker's thread, so that no transition takes their publisher away.
 
@@ -298,10 +282,7 @@ class SegmentationNode(ManagedNode):
         silence.report_camera_info(
             self._active.camera_info is not None, camera_info, self._configured.camera_info
         )
-        lost = message.rejected > self._active.rejected_before
-        self._active.rejected_before = message.rejected
-        error = self._active.last_error if lost else ""
-        name = self.get_fully_qualified_name()
+        name, error = self.get_fully_qualified_name(), self._active.errors.take_latest()
         self._diagnostics.publish(frames_diagnosis(name, message, error, silence.reason))
 
     # Parameters, on the executor's thread.

@@ -1,12 +1,12 @@
 """What holds for every subcommand."""
 
-import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from error_kinds import USER_ERRORS
 
 from bisenet_ros import errors
 
@@ -40,13 +40,6 @@ def test_a_missing_library_is_named_in_one_line(
     assert message.endswith("'bisenet doctor' says how to get what is missing")
 
 
-KINDS = [
-    value
-    for value in vars(errors).values()
-    if inspect.isclass(value) and issubclass(value, errors.UserError)
-]
-
-
 def run_raising(error: str) -> subprocess.CompletedProcess[str]:
     """``bisenet info`` whose body raises ``error``, an expression."""
     code = f"""
@@ -61,7 +54,9 @@ raise SystemExit(main.main(["info"]))
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("kind", [kind.__name__ for kind in KINDS if kind != errors.UsageError])
+@pytest.mark.parametrize(
+    "kind", [kind.__name__ for kind in USER_ERRORS if kind != errors.UsageError]
+)
 def test_what_a_user_can_fix_is_one_sentence(kind: str) -> None:
     done = run_raising(f"errors.{kind}('the value is bad: change it')")
     assert done.returncode == 1

@@ -1,6 +1,5 @@
 """What a managed node does beside its transitions, which test_node_lifecycle.py makes."""
 
-import inspect
 from collections.abc import Iterator
 from concurrent.futures import wait
 
@@ -9,9 +8,9 @@ import pytest
 pytest.importorskip("rclpy")
 
 import rclpy
+from error_kinds import USER_ERRORS
 from rclpy.lifecycle import TransitionCallbackReturn
 
-from bisenet_ros import errors
 from bisenet_ros.ros.managed_node import ERROR, FAILURE, ManagedNode
 from bisenet_ros.ros.worker import Worker
 
@@ -46,13 +45,6 @@ class Failing(ManagedNode):
         pass
 
 
-KINDS = [
-    value
-    for value in vars(errors).values()
-    if inspect.isclass(value) and issubclass(value, errors.UserError)
-]
-
-
 @pytest.fixture
 def context() -> Iterator[None]:
     rclpy.init()
@@ -69,7 +61,7 @@ def configure(error: Exception) -> tuple[TransitionCallbackReturn, str]:
 
 
 @pytest.mark.parametrize(
-    "error", [*(kind("set it to 1") for kind in KINDS), OSError("set it to 1")], ids=repr
+    "error", [*(kind("set it to 1") for kind in USER_ERRORS), OSError("set it to 1")], ids=repr
 )
 def test_what_a_user_can_fix_fails_the_transition_in_one_sentence(
     context: None, capfd: pytest.CaptureFixture[str], error: Exception
