@@ -11,7 +11,7 @@ from bisenet_ros.msg import ClassInfo, ClassMap
 
 
 def class_map(model: Model, stamp: Time) -> ClassMap:
-    """Ids, names and colors of the model's classes."""
+    """Return ids, names and colors of the model's classes."""
     return ClassMap(
         header=Header(stamp=stamp),
         model=model.name,
@@ -30,7 +30,7 @@ def class_map(model: Model, stamp: Time) -> ClassMap:
 
 
 def label_info_type() -> Any | None:
-    """The message vision_msgs/LabelInfo, or None where vision_msgs is not installed."""
+    """Return the message vision_msgs/LabelInfo, or None where vision_msgs is not installed."""
     try:
         from vision_msgs.msg import LabelInfo
     except ImportError:
@@ -39,7 +39,16 @@ def label_info_type() -> Any | None:
 
 
 def label_info(model: Model, stamp: Time, threshold: float) -> Any:
-    """Ids and names for users of vision_msgs; ``threshold`` is the confidence threshold."""
+    """Return ids and names for users of vision_msgs.
+
+    Args:
+        model: has the classes.
+        stamp: of the header.
+        threshold: the confidence threshold, 0..1.
+
+    Raises:
+        ImportError: vision_msgs is not installed.
+    """
     from vision_msgs.msg import LabelInfo, VisionClass
 
     return LabelInfo(

@@ -1,8 +1,10 @@
-"""The images that the node publishes."""
+"""What the node publishes: images, and what their labels mean."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -11,20 +13,32 @@ from std_msgs.msg import Header
 
 from bisenet_ros.images.render import colorize, overlay
 from bisenet_ros.inference.segmenter import Segmentation
+from bisenet_ros.model.file import Model
+from bisenet_ros.msg import ClassMap
+from bisenet_ros.ros import class_messages
 from bisenet_ros.ros.image_messages import compressed_message, image_message
 from bisenet_ros.ros.parameters import OUTPUTS
+from bisenet_ros.ros.qos import LATCHED
+
+Advertise = Callable[[Any, str, QoSProfile], Publisher]
+"""Make a publisher of a message type, a topic and a QoS."""
 
 
 class ImagePublishers:
-    """A publisher for each of ``names`` (label, confidence, overlay, color), in that order.
+    """Publishers of images: labels, confidence, overlay, color.
 
-    Those that are for eyes have one of JPEGs too, on their name + ``/compressed``. ``advertise``
-    makes the publishers, of a message type, topic and QoS.
+    Overlay and color are also published as JPEG, on their name + ``/compressed``.
+
+    Args:
+        advertise: makes the publishers.
+        names: of ``OUTPUTS``, in any order.
+        qos: of all of them.
+        palette: uint8 [256,3] RGB by label, see ``classes.palette``.
     """
 
     def __init__(
         self,
-        advertise: Callable[[type, str, QoSProfile], Publisher],
+        advertise: Advertise,
         names: Sequence[str],
         qos: QoSProfile,
         palette: NDArray[np.uint8],
@@ -41,9 +55,14 @@ class ImagePublishers:
                 self._compressed[name] = advertise(CompressedImage, topic, qos)
 
     def publish(self, segmentation: Segmentation, header: Header, alpha: float) -> None:
-        """Make and publish the images that someone listens to, with the frame's own header.
+        """Render and publish the images that someone listens to, with the frame's own header.
 
-        All but the JPEGs if they are transient local: those who come later listen, too.
+        With a transient local QoS also those that nobody listens to yet, except JPEGs.
+
+        Args:
+            segmentation: of one image; its arrays are not written to.
+            header: of the camera's image.
+            alpha: share of the class color in the overlay, 0..1.
         """
         for name, publisher in self._raw.items():
             compressed = self._compressed.get(name)
@@ -66,3 +85,28 @@ class ImagePublishers:
             return colorize(segmentation.labels, self._palette)
         assert segmentation.confidence is not None, "configure asks for it where it is published"
         return segmentation.confidence
+
+
+class ClassPublishers:
+    """Latched publishers of ClassMap and, where vision_msgs is installed, LabelInfo.
+
+    Args:
+        advertise: makes the publishers.
+        model: has the classes.
+    """
+
+    def __init__(self, advertise: Advertise, model: Model) -> None:
+        self._model = model
+        self._class_map = advertise(ClassMap, "~/class_map", LATCHED)
+        label_info = class_messages.label_info_type()
+        self._label_info = advertise(label_info, "~/label_info", LATCHED) if label_info else None
+
+    def publish_class_map(self, stamp: Time) -> None:
+        """Publish ids, names and colors."""
+        self._class_map.publish(class_messages.class_map(self._model, stamp))
+
+    def publish_label_info(self, stamp: Time, threshold: float) -> None:
+        """Publish ids and names; ``threshold`` is the confidence threshold, 0..1."""
+        if self._label_info is not None:
+            message = class_messages.label_info(self._model, stamp, threshold)
+            self._label_info.publish(message)

@@ -4,9 +4,8 @@ import time
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -16,48 +15,47 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from bisenet_ros.classes import IGNORE_ID, palette
+from bisenet_ros.classes import palette
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
-from bisenet_ros.msg import ClassMap, SegmentationStats
-from bisenet_ros.ros import class_messages, parameters
-from bisenet_ros.ros.camera_info import scale_camera_info
+from bisenet_ros.msg import SegmentationStats
+from bisenet_ros.ros import parameters
 from bisenet_ros.ros.diagnostics import FrameErrorLog, frames_diagnosis, state_diagnosis
-from bisenet_ros.ros.frame_stats import FrameStats, FrameTimes
-from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
+from bisenet_ros.ros.frame_pipeline import FramePipeline
+from bisenet_ros.ros.frame_stats import FrameStats
+from bisenet_ros.ros.image_messages import ImageDecoder
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
 from bisenet_ros.ros.parameters import Parameters
-from bisenet_ros.ros.publishers import ImagePublishers
-from bisenet_ros.ros.qos import LATCHED, SENSOR, qos_profile
+from bisenet_ros.ros.publishers import ClassPublishers, ImagePublishers
+from bisenet_ros.ros.qos import SENSOR, qos_profile
 from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, ImageWatchdog
 from bisenet_ros.ros.worker import RateLimit, Worker
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Configured:
     """What lives from configure to cleanup."""
 
     parameters: Parameters
     segmenter: Segmenter
-    outputs: ImagePublishers
-    class_map: Publisher
-    label_info: Publisher | None
-    stats: Publisher
+    pipeline: FramePipeline
+    classes: ClassPublishers
     camera_info: Publisher
+    stats: Publisher
 
 
 @dataclass
 class _Active:
     """What lives from activate to deactivate."""
 
-    silence: ImageWatchdog
+    watchdog: ImageWatchdog
     errors: FrameErrorLog
     statistics: FrameStats = field(default_factory=FrameStats)
-    subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
-    report: Future[None] | None = None
-    camera_info: CameraInfo | None = None
     rate_limit: RateLimit = field(default_factory=RateLimit)
+    subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
+    camera_info: CameraInfo | None = None
+    report: Future[None] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,22 +72,13 @@ class SegmentationNode(ManagedNode):
     def __init__(self) -> None:
         self._configured: _Configured | None = None
         self._active: _Active | None = None
-        self._fixed = False
-        self._undo_configure = ExitStack()
+        self._resources = ExitStack()  # from configure to cleanup
+        self._advertised: list[Publisher] = []
         super().__init__("segmentation", Worker[_Frame](self._process, self._frame_failed))
         forward_log(self.get_logger())
         self._decoder = ImageDecoder(self.get_logger())
-        self._refused = parameters.declare(self)
-        for reason in self._refused.values():
-            self.get_logger().error(reason)
-        if given := parameters.unknown(self):
-            self.get_logger().warning(
-                f"given parameters without effect, since the node has none of that name: "
-                f"{', '.join(given)}"
-            )
-        self._refused.pop("autostart", None)  # nobody can mend it while the node runs
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._parameters_changed)
+        self._fixed = False
+        self._refused = self._declare_parameters()
         # In all states, since a monitor must hear of a node that did not start.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Reports are most wanted while the time of a simulator or a bag stands still.
@@ -109,138 +98,126 @@ class SegmentationNode(ManagedNode):
         """Read the parameters, load and warm up the model, create the publishers."""
         self._fixed = True
         values = parameters.read(self, self._refused.values())
-        model = load_model(values.model, values.classes)
-        segmenter = Segmenter(model, values.engine_options)
-        self._undo_configure.callback(segmenter.close)
-        publishers = ExitStack()
-        self._undo_configure.callback(self.call_on_executor, publishers.close)
-
-        def advertise(kind: type, topic: str, qos: QoSProfile | int) -> Publisher:
-            publisher = self.create_publisher(kind, topic, qos)
-            publishers.callback(self.destroy_publisher, publisher)
-            return publisher
-
+        segmenter = self._load_segmenter(values)
+        self._resources.callback(segmenter.close)
+        self._resources.callback(self.call_on_executor, self._destroy_publishers)
+        model = segmenter.model
         qos = qos_profile(values.output_reliability, values.output_durability, values.output_depth)
-        label_info = class_messages.label_info_type()
+        colors = palette(model.metadata.classes)
+        images = ImagePublishers(self._advertise, values.outputs, qos, colors)
+        camera_info = self._advertise(CameraInfo, "~/camera_info", qos)
         self._configured = _Configured(
             parameters=values,
             segmenter=segmenter,
-            outputs=ImagePublishers(
-                advertise, values.outputs, qos, palette(model.metadata.classes)
+            pipeline=FramePipeline(
+                self._decoder, segmenter, images, camera_info, values.label_size
             ),
-            class_map=advertise(ClassMap, "~/class_map", LATCHED),
-            label_info=advertise(label_info, "~/label_info", LATCHED) if label_info else None,
-            stats=advertise(SegmentationStats, "~/stats", 10),
-            camera_info=advertise(CameraInfo, "~/camera_info", qos),
+            classes=ClassPublishers(self._advertise, model),
+            camera_info=camera_info,
+            stats=self._advertise(SegmentationStats, "~/stats", 10),
         )
+
+    def _load_segmenter(self, values: Parameters) -> Segmenter:
+        model = load_model(values.model, values.classes)
+        segmenter = Segmenter(model, values.engine_options)
         width, height = segmenter.resolution
         backend = segmenter.backend
         self.get_logger().info(
             f"model {model.name}, {len(model.metadata.classes)} classes, at {width}x{height} on "
             f"{backend.name}, {backend.device}, {backend.precision}"
         )
+        return segmenter
+
+    def _advertise(self, kind: Any, topic: str, qos: QoSProfile | int) -> Publisher:
+        publisher = self.create_publisher(kind, topic, qos)
+        self._advertised.append(publisher)
+        return publisher
+
+    def _destroy_publishers(self) -> None:
+        while self._advertised:
+            self.destroy_publisher(self._advertised.pop())
+
+    def cleanup(self) -> None:
+        """Destroy the publishers and give back the engine's memory."""
+        self._configured = None
+        self._resources.close()
+        self._fixed = False
 
     def activate(self) -> None:
-        """Say what the labels mean, and subscribe."""
+        """Publish what the labels mean, and subscribe."""
         assert self._configured is not None
         values = self._configured.parameters
-        now = self.get_clock().now().to_msg()
-        class_map = class_messages.class_map(self._configured.segmenter.model, now)
-        self._configured.class_map.publish(class_map)
+        self._configured.classes.publish_class_map(self.get_clock().now().to_msg())
         self._publish_label_info()
-        topic, kind = "image", Image
-        if values.input_transport == "compressed":
-            image = self.resolve_topic_name(topic).removesuffix("/compressed")
-            topic, kind = f"{image}/compressed", CompressedImage
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
-        active = self._active = _Active(ImageWatchdog(self, qos), FrameErrorLog(self.get_logger()))
-        for wanted in (
-            (CameraInfo, "camera_info", self._receive_camera_info, SENSOR),
-            (kind, topic, self._receive, qos),
-        ):
-            active.subscriptions.append(self.create_subscription(*wanted))
-        heard = active.subscriptions[-1].topic_name
+        self._active = _Active(ImageWatchdog(self, qos), FrameErrorLog(self.get_logger()))
+        self._subscribe(self._active, values.input_transport, qos)
+        heard = self._active.subscriptions[-1].topic_name
         self.get_logger().info(f"waiting for images on {heard} ({values.image_reliability})")
 
-    def _publish_label_info(self) -> None:
-        if self._configured is None or self._configured.label_info is None:
-            return
-        model, now = self._configured.segmenter.model, self.get_clock().now().to_msg()
-        threshold = self.get_parameter("confidence_threshold").value
-        self._configured.label_info.publish(class_messages.label_info(model, now, threshold))
-
     def deactivate(self) -> None:
-        """Unsubscribe, and forget the frame that waits."""
+        """Unsubscribe, and discard the frame that waits."""
         active, self._active = self._active, None
         if active is not None:
             self.call_on_executor(lambda: self._unsubscribe(active))
         self.worker.discard_frame()
 
-    def _unsubscribe(self, active: "_Active") -> None:
+    def _subscribe(self, active: _Active, transport: str, qos: QoSProfile) -> None:
+        topic, kind = "image", Image
+        if transport == "compressed":
+            image = self.resolve_topic_name(topic).removesuffix("/compressed")
+            topic, kind = f"{image}/compressed", CompressedImage
+        for wanted in (
+            (CameraInfo, "camera_info", self._receive_camera_info, SENSOR),
+            (kind, topic, self._receive, qos),
+        ):
+            active.subscriptions.append(self.create_subscription(*wanted))
+
+    def _unsubscribe(self, active: _Active) -> None:
         for subscription in active.subscriptions:
             self.destroy_subscription(subscription)
 
-    def cleanup(self) -> None:
-        """Destroy the publishers and give back the engine's memory."""
-        self._configured = None
-        self._undo_configure.close()
-        self._fixed = False
+    def _publish_label_info(self) -> None:
+        if self._configured is not None:
+            threshold = self.get_parameter("confidence_threshold").value
+            now = self.get_clock().now().to_msg()
+            self._configured.classes.publish_label_info(now, threshold)
 
     # Frames: received on the executor's thread, processed on the worker's.
 
     def _receive(self, message: Image | CompressedImage) -> None:
         active = self._active
-        if active is not None:
-            active.statistics.frame_received()
-            frame = _Frame(message, active)
-            if not active.rate_limit.allows_frame(self.get_parameter("max_rate").value):
-                self.worker.replace_pending(frame)  # no more work, and newer labels
-                active.statistics.frame_dropped()
-            elif self.worker.submit_latest(frame):
-                active.statistics.frame_dropped()
+        if active is None:
+            return
+        active.statistics.frame_received()
+        frame = _Frame(message, active)
+        if not active.rate_limit.allows_frame(self.get_parameter("max_rate").value):
+            self.worker.replace_pending(frame)  # no more work, and newer labels
+            active.statistics.frame_dropped()
+        elif self.worker.submit_latest(frame):
+            active.statistics.frame_dropped()
 
     def _receive_camera_info(self, message: CameraInfo) -> None:
         active = self._active
         if active is not None:
             active.camera_info = message
 
-    def _process(self, frame: "_Frame") -> None:
-        if frame.activation is not self._active or self._configured is None:
+    def _process(self, frame: _Frame) -> None:
+        active, message = frame.activation, frame.message
+        if active is not self._active or self._configured is None:
             return  # it was on its way when the node was deactivated
-        message = frame.message
-        values = self._configured.parameters
-        started = time.perf_counter()
-        if isinstance(message, CompressedImage):
-            image = decode_compressed(message)
-        else:
-            image = self._decoder.to_rgb(message)
-        decoded = time.perf_counter()
-        segmentation = self._configured.segmenter.segment(image, values.label_size)
-        if segmentation.confidence is not None:
-            threshold = self.get_parameter("confidence_threshold").value
-            unsure = segmentation.confidence < round(threshold * 255)
-            np.putmask(segmentation.labels, unsure, IGNORE_ID)
-        publishing = time.perf_counter()
-        if frame.activation.camera_info is not None:  # first: who pairs it with the labels waits
-            height, width = segmentation.labels.shape
-            info = scale_camera_info(frame.activation.camera_info, width, height, message.header)
-            self._configured.camera_info.publish(info)
-        alpha = min(1.0, self.get_parameter("overlay_alpha").value)  # rclpy lets a hair more pass
-        self._configured.outputs.publish(segmentation, message.header, alpha)
-        done = time.perf_counter()
-        stamp = 1e3 * message.header.stamp.sec + 1e-6 * message.header.stamp.nanosec
-        frame.activation.statistics.frame_processed(
-            done,
-            FrameTimes(
-                decode_ms=1e3 * (decoded - started),
-                resize_ms=segmentation.times.resize_ms,
-                inference_ms=segmentation.times.inference_ms,
-                postprocess_ms=segmentation.times.postprocess_ms,
-                publish_ms=1e3 * (done - publishing),
-            ),
-            1e-6 * self.get_clock().now().nanoseconds - stamp,
+        times = self._configured.pipeline.process(
+            message,
+            active.camera_info,
+            # rclpy lets values pass that are a hair above the range.
+            overlay_alpha=min(1.0, self.get_parameter("overlay_alpha").value),
+            confidence_threshold=self.get_parameter("confidence_threshold").value,
         )
+        now_ms = 1e-6 * self.get_clock().now().nanoseconds
+        stamp = message.header.stamp
+        latency_ms = now_ms - 1e3 * stamp.sec - 1e-6 * stamp.nanosec
+        active.statistics.frame_processed(time.perf_counter(), times, latency_ms)
 
     def _frame_failed(self, error: Exception) -> None:
         active = self._active
@@ -262,9 +239,20 @@ class SegmentationNode(ManagedNode):
             active.report = self.run_on_worker(self._report)
 
     def _report(self) -> None:
-        if self._active is None or self._configured is None or not self.context.ok():
+        active, configured = self._active, self._configured
+        if active is None or configured is None or not self.context.ok():
             return
-        segmenter = self._configured.segmenter
+        stats = self._stats(active, configured.segmenter)
+        configured.stats.publish(stats)
+        camera_info, images = active.subscriptions
+        active.watchdog.report(images, stats.received)
+        active.watchdog.report_camera_info(
+            active.camera_info is not None, camera_info, configured.camera_info
+        )
+        name, error = self.get_fully_qualified_name(), active.errors.take_latest()
+        self._diagnostics.publish(frames_diagnosis(name, stats, error, active.watchdog.reason))
+
+    def _stats(self, active: _Active, segmenter: Segmenter) -> SegmentationStats:
         message = SegmentationStats(
             model=segmenter.model.name,
             backend=segmenter.backend.name,
@@ -274,18 +262,24 @@ class SegmentationNode(ManagedNode):
             height=segmenter.resolution[1],
         )
         message.header.stamp = self.get_clock().now().to_msg()
-        self._active.statistics.fill(message, time.perf_counter())
-        self._configured.stats.publish(message)
-        camera_info, images = self._active.subscriptions
-        silence = self._active.silence
-        silence.report(images, message.received)
-        silence.report_camera_info(
-            self._active.camera_info is not None, camera_info, self._configured.camera_info
-        )
-        name, error = self.get_fully_qualified_name(), self._active.errors.take_latest()
-        self._diagnostics.publish(frames_diagnosis(name, message, error, silence.reason))
+        active.statistics.fill(message, time.perf_counter())
+        return message
 
     # Parameters, on the executor's thread.
+
+    def _declare_parameters(self) -> dict[str, str]:
+        refused = parameters.declare(self)
+        for reason in refused.values():
+            self.get_logger().error(reason)
+        if given := parameters.unknown(self):
+            self.get_logger().warning(
+                f"given parameters without effect, since the node has none of that name: "
+                f"{', '.join(given)}"
+            )
+        refused.pop("autostart", None)  # nobody can mend it while the node runs
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._parameters_changed)
+        return refused
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         problems = [problem for change in changes if (problem := self._problem(change))]

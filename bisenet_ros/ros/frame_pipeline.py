@@ -1,0 +1,101 @@
+"""One frame's way through the node: decode, segment, threshold, render, publish."""
+
+import time
+from dataclasses import asdict, replace
+
+import numpy as np
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from bisenet_ros.classes import IGNORE_ID
+from bisenet_ros.inference.resolution import LabelSize
+from bisenet_ros.inference.segmenter import Segmentation, Segmenter
+from bisenet_ros.ros.camera_info import scale_camera_info
+from bisenet_ros.ros.frame_stats import FrameTimes
+from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
+from bisenet_ros.ros.publishers import ImagePublishers
+
+
+class FramePipeline:
+    """From an image message to published labels, one frame at a time.
+
+    Args:
+        decoder: of raw images.
+        segmenter: computes confidence if a threshold is to have an effect.
+        images: publish labels, confidence, overlay and colors.
+        camera_info: publishes sensor_msgs/CameraInfo.
+        label_size: of the published images.
+    """
+
+    def __init__(
+        self,
+        decoder: ImageDecoder,
+        segmenter: Segmenter,
+        images: ImagePublishers,
+        camera_info: Publisher,
+        label_size: LabelSize,
+    ) -> None:
+        self._decoder = decoder
+        self._segmenter = segmenter
+        self._images = images
+        self._camera_info = camera_info
+        self._label_size = label_size
+
+    def process(
+        self,
+        message: Image | CompressedImage,
+        camera_info: CameraInfo | None,
+        *,
+        overlay_alpha: float,
+        confidence_threshold: float,
+    ) -> FrameTimes:
+        """Label the image in ``message`` and publish the result under its header.
+
+        Args:
+            message: raw in one of ``image_messages.ENCODINGS``, or JPEG or PNG.
+            camera_info: the camera's, published at the size of the labels; None: it is unknown.
+            overlay_alpha: share of the class color in the overlay, 0..1.
+            confidence_threshold: probability, 0..1, below which a pixel is labelled 255.
+
+        Returns:
+            The time of each stage; that of the threshold is in none.
+
+        Raises:
+            ImageError: ``message`` is not an image that can be decoded.
+            InferenceError: the device failed, mostly for want of memory.
+        """
+        started = time.perf_counter()
+        if isinstance(message, CompressedImage):
+            image = decode_compressed(message)
+        else:
+            image = self._decoder.to_rgb(message)
+        decoded = time.perf_counter()
+        segmentation = self._segmenter.segment(image, self._label_size)
+        segmentation = ignore_unsure(segmentation, confidence_threshold)
+        publishing = time.perf_counter()
+        if camera_info is not None:  # first: who pairs it with the labels waits
+            height, width = segmentation.labels.shape
+            scaled = scale_camera_info(camera_info, width, height, message.header)
+            self._camera_info.publish(scaled)
+        self._images.publish(segmentation, message.header, overlay_alpha)
+        done = time.perf_counter()
+        return FrameTimes(
+            decode_ms=1e3 * (decoded - started),
+            **asdict(segmentation.times),
+            publish_ms=1e3 * (done - publishing),
+        )
+
+
+def ignore_unsure(segmentation: Segmentation, threshold: float) -> Segmentation:
+    """Return ``segmentation`` with 255 for labels whose confidence is below ``threshold``.
+
+    Its arrays are not written to. Unchanged if it has no confidence.
+
+    Args:
+        segmentation: of one image.
+        threshold: a probability, 0..1, rounded to 1/255 as confidence is.
+    """
+    if segmentation.confidence is None:
+        return segmentation
+    unsure = segmentation.confidence < round(threshold * 255)
+    return replace(segmentation, labels=np.where(unsure, np.uint8(IGNORE_ID), segmentation.labels))
