@@ -411,7 +411,9 @@ def test_refusals(
     assert "no folder" in message
     message = refusal(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
     assert "setting 'crop' is (60, 60); must be [width, height], both divisible by 8" in message
-    message = refusal(command(data, tmp_path / "new", "--threads", "-1"), capsys)
+    with pytest.raises(SystemExit, match="2"):
+        main(command(data, tmp_path / "new", "--threads", "-1")[3:])
+    message = capsys.readouterr().err
     assert "--threads is -1; give a number of CPU threads, or leave it out" in message
     assert not (tmp_path / "new").exists()
 
