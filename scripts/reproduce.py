@@ -29,10 +29,10 @@ from bisenet_ros.training.ablation import BASELINE, VARIANTS
 from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
 from bisenet_ros.training.distributed import DistributedContext, init_distributed, use_threads
 from bisenet_ros.training.loop import train
-from bisenet_ros.training.precision import resolve_precision
 from bisenet_ros.training.run_logger import RunLogger
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
 from bisenet_ros.training.signals import GracefulStop
+from bisenet_ros.training.trainer import resolve_precision
 
 SEEDS = {BASELINE: (0, 1, 2)}
 SCORES = "scores.json"

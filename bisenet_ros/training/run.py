@@ -23,9 +23,9 @@ from bisenet_ros.training.curves import plot_curves
 from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.initialization import InitialModel
 from bisenet_ros.training.loop import Progress, train
-from bisenet_ros.training.precision import resolve_precision
 from bisenet_ros.training.run_logger import RunLogger
 from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.trainer import resolve_precision
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from bisenet_ros.inference import torch_backend
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.metadata import Score
 from bisenet_ros.training.checkpoint import read_checkpoint
-from bisenet_ros.training.step import Step
+from bisenet_ros.training.trainer import Trainer
 
 ENDLESS = "10000"
 """Iterations that take minutes: a signal comes first."""
@@ -148,13 +148,13 @@ def test_a_run_in_another_precision_goes_on_and_the_model_file_says_so(
     caplog.set_level(logging.INFO)
     file = tmp_path / "model.safetensors"
 
-    def interrupted(self: Step, parts: Any) -> float:
+    def interrupted(self: Trainer, parts: Any) -> float:
         os.kill(os.getpid(), signal.SIGINT)
         return step(self, parts)
 
-    step = Step.__call__
+    step = Trainer.step
     with monkeypatch.context() as patch:
-        patch.setattr(Step, "__call__", interrupted)
+        patch.setattr(Trainer, "step", interrupted)
         line = command(data, tmp_path, workers="0", precision="bf16", checkpoint_every="1")[3:]
         assert main(line) == 130
     recipe = model_file.load(file).metadata.recipe
@@ -206,9 +206,9 @@ def test_without_native_bf16_auto_is_fp32_and_bf16_is_warned_of(data: Path, tmp_
 def test_training_and_scoring_have_the_threads_that_are_asked_for(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, before, seen = Step.__call__, torch.get_num_threads(), []
+    step, before, seen = Trainer.step, torch.get_num_threads(), []
 
-    def observed_step(self: Step, parts: Any) -> float:
+    def observed_step(self: Trainer, parts: Any) -> float:
         seen.append(torch.get_num_threads())
         return step(self, parts)
 
@@ -216,7 +216,7 @@ def test_training_and_scoring_have_the_threads_that_are_asked_for(
         seen.append(torch.get_num_threads())
         return evaluate(*arguments)
 
-    monkeypatch.setattr(Step, "__call__", observed_step)
+    monkeypatch.setattr(Trainer, "step", observed_step)
     monkeypatch.setattr("bisenet_ros.evaluation.evaluate.evaluate", observed_evaluate)
     line = command(data, tmp_path, "--threads", str(before + 2), workers="0", iterations="1")
     assert main(line[3:]) == 0
@@ -340,9 +340,9 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     after: int,
     validated: list[str],
 ) -> None:
-    step, steps = Step.__call__, []
+    step, steps = Trainer.step, []
 
-    def interrupted(self: Step, parts: Any) -> float:
+    def interrupted(self: Trainer, parts: Any) -> float:
         steps.append(parts)
         if len(steps) == after:
             os.kill(os.getpid(), signal.SIGINT)
@@ -352,7 +352,7 @@ def test_a_signal_just_before_the_scoring_is_no_error(
         with (tmp_path / "validation.csv").open(newline="") as file:
             return [row[0] for row in csv.reader(file)][1:]
 
-    monkeypatch.setattr(Step, "__call__", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
     line = command(data, tmp_path, "--val-data", str(data), workers="0")
     assert main(line[3:]) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err

@@ -126,7 +126,7 @@ AGREE = """
 import os
 from bisenet_ros.inference import torch_backend
 from bisenet_ros.training.distributed import init_distributed
-from bisenet_ros.training.precision import resolve_precision
+from bisenet_ros.training.trainer import resolve_precision
 from bisenet_ros.training.settings import Settings
 
 with init_distributed("cpu") as processes:

@@ -15,11 +15,11 @@ from bisenet_ros.errors import CheckpointError, DatasetError, DeviceError, Train
 from bisenet_ros.inference.cpu import has_native_bf16
 from bisenet_ros.network import BiSeNetV2
 from bisenet_ros.training.checkpoint import read_checkpoint, resume_from
-from bisenet_ros.training.distributed import DistributedContext, init_distributed
+from bisenet_ros.training.distributed import ALONE, DistributedContext, init_distributed
 from bisenet_ros.training.initialization import new_start
-from bisenet_ros.training.loop import ALONE, Progress, train
-from bisenet_ros.training.schedule import learning_rate
+from bisenet_ros.training.loop import Progress, train
 from bisenet_ros.training.settings import Precision, Settings
+from bisenet_ros.training.trainer import learning_rate
 
 SETTINGS = Settings(
     head_channels=16,
