@@ -13,7 +13,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,9 @@ from bisenet_ros.model.flops import count_parts
 from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import PRESETS
 from bisenet_ros.training.ablation import BASELINE, VARIANTS
-from bisenet_ros.training.checkpoint import WITHOUT_EFFECT, resume_from
+from bisenet_ros.training.checkpoint import WITHOUT_EFFECT
 from bisenet_ros.training.distributed import DistributedContext, init_distributed, use_threads
-from bisenet_ros.training.loop import train
-from bisenet_ros.training.run_logger import RunLogger
+from bisenet_ros.training.run import CHECKPOINT, Run
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
 from bisenet_ros.training.signals import GracefulStop
 from bisenet_ros.training.trainer import resolve_precision
@@ -41,8 +39,8 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "reproduction.md"
 CONFIG = Path(__file__).parents[1] / "config" / "training" / "ablation.yaml"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train what is missing, then write the table."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is missing, then write the table; return 130 if it was stopped before."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -69,13 +67,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     with use_threads(), init_distributed(args.device) as processes:
         base = resolve_precision(base, processes)
         runs = [
-            Run(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
+            VariantRun(name, replace(base, seed=seed, ohem=VARIANTS[name].ohem), args.output)
             for name in VARIANTS
             for seed in SEEDS.get(name, (0,))
         ]
         with GracefulStop(ignore_repeats=processes.size > 1) as stop:
             for run in runs:
-                run.finish(data, val, processes, stop)
+                finished = run.finish(data, val, processes, stop)
+                # Rank 0 alone scores, and can be stopped in that.
+                if processes.any(not finished):
+                    if processes.rank == 0:
+                        print("\nstopped; the same command goes on", file=sys.stderr)
+                    return 130
         if processes.rank == 0:
             record = collect(runs)
             file = args.document.with_suffix(".json")
@@ -83,10 +86,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             before, _, rest = args.document.read_text().partition(START)
             after = rest.partition(END)[2]
             args.document.write_text(f"{before}{START}{make_table(record)}{END}{after}")
+    return 0
 
 
 @dataclass(frozen=True)
-class Run:
+class VariantRun:
     """One training of a variant, in a folder of its own."""
 
     variant: str
@@ -107,8 +111,12 @@ class Run:
 
     def finish(
         self, data: Dataset, val: Dataset, processes: DistributedContext, stop: Callable[[], bool]
-    ) -> None:
-        """Train and score what is missing; a finished run must have had the same settings."""
+    ) -> bool:
+        """Train and score what is missing; return False if it was stopped before.
+
+        Raises:
+            SystemExit: the finished run had other settings or data.
+        """
         images = {"images": len(data), "scored": len(val)}
         if (self.folder / SCORES).is_file():
             before = make_settings(self.scores["settings"])
@@ -118,42 +126,26 @@ class Run:
                 sys.exit(
                     f"{self.folder} has other settings or data: give the same, or another --output"
                 )
-            return
+            return True
         start = VARIANTS[self.variant].start(self.settings, len(data.classes))
-        checkpoint = self.folder / "checkpoint.pt"
-        resume = None
-        if checkpoint.is_file():
-            fingerprint = start.fingerprint(data, processes)
-            resume = resume_from(checkpoint, self.settings, fingerprint, processes)
-        names = [entry.name for entry in data.classes]
-        with ExitStack() as stack:
-            report = None
-            if processes.rank == 0:
-                done = resume.iteration if resume else 0
-                monitor = RunLogger(self.folder, self.settings, names, done, tensorboard=False)
-                report = stack.enter_context(monitor)
-            network = train(
-                data,
-                self.settings,
-                checkpoint,
-                lambda progress, _: report.show(progress) if report else None,
-                resume=resume,
-                start=start,
-                processes=processes,
-                stop=stop,
-            )
-        if processes.rank:
-            return
+        resume = (self.folder / CHECKPOINT).is_file()
+        with Run(self.folder, data, self.settings, start, processes, resume=resume) as run:
+            outcome = run.train(stop)
+        if outcome.stopped or processes.rank:
+            return not outcome.stopped
         metadata = Metadata(
             preset=start.preset,
-            architecture=network.architecture,
+            architecture=outcome.network.architecture,
             classes=data.classes,
             mean=start.mean,
             std=start.std,
             resolution=self.settings.resolution,
         )
-        model = Model(self.variant, network.eval(), metadata)
+        model = Model(self.variant, outcome.network.eval(), metadata)
         scores = score(model, val, range(len(val)), processes.device, stop)
+        if scores is None:
+            return False
+        names = [entry.name for entry in data.classes]
         document = {
             "variant": self.variant,
             **images,
@@ -161,13 +153,14 @@ class Run:
             "iou": dict(zip(names, scores.iou.tolist(), strict=True)),
             "settings": asdict(self.settings),
         }
-        if resume is not None and resume.changes:
-            document["resumed"] = list(resume.changes)
+        if run.before is not None and run.before.changes:
+            document["resumed"] = list(run.before.changes)
         (self.folder / SCORES).write_text(json.dumps(document, indent=1) + "\n")
         print(f"{self.folder.name}: {scores.miou:.2%} mIoU", flush=True)
+        return True
 
 
-def collect(runs: Sequence[Run]) -> dict[str, Any]:
+def collect(runs: Sequence[VariantRun]) -> dict[str, Any]:
     """Return the data and settings of all runs, and each run's scores and own settings."""
     results = [run.scores for run in runs]
     counts = {name: results[0][name] for name in ("images", "scored")}
@@ -221,4 +214,4 @@ def make_table(record: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

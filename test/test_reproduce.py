@@ -3,13 +3,18 @@
 import csv
 import importlib.util
 import json
+import os
 import shutil
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+
+from bisenet_ros.training.trainer import Batch, Trainer
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "reproduce.py"
 SETTINGS = {
@@ -58,18 +63,22 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_runs_and_table(
-    script: ModuleType, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def line(data: Path, tmp_path: Path) -> list[str]:
+    """A command line of the script, whose page is document.md and whose runs are in runs/."""
     document = tmp_path / "document.md"
     document.write_text("before\n<!-- table -->\nold\n<!-- end of table -->\nafter\n")
-    runs = tmp_path / "runs"
-    line = ["--data", str(data), "--val", str(data), "--output", str(runs), "--device", "cpu"]
-    line += ["--document", str(document)]
+    line = ["--data", str(data), "--val", str(data), "--output", str(tmp_path / "runs")]
+    line += ["--device", "cpu", "--document", str(document)]
     for name, value in SETTINGS.items():
         line += ["--set", f"{name}={value}"]
-    script.main(line)
+    return line
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_runs_and_table(script: ModuleType, line: list[str], data: Path, tmp_path: Path) -> None:
+    document, runs = tmp_path / "document.md", tmp_path / "runs"
+    assert script.main(line) == 0
 
     names = ["bga_boosters_0", "bga_boosters_1", "sum_0"]
     assert sorted(path.name for path in runs.iterdir()) == names
@@ -98,7 +107,7 @@ def test_runs_and_table(
     # Finished runs are not repeated, and not passed off as runs with other settings.
     log = runs / "sum_0" / "log.csv"
     before = log.stat().st_mtime_ns
-    script.main(line)
+    assert script.main(line) == 0
     assert document.read_text() == text
     assert log.stat().st_mtime_ns == before
     with pytest.raises(SystemExit, match="has other settings or data: give the same, or another"):
@@ -110,6 +119,35 @@ def test_runs_and_table(
         script.main([*line, "--val", str(fewer)])
     with pytest.raises(SystemExit, match="there is no folder /nowhere"):
         script.main([*line, "--data", "/nowhere"])
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("during", [1, 2])  # with 2, only scoring is left
+def test_a_stopped_run_goes_on(
+    script: ModuleType,
+    line: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    during: int,
+) -> None:
+    step, steps = Trainer.step, []
+
+    def interrupted(self: Trainer, parts: Sequence[Batch]) -> float:
+        steps.append(self.iteration)
+        if len(steps) == during:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, parts)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert script.main(line) == 130
+    assert capsys.readouterr().err.endswith("\nstopped; the same command goes on\n")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["bga_boosters_0"]
+    assert not (tmp_path / "runs" / "bga_boosters_0" / "scores.json").exists()
+    assert "old" in (tmp_path / "document.md").read_text()
+    assert script.main(line) == 0
+    assert steps == 3 * [0, 1]  # each iteration of the three runs once
+    assert "old" not in (tmp_path / "document.md").read_text()
 
 
 def test_the_page_shows_the_scores_that_are_stored() -> None:

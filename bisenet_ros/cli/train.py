@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and write the model file at each checkpoint and at the end."""
+    """Train and write the model file at each checkpoint and at the end; 130 if stopped before."""
     if args.check_data:
         for option in ("val_data", "init", "resume"):
             if getattr(args, option):
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.resources import model_path
     from bisenet_ros.training.distributed import init_distributed, use_threads
     from bisenet_ros.training.initialization import new_start, start_from
-    from bisenet_ros.training.run import Run
+    from bisenet_ros.training.run import ModelTraining
     from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.signals import GracefulStop
 
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         start = new_start(settings, len(dataset.classes))
     if start.license and args.license is None:
         print(f"the license of {args.init} stays: {start.license}")
-    training = Run(
+    training = ModelTraining(
         folder=args.output,
         dataset=dataset,
         settings=settings,
@@ -131,13 +131,10 @@ def run(args: argparse.Namespace) -> int:
         init_distributed(args.device) as processes,
         GracefulStop(ignore_repeats=processes.size > 1) as stop,
     ):
-        try:
-            training.finish(processes, stop, resume=args.resume, tensorboard=args.tensorboard)
-        except KeyboardInterrupt:
-            if processes.rank == 0:
-                print("\nstopped; the same command with --resume goes on", file=sys.stderr)
-            raise
-    return 0
+        outcome = training.finish(processes, stop, resume=args.resume, tensorboard=args.tensorboard)
+        if outcome.stopped and processes.rank == 0:
+            print("\nstopped; the same command with --resume goes on", file=sys.stderr)
+    return 130 if outcome.stopped else 0
 
 
 def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":

@@ -15,17 +15,22 @@ from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import Model
 
 
+class _Stopped(Exception):
+    """Ends an evaluation from within its samples."""
+
+
 def score(
     model: Model, dataset: Dataset, indices: range, device: str, stop: Callable[[], bool]
-) -> Scores:
+) -> Scores | None:
     """Score ``model`` by PyTorch in fp32 on the samples ``indices`` of ``dataset``.
 
     It takes as many CPU threads as PyTorch has in this process now.
 
+    Returns:
+        None if ``stop`` returned True before all samples were seen.
+
     Raises:
-        KeyboardInterrupt: ``stop`` became true.
-        DatasetError: a file cannot be used.
-        DatasetError: no pixel has a class.
+        DatasetError: a file cannot be used, or no pixel has a class.
     """
     threads = torch.get_num_threads()
     with (
@@ -49,7 +54,10 @@ def score(
         def samples() -> Iterator[tuple[Image, Labels]]:
             for index in bar:
                 if stop():
-                    raise KeyboardInterrupt
+                    raise _Stopped
                 yield dataset[index]
 
-        return evaluate(samples(), lambda x: segmenter.segment(x).labels, len(dataset.classes))
+        try:
+            return evaluate(samples(), lambda x: segmenter.segment(x).labels, len(dataset.classes))
+        except _Stopped:
+            return None

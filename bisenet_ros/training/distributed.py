@@ -41,8 +41,6 @@ class DistributedContext:
 
 
 ALONE = DistributedContext()
-
-
 TIMEOUT = timedelta(hours=4)
 """The others wait as long while rank 0 scores the validation images."""
 
@@ -70,11 +68,7 @@ def init_distributed(device: str) -> Iterator[DistributedContext]:
     if gpu:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
-    try:
-        yield DistributedContext(device, distributed.get_rank(), distributed.get_world_size())
-    except KeyboardInterrupt:  # all of them stop
-        distributed.destroy_process_group()
-        raise
+    yield DistributedContext(device, distributed.get_rank(), distributed.get_world_size())
     # Not after an error of this one alone: it would wait for the others, which wait for it, while
     # torchrun ends them once this one is gone.
     # Gloo's threads outlive a group that DistributedDataParallel had. One that still lets go of a

@@ -45,6 +45,20 @@ class Progress:
     waited: float
 
 
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """How a run ended.
+
+    - ``network``: the result after ``iteration`` iterations, with its boosters: the moving average
+      of the weights with ``settings.ema``, else the last ones.
+    - ``stopped``: it was asked to stop before its end, and can be resumed.
+    """
+
+    network: BiSeNetV2
+    iteration: int
+    stopped: bool
+
+
 def train(
     dataset: Dataset,
     settings: Settings,
@@ -55,15 +69,14 @@ def train(
     start: InitialModel | None = None,
     processes: DistributedContext = ALONE,
     stop: Callable[[], bool] = lambda: False,
-) -> BiSeNetV2:
-    """Train on ``dataset`` and return the network after the last iteration, with its boosters.
+) -> TrainingOutcome:
+    """Train on ``dataset`` until all iterations are done or ``stop`` returns True.
 
     A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and after
     any exception between two iterations: a run resumed with the same precision and number of
     threads then ends with the weights of an unbroken one (on a GPU, whose sums have no fixed order,
     with similar ones). On rank 0 ``report`` is called after each iteration, and its checkpoint,
-    with the result so far. Then all processes ask ``stop``, and if it is true for one of them,
-    all raise KeyboardInterrupt.
+    with the result so far. Then all processes ask ``stop``, and all end if one of them has to.
 
     ``resume`` is a checkpoint of the same run (``resume_from``), with as many processes. Without a
     ``start`` a new network of ``settings.preset`` is trained.
@@ -116,9 +129,8 @@ def train(
     finally:
         if trainer.between_steps:
             save()
-    if stopped and trainer.iteration < settings.iterations:
-        raise KeyboardInterrupt
-    return trainer.result
+    unfinished = trainer.iteration < settings.iterations
+    return TrainingOutcome(trainer.result, trainer.iteration, stopped and unfinished)
 
 
 def _loader(

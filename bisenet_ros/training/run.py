@@ -1,8 +1,7 @@
-"""A training run in its folder: model file, checkpoint, logs, scores and pictures."""
+"""A training run in its folder: checkpoint, logs, model file, scores and pictures."""
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -18,26 +17,125 @@ from bisenet_ros.evaluation.plots import plot_confusion
 from bisenet_ros.model.file import Model, has_weights_of, load, save, update_metadata
 from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import BiSeNetV2
-from bisenet_ros.training.checkpoint import previous_path, resume_from
+from bisenet_ros.training.checkpoint import Checkpoint, previous_path, resume_from
 from bisenet_ros.training.curves import plot_curves
 from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.initialization import InitialModel
-from bisenet_ros.training.loop import Progress, train
+from bisenet_ros.training.loop import Progress, TrainingOutcome, train
 from bisenet_ros.training.run_logger import RunLogger
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.trainer import resolve_precision
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.pt"
 VALIDATIONS = 10
 """As often a run scores the validation images, the last time at its end."""
 SCORED = 500
 """Training images, at most, that the result is scored on where there are no others."""
 
 
-@dataclass(frozen=True)
 class Run:
-    """What is trained on what, and where it is kept.
+    """A training run in its folder, which holds its checkpoints and logs; use it as a context.
+
+    On rank 0 the context keeps log.csv open.
+
+    Args:
+        folder: made by the context if it is missing.
+        dataset, settings, start: what is trained on what.
+        processes: those that train.
+        resume: continue from the checkpoint in ``folder``.
+        tensorboard: also write event files into ``folder``.
+
+    Attributes:
+        checkpoint_path: where the run keeps its state.
+        settings: with the precision that the result is computed in.
+        before: the checkpoint to continue from, if any.
+        log: in the context, on rank 0; else None.
+
+    Raises:
+        CheckpointError: there is no checkpoint of this run to resume from.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dataset: Dataset,
+        settings: Settings,
+        start: InitialModel,
+        processes: DistributedContext,
+        *,
+        resume: bool,
+        tensorboard: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.dataset = dataset
+        self.start = start
+        self.processes = processes
+        self.checkpoint_path = folder / CHECKPOINT
+        self.settings = resolve_precision(settings, processes)
+        self.before: Checkpoint | None = None
+        self.log: RunLogger | None = None
+        self._tensorboard = tensorboard
+        if resume:
+            fingerprint = start.fingerprint(dataset, processes)
+            self.before = resume_from(self.checkpoint_path, self.settings, fingerprint, processes)
+            if self.was_finished:
+                # Nothing is left to compute in another precision.
+                self.settings = self.before.settings
+
+    @property
+    def was_finished(self) -> bool:
+        """Whether no iteration was left when this object was made."""
+        return self.before is not None and self.before.iteration == self.settings.iterations
+
+    def __enter__(self) -> "Run":
+        if self.processes.rank == 0:
+            done = self.before.iteration if self.before else 0
+            names = [entry.name for entry in self.dataset.classes]
+            self.log = RunLogger(
+                self.folder, self.settings, names, done, tensorboard=self._tensorboard
+            )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.log is not None:
+            self.log.close()
+
+    def train(
+        self,
+        stop: Callable[[], bool],
+        report: Callable[[int, BiSeNetV2], Any] = lambda iteration, network: None,
+    ) -> TrainingOutcome:
+        """Train what is left, and log it.
+
+        On rank 0 ``report`` is called after each iteration, with their number and the result so
+        far.
+
+        Raises:
+            TrainingError, DatasetError: see ``loop.train``.
+        """
+
+        def log_and_report(progress: Progress, network: BiSeNetV2) -> None:
+            if self.log is not None:
+                self.log.show(progress)
+            report(progress.iteration, network)
+
+        return train(
+            self.dataset,
+            self.settings,
+            self.checkpoint_path,
+            log_and_report,
+            resume=self.before,
+            start=self.start,
+            processes=self.processes,
+            stop=stop,
+        )
+
+
+@dataclass(frozen=True)
+class ModelTraining:
+    """A run whose result is kept in a model file, scored and drawn.
 
     - ``folder``: gets model.safetensors, checkpoint.pt, log.csv, curves.png and the like.
     - ``dataset_name``, ``license``: stored in the model file.
@@ -64,77 +162,72 @@ class Run:
         *,
         resume: bool = False,
         tensorboard: bool = False,
-    ) -> None:
+    ) -> TrainingOutcome:
         """Train what is left of it, from the checkpoint with ``resume``, then score and draw.
+
+        The outcome is a stopped one, too, if ``stop`` returned True while the result was scored.
 
         Raises:
             CheckpointError: there is one, or a result, without ``resume``, or none of this run
                 with it.
-            KeyboardInterrupt: ``stop`` became true for one of the processes; it can be resumed.
-            TrainingError, DatasetError: see ``train``.
+            TrainingError, DatasetError: see ``loop.train``.
         """
-        checkpoint = self.folder / "checkpoint.pt"
+        if not resume:
+            self._require_new()
+        run = Run(
+            self.folder,
+            self.dataset,
+            self.settings,
+            self.start,
+            processes,
+            resume=resume,
+            tensorboard=tensorboard,
+        )
+        recipe = self._recipe(run)
+        if processes.rank == 0 and self.validation is not None:
+            logger.info("reading all validation images, to find faults before hours are lost")
+            raise_if_problems(check_dataset(self.validation).problems)
+        with run:
+            log = run.log
+            if log is None:  # rank 0 alone writes and scores
+                return run.train(stop)
+            device = processes.device
+
+            def report(iteration: int, network: BiSeNetV2) -> None:
+                images = self.validation if self._due(iteration) else None
+                if images is None and iteration % self.settings.checkpoint_every:
+                    return
+                log.flush()
+                self._export(network, recipe)
+                if images is not None:
+                    model, every = load(self.model_file), range(len(images))
+                    scores = score(model, images, every, device, stop)
+                    if scores is not None:  # else all processes stop after this iteration
+                        log.validated(iteration, scores)
+                        log.flush()
+
+            outcome = run.train(stop, report)
+            if outcome.stopped:
+                return outcome
+            log.end_bar()
+            # Of a run that was finished before, the file may have been calibrated since.
+            stored = self._stored(outcome.network) if run.was_finished else None
+            if stored is None:
+                self._export(outcome.network, recipe)
+                print(f"wrote {self.model_file}")
+            else:
+                self._name_again(stored)
+            concluded = self._conclude(log, device, stop)
+        return replace(outcome, stopped=not concluded)
+
+    def _require_new(self) -> None:
+        """Raise CheckpointError if ``folder`` has a checkpoint or a result."""
+        checkpoint = self.folder / CHECKPOINT
         for kept in (checkpoint, previous_path(checkpoint), self.model_file):
-            if kept.exists() and not resume:
+            if kept.exists():
                 raise CheckpointError(
                     f"{kept} is there already: go on with --resume, or train into another folder"
                 )
-        fingerprint = self.start.fingerprint(self.dataset, processes)
-        settings = resolve_precision(self.settings, processes)
-        before = resume_from(checkpoint, settings, fingerprint, processes) if resume else None
-        if before is not None and before.iteration == settings.iterations:
-            settings = before.settings  # nothing is left to compute in another precision
-        recipe = self._recipe(settings, processes, before.changes if before else ())
-        with ExitStack() as stack:
-            if processes.rank == 0:
-                if self.validation is not None:
-                    logger.info(
-                        "reading all validation images, to find faults before hours are lost"
-                    )
-                    raise_if_problems(check_dataset(self.validation).problems)
-                done = before.iteration if before else 0
-                names = [entry.name for entry in self.dataset.classes]
-                monitor = stack.enter_context(
-                    RunLogger(self.folder, self.settings, names, done, tensorboard=tensorboard)
-                )
-
-            def report(progress: Progress, network: BiSeNetV2) -> None:
-                """On rank 0 alone."""
-                monitor.show(progress)
-                now = progress.iteration
-                images = self.validation if self._due(now) else None
-                if images is None and now % self.settings.checkpoint_every:
-                    return
-                monitor.flush()
-                self._export(network, recipe)
-                if images is not None:
-                    # All processes stop together, when they are asked after this iteration.
-                    with suppress(KeyboardInterrupt):
-                        model, every = load(self.model_file), range(len(images))
-                        scores = score(model, images, every, processes.device, stop)
-                        monitor.validated(now, scores)
-                        monitor.flush()
-
-            network = train(
-                self.dataset,
-                settings,
-                checkpoint,
-                report,
-                resume=before,
-                start=self.start,
-                processes=processes,
-                stop=stop,
-            )
-            if processes.rank == 0:
-                monitor.end_bar()
-                # Of a run that was finished before, the file may have been calibrated since.
-                stored = self._stored(network) if done == self.settings.iterations else None
-                if stored is None:
-                    self._export(network, recipe)
-                    print(f"wrote {self.model_file}")
-                else:
-                    self._name_again(stored)
-                self._conclude(monitor, processes.device, stop)
 
     def _due(self, iteration: int) -> bool:
         """Whether the validation images are scored now; those after the last are scored later."""
@@ -160,19 +253,17 @@ class Run:
         update_metadata(self.model_file, model, named)
         print(f"wrote data set and license into {self.model_file}")
 
-    def _recipe(
-        self, settings: Settings, processes: DistributedContext, changes: tuple[str, ...]
-    ) -> dict[str, Any]:
-        """How the weights came about, in plain values; ``changes``: see ``Checkpoint``."""
+    def _recipe(self, run: Run) -> dict[str, Any]:
+        """Return how the weights came about, in plain values."""
         # The architecture of --init stays, whatever the settings say.
-        recipe = asdict(settings) | {
-            "processes": processes.size,
+        recipe = asdict(run.settings) | {
+            "processes": run.processes.size,
             "preset": self.start.preset,
             "head_channels": self.start.network.architecture.head_channels,
             "torch": str(torch.__version__),
         }
-        if changes:
-            recipe["resumed"] = list(changes)
+        if run.before is not None and run.before.changes:
+            recipe["resumed"] = list(run.before.changes)
         if self.start.recipe is not None:
             recipe["init"] = dict(self.start.recipe)
         return recipe
@@ -191,15 +282,18 @@ class Run:
         )
         save(self.model_file, network, metadata)
 
-    def _conclude(self, monitor: RunLogger, device: str, stop: Callable[[], bool]) -> None:
-        """Score the result and draw how it came about."""
+    def _conclude(self, log: RunLogger, device: str, stop: Callable[[], bool]) -> bool:
+        """Score the result and draw how it came about; return False if it was stopped."""
         which, data = ("val", self.validation) if self.validation else ("train", self.dataset)
         scored = range(0, len(data), 1 if self.validation else ceil(len(data) / SCORED))
         scores = score(load(self.model_file), data, scored, device, stop)
-        if self.validation and not monitor.has_validated(self.settings.iterations):
-            monitor.validated(self.settings.iterations, scores)
-        monitor.flush()
+        if scores is None:
+            return False
+        if self.validation and not log.has_validated(self.settings.iterations):
+            log.validated(self.settings.iterations, scores)
+        log.flush()
         plot_curves(self.folder, self.folder / "curves.png")
         names = [entry.name for entry in data.classes]
         plot_confusion(scores.confusion, names, self.folder / f"confusion_{which}.png")
         print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")
+        return True

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from statistics import mean
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -26,7 +25,7 @@ STARTUP = 5
 
 
 class RunLogger:
-    """Shows and logs the iterations of a run; to be used in a ``with`` statement.
+    """Shows and logs the iterations of a run, until ``close``.
 
     Args:
         output: folder of the run, made if it is missing. log.csv in it gets a row an iteration,
@@ -79,21 +78,6 @@ class RunLogger:
         self._timed: list[float] = []
         self._seconds = self._waited = 0.0
 
-    def __enter__(self) -> "RunLogger":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.end_bar()
-        self._log.close()
-        self._validation.close()
-        if self._events is not None:
-            self._events.close()
-
     def show(self, progress: Progress) -> None:
         """Add one iteration."""
         self._seconds += progress.seconds
@@ -139,6 +123,14 @@ class RunLogger:
         """Write the rows so far to the disk."""
         self._log.flush()
         self._validation.flush()
+
+    def close(self) -> None:
+        """Leave the bar and close all files."""
+        self.end_bar()
+        self._log.close()
+        self._validation.close()
+        if self._events is not None:
+            self._events.close()
 
     def _tell(self, iteration: int, **values: float) -> None:
         if self._events is not None:

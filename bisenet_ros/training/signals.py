@@ -1,14 +1,15 @@
-"""Ending a run between two iterations, at ctrl-C or SIGTERM."""
+"""The request to end a run between two iterations, by ctrl-C or SIGTERM."""
 
 import signal
 from types import FrameType
 
 
 class GracefulStop:
-    """Ctrl-C and SIGTERM wait for the end of the iteration.
+    """Remembers ctrl-C and SIGTERM, for a run that ends after its iteration.
 
-    The second one does not, unless ``ignore_repeats``: torchrun passes on a ctrl-C that the
-    terminal has sent to all processes already, and kills those that take too long.
+    The second one raises KeyboardInterrupt at once, unless ``ignore_repeats``: torchrun passes on
+    a ctrl-C that the terminal has sent to all processes already, and kills those that take too
+    long.
     """
 
     def __init__(self, *, ignore_repeats: bool) -> None:
@@ -16,7 +17,7 @@ class GracefulStop:
         self._requested = False
 
     def __call__(self) -> bool:
-        """Whether there was one."""
+        """Return whether one has come."""
         return self._requested
 
     def __enter__(self) -> "GracefulStop":

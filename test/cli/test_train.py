@@ -282,7 +282,7 @@ def stop(line: list[str], after: int, number: signal.Signals) -> int:
             process.kill()
             process.wait()
     assert process.returncode == 130, shown
-    assert "the same command with --resume goes on" in shown
+    assert shown.endswith("\nstopped; the same command with --resume goes on\n")
     assert "Traceback" not in shown
     iteration = read_checkpoint(Path(line[line.index("--output") + 1]) / "checkpoint.pt").iteration
     assert iteration >= after

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # Each process draws its own; without, several can be compared with one.
     torch.nn.Dropout.forward = lambda self, features: features
     with use_threads(1), init_distributed("cpu") as processes:
-        network = train(
+        outcome = train(
             open_dataset(Path(data)),
             read_settings(None, overrides),
             Path(output) / "checkpoint.pt",
@@ -23,4 +23,4 @@ if __name__ == "__main__":
             processes=processes,
         )
         if processes.rank == 0:
-            torch.save(network.state_dict(), Path(output) / "weights.pt")
+            torch.save(outcome.network.state_dict(), Path(output) / "weights.pt")

@@ -13,6 +13,7 @@ import torch
 from bisenet_ros.datasets import open_dataset
 from bisenet_ros.errors import TrainingError
 from bisenet_ros.inference.cpu import default_threads
+from bisenet_ros.training.checkpoint import read_checkpoint
 from bisenet_ros.training.distributed import DistributedContext, use_threads
 from bisenet_ros.training.loop import train
 from bisenet_ros.training.settings import Settings
@@ -154,3 +155,29 @@ def test_processes_of_one_machine_share_its_threads(tmp_path: Path) -> None:
 def test_processes_agree_on_a_precision_that_is_native_to_all(tmp_path: Path) -> None:
     """As two machines of which one has bf16, and two that have it both."""
     assert sorted(printed_by_two(AGREE, tmp_path)) == ["bf16", "bf16", "fp32", "fp32"]
+
+
+def test_all_processes_stop_where_one_is_asked_to(two_tone: Path, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    overrides = [f"{name}={value}" for name, value in SETTINGS.items()]
+    program = f"""
+import os
+from pathlib import Path
+from bisenet_ros.datasets import open_dataset
+from bisenet_ros.training.distributed import init_distributed, use_threads
+from bisenet_ros.training.loop import train
+from bisenet_ros.training.settings import read_settings
+
+with use_threads(1), init_distributed("cpu") as processes:
+    outcome = train(
+        open_dataset(Path({str(two_tone)!r})),
+        read_settings(None, {overrides!r}),
+        Path({str(path)!r}),
+        lambda progress, network: None,
+        processes=processes,
+        stop=iter([False, processes.rank == 1]).__next__,
+    )
+    os.write(1, f"{{processes.rank}}:{{outcome.iteration}}:{{outcome.stopped}}\\n".encode())
+"""
+    assert sorted(printed_by_two(program, tmp_path)) == ["0:2:True", "1:2:True"]
+    assert read_checkpoint(path).iteration == 2

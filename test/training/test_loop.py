@@ -1,4 +1,4 @@
-"""The loop: it learns, and a run that is interrupted ends where an unbroken one does."""
+"""The loop: it learns, and a run that is stopped and resumed ends where an unbroken one does."""
 
 import logging
 from dataclasses import replace
@@ -70,21 +70,20 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     settings = replace(SETTINGS, synthetic_images=1, **variant)
     path = tmp_path / "checkpoint.pt"
     reported: list[Progress] = []
-    unbroken = state(train(folder, settings, path, lambda p, _: reported.append(p)))
+    outcome = train(folder, settings, path, lambda p, _: reported.append(p))
+    unbroken = state(outcome.network)
+    assert (outcome.iteration, outcome.stopped) == (4, False)
     path.unlink()
 
-    def stop(progress: Progress, network: BiSeNetV2) -> None:
-        if progress.iteration == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, settings, path, stop)
+    stopped = train(folder, settings, path, silent, stop=iter([False, True]).__next__)
+    assert (stopped.iteration, stopped.stopped) == (2, True)
     torch.rand(7)  # whatever else used the generator meanwhile
     resume = read_checkpoint(path)
     assert resume.iteration == 2
     again: list[Progress] = []
     resumed = train(folder, settings, path, lambda p, _: again.append(p), resume=resume)
-    assert_equal(state(resumed), unbroken)
+    assert (resumed.iteration, resumed.stopped) == (4, False)
+    assert_equal(state(resumed.network), unbroken)
     assert [(p.iteration, p.loss) for p in again] == [(p.iteration, p.loss) for p in reported[2:]]
     assert read_checkpoint(path).iteration == 4
 
@@ -100,8 +99,7 @@ def test_a_run_resumed_in_another_precision_ends_close_to_an_unbroken_one(
     unbroken: list[Progress] = []
     train(folder, settings, path, lambda p, _: unbroken.append(p))
     path.unlink()
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, settings, path, silent, stop=iter([False, True]).__next__)
+    assert train(folder, settings, path, silent, stop=iter([False, True]).__next__).stopped
 
     settings = replace(gentle, precision=then)
     fingerprint = new_start(settings, 2).fingerprint(folder, ALONE)
@@ -143,10 +141,10 @@ def test_reports_count_and_follow_the_schedule(two_tone: Path, tmp_path: Path) -
 def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, iterations=14, scales=(1.0,), batch_size=4, color_jitter=0.0)
     losses: list[float] = []
-    network = train(
+    outcome = train(
         open_dataset(two_tone), settings, tmp_path / "c.pt", lambda p, _: losses.append(p.loss)
     )
-    assert network.training
+    assert outcome.network.training
     assert losses[-1] < 0.4 * losses[0]
 
 
@@ -159,7 +157,7 @@ def test_the_average_follows_the_weights(two_tone: Path, tmp_path: Path) -> None
         steps.append(read_checkpoint(path).network[name])
 
     settings = replace(SETTINGS, ema=0.2, checkpoint_every=1)
-    result = state(train(open_dataset(two_tone), settings, path, look))[name]
+    result = state(train(open_dataset(two_tone), settings, path, look).network)[name]
     average = steps[0]
     for decay, step in zip((2 / 11, 0.2, 0.2), steps[1:], strict=True):
         average = decay * average + (1 - decay) * step
@@ -169,18 +167,32 @@ def test_the_average_follows_the_weights(two_tone: Path, tmp_path: Path) -> None
 
 def test_frozen_batch_norm_keeps_its_statistics(two_tone: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, freeze_batch_norm=True)
-    network = train(open_dataset(two_tone), settings, tmp_path / "c.pt", silent)
+    network = train(open_dataset(two_tone), settings, tmp_path / "c.pt", silent).network
     for name, buffer in network.named_buffers():
         if name.endswith("running_mean"):
             assert not buffer.any(), name
 
 
-def test_a_stop_is_asked_for_after_each_iteration(two_tone: Path, tmp_path: Path) -> None:
+def test_a_stop_after_the_last_iteration_comes_too_late(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
-    answers = iter([False, True])
+    answers = iter([False, False, False, True])
+    outcome = train(open_dataset(two_tone), SETTINGS, path, silent, stop=lambda: next(answers))
+    assert (outcome.iteration, outcome.stopped) == (4, False)
+    assert read_checkpoint(path).iteration == 4
+
+
+def test_an_exception_between_two_iterations_leaves_a_checkpoint(
+    two_tone: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.pt"
+
+    def fail(progress: Progress, network: BiSeNetV2) -> None:
+        if progress.iteration == 3:
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        train(open_dataset(two_tone), SETTINGS, path, silent, stop=lambda: next(answers))
-    assert read_checkpoint(path).iteration == 2
+        train(open_dataset(two_tone), SETTINGS, path, fail)
+    assert read_checkpoint(path).iteration == 3
 
 
 def test_checkpoints_come_at_intervals(two_tone: Path, tmp_path: Path) -> None:
@@ -197,11 +209,12 @@ def test_checkpoints_come_at_intervals(two_tone: Path, tmp_path: Path) -> None:
 
 def test_a_finished_run_resumes_to_nothing(two_tone: Path, tmp_path: Path) -> None:
     path, folder = tmp_path / "c.pt", open_dataset(two_tone)
-    finished = state(train(folder, SETTINGS, path, silent))
+    finished = state(train(folder, SETTINGS, path, silent).network)
     reported: list[Progress] = []
     before = read_checkpoint(path)
     again = train(folder, SETTINGS, path, lambda p, _: reported.append(p), resume=before)
-    assert_equal(state(again), finished)
+    assert (again.iteration, again.stopped) == (4, False)
+    assert_equal(state(again.network), finished)
     assert not reported
 
 

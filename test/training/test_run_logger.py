@@ -1,6 +1,7 @@
 """What a run tells of itself while it goes on."""
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,11 @@ def test_time_left(iterations: int, seconds: float, text: str) -> None:
 def told(folder: Path, capsys: pytest.CaptureFixture[str], total: int, first: int) -> list[str]:
     """Lines about the time that is left, of a run that goes on after ``first`` iterations."""
     settings = Settings(iterations=total)
-    with RunLogger(folder, settings, ["a"], first, tensorboard=False) as monitor:
+    with closing(RunLogger(folder, settings, ["a"], first, tensorboard=False)) as log:
         for number in range(first + 1, total + 1):
             done = number - first
             seconds = 60.0 if done <= 5 else 2.0 + 0.8 * (done % 2) if done <= 20 else 100.0
-            monitor.show(Progress(number, 1.0, 0.1, seconds, 0.0))
+            log.show(Progress(number, 1.0, 0.1, seconds, 0.0))
     return re.findall(r"about .* left: .*", capsys.readouterr().err)
 
 
