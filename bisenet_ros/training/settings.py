@@ -19,8 +19,9 @@ Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
 @dataclass(frozen=True)
 class Settings:
     """A training recipe; the defaults are the paper's for CamVid (section 5.1), for the network of
-    the public code (``preset``, ``head_channels``).
+    the public code (``preset``).
 
+    - ``head_channels``: C_t of the main head; 0 becomes that of ``preset``.
     - ``resolution``: (width, height) that the network is trained for and will run at.
     - ``crop``: (width, height) of the training samples, after scaling.
     - ``scales``: factors of ``resolution``, one of which is drawn for each sample.
@@ -56,7 +57,7 @@ class Settings:
     """
 
     preset: str = "bisenetv2"
-    head_channels: int = 1024
+    head_channels: int = 0
     resolution: tuple[int, int] = (960, 720)
     crop: tuple[int, int] = (960, 720)
     scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -98,6 +99,10 @@ class Settings:
             ("precision", get_args(Precision)),
         ):
             require(name, getattr(self, name) in valid, f"must be one of {', '.join(valid)}")
+        rule = "must be in 1..4096, or 0 for that of the preset"
+        require("head_channels", 0 <= self.head_channels <= 4096, rule)
+        if not self.head_channels:
+            object.__setattr__(self, "head_channels", PRESETS[self.preset].head_channels)
         for name in ("resolution", "crop"):
             size = getattr(self, name)
             divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
@@ -108,7 +113,7 @@ class Settings:
         fits = all(c <= largest * r for c, r in zip(self.crop, self.resolution, strict=True))
         rule = f"must be at most resolution, {self.resolution}: the rest of a sample would be gray"
         require("crop", fits, rule)
-        for name in ("head_channels", "iterations", "checkpoint_every", "grad_accum_steps"):
+        for name in ("iterations", "checkpoint_every", "grad_accum_steps"):
             require(name, getattr(self, name) >= 1, "must be at least 1")
         require("batch_size", self.batch_size >= 2, "batch norm needs at least 2")
         parts = (

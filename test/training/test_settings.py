@@ -1,13 +1,15 @@
 """Settings: every rule refuses with the setting's name, its value and what would do."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bisenet_ros.errors import SettingsError
+from bisenet_ros.network import PRESETS
 from bisenet_ros.resources import share_directory
+from bisenet_ros.training.initialization import new_start
 from bisenet_ros.training.settings import Settings, make_settings, read_settings
 
 
@@ -48,7 +50,8 @@ from bisenet_ros.training.settings import Settings, make_settings, read_settings
         ("resolution", [24, 64], "at least 32x32"),
         ("grad_accum_steps", 5, "batch_size 16 must be"),
         ("grad_accum_steps", 16, "batch_size 16 must be"),
-        ("head_channels", 0, "at least 1"),
+        ("head_channels", -1, r"in 1\.\.4096, or 0 for that of the preset"),
+        ("head_channels", 4097, r"in 1\.\.4096, or 0"),
         ("ohem", 1.0, r"in \[0, 1\)"),
         ("ema", 1.0, r"in \[0, 1\)"),
         ("dice", -1.0, "must not be negative"),
@@ -68,6 +71,25 @@ from bisenet_ros.training.settings import Settings, make_settings, read_settings
 def test_rules(name: str, value: Any, text: str) -> None:
     with pytest.raises(SettingsError, match=rf"setting '{name}' is .*{text}"):
         make_settings({name: value})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], 1024),
+        (["preset=bisenetv2_paper"], 256),
+        (["preset=bisenetv2_paper", "head_channels=0"], 256),
+        (["preset=bisenetv2_paper", "head_channels=1024"], 1024),
+        (["preset=bisenetv2_large"], 512),
+        (["head_channels=64"], 64),
+    ],
+)
+def test_head_channels_are_the_preset_s_unless_given(overrides: list[str], expected: int) -> None:
+    settings = read_settings(None, overrides)
+    assert settings.head_channels == expected
+    assert make_settings(asdict(settings)) == settings
+    architecture = new_start(settings, 19).network.architecture
+    assert architecture == replace(PRESETS[settings.preset], head_channels=expected)
 
 
 def test_an_unknown_setting_is_told_the_known_ones() -> None:
