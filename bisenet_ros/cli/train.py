@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.resources import model_path
     from bisenet_ros.training.distributed import init_distributed, use_threads
     from bisenet_ros.training.initialization import new_start, start_from
-    from bisenet_ros.training.run import ModelTraining
+    from bisenet_ros.training.run import ModelTraining, Run
     from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.signals import GracefulStop
 
@@ -117,21 +117,26 @@ def run(args: argparse.Namespace) -> int:
         start = new_start(settings, len(dataset.classes))
     if start.license and args.license is None:
         print(f"the license of {args.init} stays: {start.license}")
-    training = ModelTraining(
-        folder=args.output,
-        dataset=dataset,
-        settings=settings,
-        start=start,
-        dataset_name=args.dataset_name or args.data.resolve().name,
-        license=start.license if args.license is None else args.license,
-        validation=validation,
-    )
     with (
         use_threads(args.threads),
         init_distributed(args.device) as processes,
         GracefulStop(ignore_repeats=processes.size > 1) as stop,
     ):
-        outcome = training.finish(processes, stop, resume=args.resume, tensorboard=args.tensorboard)
+        training = ModelTraining(
+            Run(
+                args.output,
+                dataset,
+                settings,
+                start,
+                processes,
+                resume=args.resume,
+                tensorboard=args.tensorboard,
+            ),
+            dataset_name=args.dataset_name or args.data.resolve().name,
+            license=start.license if args.license is None else args.license,
+            validation=validation,
+        )
+        outcome = training.finish(stop)
         if outcome.stopped and processes.rank == 0:
             print("\nstopped; the same command with --resume goes on", file=sys.stderr)
     return 130 if outcome.stopped else 0

@@ -80,13 +80,13 @@ class Variant:
     paper_gflops: float | None = None
 
     def network(self, base: Architecture) -> BiSeNetV2:
-        """The network, with new weights."""
+        """Return the network, with new weights."""
         network = BiSeNetV2(replace(base, **self.changes), boosters=self.boosters)
         self.compose(network)
         return network
 
     def start(self, settings: Settings, num_classes: int) -> InitialModel:
-        """The network of a run with these settings, its weights drawn with their seed."""
+        """Return the network of a run with these settings, its weights drawn with their seed."""
         torch.manual_seed(settings.seed)
         return InitialModel(self.network(architecture_of(settings, num_classes)), settings.preset)
 

@@ -24,11 +24,11 @@ IN_ROUNDING = ("precision", "threads")
 class Checkpoint:
     """The state after ``iteration`` iterations; the dicts are PyTorch state dicts.
 
-    ``fingerprint`` is what was trained on what, see ``InitialModel.fingerprint``, to know the run
-    again. ``average`` is the state of the moving average of the weights, ``scaler`` that of the
-    loss scale of fp16; both are empty where they are not used. ``threads`` are those of the CPU, 0
-    in checkpoints that do not name them. ``changes`` has a line for each time that the run was
-    resumed with something else of ``IN_ROUNDING``.
+    ``fingerprint`` identifies the run, see ``InitialModel.fingerprint``. ``average`` is the state
+    of the moving average of the weights, ``scaler`` that of the loss scale of fp16; both are empty
+    where they are not used. ``threads`` are those of the CPU, 0 in checkpoints that do not name
+    them. ``changes`` has a line for each time that the run was resumed with something else of
+    ``IN_ROUNDING``.
     """
 
     settings: Settings
@@ -42,7 +42,7 @@ class Checkpoint:
     changes: tuple[str, ...] = ()
 
     def require_same_run(self, settings: Settings, fingerprint: Mapping[str, Any]) -> None:
-        """Refuse to go on as another run than that which this is of.
+        """Raise CheckpointError unless this is a checkpoint of the same run.
 
         Raises:
             CheckpointError: naming what differs.
@@ -87,14 +87,14 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def previous_path(path: Path) -> Path:
-    """Where the checkpoint before the one at ``path`` is."""
+    """Return where the checkpoint before the one at ``path`` is kept."""
     return path.with_stem(f"{path.stem}_previous")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ``write_checkpoint``; nothing in it is executed.
 
-    Where it is missing or damaged, as after a power cut, the one before is taken, with a warning.
+    If it is missing or damaged, as after a power cut, the previous one is read, with a warning.
 
     Raises:
         CheckpointError: neither can be used; the text is about the one at ``path``.
@@ -120,8 +120,8 @@ def resume_from(
 ) -> Checkpoint:
     """Return the checkpoint at ``path``, of a run with these settings and this fingerprint.
 
-    Rank 0 logs in one line what the rest of the run is done with that the part before was not;
-    ``changes`` of the result has it, if it is of ``IN_ROUNDING``.
+    Rank 0 logs in one line which settings of ``IN_ROUNDING`` and ``WITHOUT_EFFECT`` differ from
+    those of the checkpoint; ``changes`` of the result gains a line on the former.
 
     Args:
         settings: with the precision that is computed in, not "auto".

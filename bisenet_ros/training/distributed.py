@@ -27,14 +27,14 @@ class DistributedContext:
     size: int = 1
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of ``values`` over all processes."""
+        """Return the sum of ``values``, a tensor of any shape, over all processes."""
         if self.size > 1:
             values = values.clone()
             distributed.all_reduce(values)
         return values
 
     def any(self, condition: bool) -> bool:
-        """Whether ``condition`` holds in one of the processes."""
+        """Return whether ``condition`` holds in any of the processes, all of which must ask."""
         if self.size == 1:
             return condition
         return bool(self.sum(torch.tensor(float(condition), device=self.device)) > 0)
@@ -42,7 +42,7 @@ class DistributedContext:
 
 ALONE = DistributedContext()
 TIMEOUT = timedelta(hours=4)
-"""The others wait as long while rank 0 scores the validation images."""
+"""How long the others wait while rank 0 scores the validation images."""
 
 
 @contextmanager
@@ -69,10 +69,10 @@ def init_distributed(device: str) -> Iterator[DistributedContext]:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
     yield DistributedContext(device, distributed.get_rank(), distributed.get_world_size())
-    # Not after an error of this one alone: it would wait for the others, which wait for it, while
-    # torchrun ends them once this one is gone.
-    # Gloo's threads outlive a group that DistributedDataParallel had. One that still lets go of a
-    # tensor while Python ends aborts the process: they are done when all have met once more.
+    # Skipped after an error of this process alone: the barrier would wait for the others, which
+    # wait for this one until torchrun ends them.
+    # Gloo's threads outlive a group that DistributedDataParallel used, and one that releases a
+    # tensor while Python exits aborts the process; after a barrier they are idle.
     distributed.barrier()
     distributed.destroy_process_group()
 
@@ -93,7 +93,7 @@ def use_threads(number: int = 0) -> Iterator[None]:
 
 
 def _processes_here() -> int:
-    """How many processes ``torchrun`` started on this machine; 1 without it."""
+    """Return how many processes ``torchrun`` started on this machine; 1 without it."""
     launched = distributed.is_torchelastic_launched()
     return int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1
 

@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 logger = logging.getLogger(__name__)
 
 NEW_HEAD_STD = 0.01
-"""Of the weights of a new head's last layer, on a trained network."""
+"""Standard deviation of the weights of a new head's last layer, on a trained network."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class InitialModel:
     license: str = ""
 
     def fingerprint(self, dataset: Dataset, processes: DistributedContext) -> dict[str, Any]:
-        """What is trained on what by how many, in plain values."""
+        """Return what identifies a run beside its settings, in plain values."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
             "normalization": [*self.mean, *self.std],
@@ -56,20 +56,20 @@ class InitialModel:
 
 
 def new_start(settings: Settings, num_classes: int) -> InitialModel:
-    """A new network, its weights drawn with ``settings.seed``."""
+    """Return a new network, its weights drawn with ``settings.seed``."""
     torch.manual_seed(settings.seed)
     network = BiSeNetV2(architecture_of(settings, num_classes), boosters=True)
     return InitialModel(network, settings.preset)
 
 
 def architecture_of(settings: Settings, num_classes: int) -> Architecture:
-    """That of a new network."""
+    """Return the architecture of a new network."""
     preset = PRESETS[settings.preset]
     return replace(preset, head_channels=settings.head_channels, num_classes=num_classes)
 
 
 def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> InitialModel:
-    """A network with the architecture and normalization of ``model``, and its tensors that fit.
+    """Return a network with the architecture, normalization and fitting tensors of ``model``.
 
     What does not fit other classes is drawn anew, and so are the boosters, which model files do
     not hold; a warning names the former. The last layer fits classes of the same names in the same

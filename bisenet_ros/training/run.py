@@ -101,6 +101,7 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         if self.log is not None:
             self.log.close()
+            self.log = None
 
     def train(
         self,
@@ -137,15 +138,12 @@ class Run:
 class ModelTraining:
     """A run whose result is kept in a model file, scored and drawn.
 
-    - ``folder``: gets model.safetensors, checkpoint.pt, log.csv, curves.png and the like.
+    - ``run``: its folder gets model.safetensors, curves.png and the like, too.
     - ``dataset_name``, ``license``: stored in the model file.
-    - ``validation``: images with the classes of ``dataset``, to score; they change nothing.
+    - ``validation``: images with the classes of the run's dataset, to score; they change nothing.
     """
 
-    folder: Path
-    dataset: Dataset
-    settings: Settings
-    start: InitialModel
+    run: Run
     dataset_name: str
     license: str = ""
     validation: Dataset | None = None
@@ -153,55 +151,38 @@ class ModelTraining:
     @property
     def model_file(self) -> Path:
         """Where the result is, written at each checkpoint and at the end."""
-        return self.folder / "model.safetensors"
+        return self.run.folder / "model.safetensors"
 
-    def finish(
-        self,
-        processes: DistributedContext,
-        stop: Callable[[], bool],
-        *,
-        resume: bool = False,
-        tensorboard: bool = False,
-    ) -> TrainingOutcome:
-        """Train what is left of it, from the checkpoint with ``resume``, then score and draw.
+    def finish(self, stop: Callable[[], bool]) -> TrainingOutcome:
+        """Train what is left, then write, score and draw the result.
 
         The outcome is a stopped one, too, if ``stop`` returned True while the result was scored.
 
         Raises:
-            CheckpointError: there is one, or a result, without ``resume``, or none of this run
-                with it.
+            CheckpointError: the run is not resumed, and its folder has a checkpoint or a result.
             TrainingError, DatasetError: see ``loop.train``.
         """
-        if not resume:
+        run = self.run
+        if run.before is None:
             self._require_new()
-        run = Run(
-            self.folder,
-            self.dataset,
-            self.settings,
-            self.start,
-            processes,
-            resume=resume,
-            tensorboard=tensorboard,
-        )
-        recipe = self._recipe(run)
-        if processes.rank == 0 and self.validation is not None:
+        recipe = self._recipe()
+        if run.processes.rank == 0 and self.validation is not None:
             logger.info("reading all validation images, to find faults before hours are lost")
             raise_if_problems(check_dataset(self.validation).problems)
         with run:
             log = run.log
             if log is None:  # rank 0 alone writes and scores
                 return run.train(stop)
-            device = processes.device
 
             def report(iteration: int, network: BiSeNetV2) -> None:
                 images = self.validation if self._due(iteration) else None
-                if images is None and iteration % self.settings.checkpoint_every:
+                if images is None and iteration % run.settings.checkpoint_every:
                     return
                 log.flush()
                 self._export(network, recipe)
                 if images is not None:
                     model, every = load(self.model_file), range(len(images))
-                    scores = score(model, images, every, device, stop)
+                    scores = score(model, images, every, run.processes.device, stop)
                     if scores is not None:  # else all processes stop after this iteration
                         log.validated(iteration, scores)
                         log.flush()
@@ -217,12 +198,12 @@ class ModelTraining:
                 print(f"wrote {self.model_file}")
             else:
                 self._name_again(stored)
-            concluded = self._conclude(log, device, stop)
+            concluded = self._conclude(log, stop)
         return replace(outcome, stopped=not concluded)
 
     def _require_new(self) -> None:
-        """Raise CheckpointError if ``folder`` has a checkpoint or a result."""
-        checkpoint = self.folder / CHECKPOINT
+        """Raise CheckpointError if the run's folder has a checkpoint or a result."""
+        checkpoint = self.run.checkpoint_path
         for kept in (checkpoint, previous_path(checkpoint), self.model_file):
             if kept.exists():
                 raise CheckpointError(
@@ -230,12 +211,12 @@ class ModelTraining:
                 )
 
     def _due(self, iteration: int) -> bool:
-        """Whether the validation images are scored now; those after the last are scored later."""
-        total = self.settings.iterations
+        """Return whether the validation images are scored now; the end scores them by itself."""
+        total = self.run.settings.iterations
         return iteration < total and (iteration * VALIDATIONS) % total < VALIDATIONS
 
     def _stored(self, network: BiSeNetV2) -> Model | None:
-        """What is in the model file, if it has these weights."""
+        """Return what the model file holds if it has these weights, else None."""
         try:
             model = load(self.model_file)
         except ModelFileError:
@@ -253,47 +234,49 @@ class ModelTraining:
         update_metadata(self.model_file, model, named)
         print(f"wrote data set and license into {self.model_file}")
 
-    def _recipe(self, run: Run) -> dict[str, Any]:
+    def _recipe(self) -> dict[str, Any]:
         """Return how the weights came about, in plain values."""
         # The architecture of --init stays, whatever the settings say.
+        run = self.run
         recipe = asdict(run.settings) | {
             "processes": run.processes.size,
-            "preset": self.start.preset,
-            "head_channels": self.start.network.architecture.head_channels,
+            "preset": run.start.preset,
+            "head_channels": run.start.network.architecture.head_channels,
             "torch": str(torch.__version__),
         }
         if run.before is not None and run.before.changes:
             recipe["resumed"] = list(run.before.changes)
-        if self.start.recipe is not None:
-            recipe["init"] = dict(self.start.recipe)
+        if run.start.recipe is not None:
+            recipe["init"] = dict(run.start.recipe)
         return recipe
 
     def _export(self, network: BiSeNetV2, recipe: dict[str, Any]) -> None:
         metadata = Metadata(
-            preset=self.start.preset,
+            preset=self.run.start.preset,
             architecture=network.architecture,
-            classes=self.dataset.classes,
-            mean=self.start.mean,
-            std=self.start.std,
-            resolution=self.settings.resolution,
+            classes=self.run.dataset.classes,
+            mean=self.run.start.mean,
+            std=self.run.start.std,
+            resolution=self.run.settings.resolution,
             dataset=self.dataset_name,
             license=self.license,
             recipe=recipe,
         )
         save(self.model_file, network, metadata)
 
-    def _conclude(self, log: RunLogger, device: str, stop: Callable[[], bool]) -> bool:
+    def _conclude(self, log: RunLogger, stop: Callable[[], bool]) -> bool:
         """Score the result and draw how it came about; return False if it was stopped."""
-        which, data = ("val", self.validation) if self.validation else ("train", self.dataset)
+        run = self.run
+        which, data = ("val", self.validation) if self.validation else ("train", run.dataset)
         scored = range(0, len(data), 1 if self.validation else ceil(len(data) / SCORED))
-        scores = score(load(self.model_file), data, scored, device, stop)
+        scores = score(load(self.model_file), data, scored, run.processes.device, stop)
         if scores is None:
             return False
-        if self.validation and not log.has_validated(self.settings.iterations):
-            log.validated(self.settings.iterations, scores)
+        if self.validation and not log.has_validated(run.settings.iterations):
+            log.validated(run.settings.iterations, scores)
         log.flush()
-        plot_curves(self.folder, self.folder / "curves.png")
+        plot_curves(run.folder, run.folder / "curves.png")
         names = [entry.name for entry in data.classes]
-        plot_confusion(scores.confusion, names, self.folder / f"confusion_{which}.png")
+        plot_confusion(scores.confusion, names, run.folder / f"confusion_{which}.png")
         print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")
         return True

@@ -112,11 +112,11 @@ class RunLogger:
         self._tell(iteration, validation_miou=scores.miou)
 
     def has_validated(self, iteration: int) -> bool:
-        """Whether the scores after ``iteration`` are there."""
+        """Return whether the scores after ``iteration`` are logged."""
         return self._validation.last == iteration
 
     def end_bar(self) -> None:
-        """Leave the bar as it is, since other lines follow."""
+        """End the progress bar, so that other lines can follow."""
         self._bar.close()
 
     def flush(self) -> None:
@@ -125,7 +125,7 @@ class RunLogger:
         self._validation.flush()
 
     def close(self) -> None:
-        """Leave the bar and close all files."""
+        """End the progress bar and close all files."""
         self.end_bar()
         self._log.close()
         self._validation.close()

@@ -143,7 +143,7 @@ class Settings:
 
 
 def read_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """Settings from a YAML file of ``name: value`` lines and ``name=value`` overrides.
+    """Return settings from a YAML file of ``name: value`` lines and ``name=value`` overrides.
 
     Raises:
         SettingsError: unreadable file, unknown name, or a value that the rules forbid.
@@ -185,7 +185,7 @@ RENAMED = {
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:
-    """Settings from plain values, each of its field's type.
+    """Return settings from plain values, each of its field's type.
 
     Raises:
         SettingsError: naming the setting.
@@ -208,7 +208,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def _like(default: Any, value: Any) -> Any:
-    """``value`` in the type of ``default``; ValueError names that type where it has another."""
+    """Return ``value`` in the type of ``default``, or raise ValueError with that type's name."""
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple):
             raise ValueError("a list")

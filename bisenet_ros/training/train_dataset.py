@@ -80,7 +80,7 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
 def sample_indices(
     settings: Settings, first_iteration: int, processes: DistributedContext
 ) -> list[int]:
-    """The samples of one process from ``first_iteration`` on, in its order.
+    """Return the samples of one process from ``first_iteration`` on, in its order.
 
     An iteration has the same samples whatever the number of processes and parts.
     """
@@ -102,7 +102,7 @@ def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
 
 
 def sample_sheet(samples: TrainDataset) -> NDArray[np.uint8]:
-    """The first samples of a run, augmented, with their labels laid over: uint8 [H,W,3] RGB.
+    """Return a run's first samples, augmented, under their labels: uint8 [H,W,3] RGB.
 
     What has no class looks as in the image.
 
