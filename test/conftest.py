@@ -1,13 +1,21 @@
-"""What all tests share: a ROS domain of their own, and a small model."""
+"""What all tests share: a ROS domain of their own, a small model and small datasets."""
 
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tiny_model import make_model
+
+from bisenet_ros.synthetic import CLASS_NAMES
+
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Write = Callable[[list[Sample]], Path]
 
 # ctest runs several files and folders at a time, and other people's nodes may run beside them: each
 # process takes a domain, which the nodes that it starts inherit. Domains above 100 use ports that
@@ -64,3 +72,40 @@ def one_thread() -> Iterator[None]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file by ``make_model``."""
     return make_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture
+def write_folder(tmp_path: Path) -> Write:
+    """Writes samples as a dataset of two classes, losslessly; returns its root."""
+
+    def write(samples: list[Sample]) -> Path:
+        root = tmp_path / "data"
+        for name in ("images", "labels"):
+            (root / name).mkdir(parents=True)
+        (root / "classes.txt").write_text("0 dark 10 20 30\n1 bright 200 210 220\n")
+        for number, (image, labels) in enumerate(samples):
+            assert cv2.imwrite(str(root / "images" / f"{number:03}.png"), image[..., ::-1])
+            assert cv2.imwrite(str(root / "labels" / f"{number:03}.png"), labels)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def two_tone(write_folder: Write) -> Path:
+    """Five noisy 64x64 images, dark and bright in blocks of 16 pixels; labels say which."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(5):
+        labels = rng.integers(0, 2, (4, 4), np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+        noise = rng.integers(0, 40, (64, 64, 3), np.uint8)
+        samples.append((np.uint8(40) + np.uint8(150) * labels[..., None] + noise, labels))
+    return write_folder(samples)
+
+
+@pytest.fixture
+def street_like(two_tone: Path) -> Path:
+    """``two_tone`` with the class list of the synthetic street, so that they can be mixed."""
+    lines = [f"{id_} {name} {id_} 0 0\n" for id_, name in enumerate(CLASS_NAMES)]
+    (two_tone / "classes.txt").write_text("".join(lines))
+    return two_tone
