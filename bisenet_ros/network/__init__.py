@@ -1,4 +1,4 @@
-"""BiSeNet V2 (arXiv 2004.02147), one file a figure of the paper."""
+"""BiSeNet V2 (arXiv 2004.02147), one module per figure of the paper."""
 
 from bisenet_ros.network.bisenetv2 import PRESETS, Architecture, BiSeNetV2, upsample
 

@@ -1,4 +1,4 @@
-"""Bilateral Guided Aggregation: each branch guides the other (section 3.3, Figure 6)."""
+"""Bilateral Guided Aggregation: each branch gates the other (section 3.3, Figure 6)."""
 
 from torch import Tensor, nn
 
@@ -6,11 +6,13 @@ from bisenet_ros.network.layers import Conv, Upsampling, enlarge
 
 
 class BilateralGuidedAggregation(nn.Module):
-    """Fuse detail [N,C,H/8,W/8] and semantic [N,C,H/32,W/32] features into [N,C,H/8,W/8].
+    """Fusion of detail and semantic features at the resolution of the detail features.
 
-    ``upsampling`` is how semantic features grow to the detail's size. Weights are trained with
-    one of the two and are wrong with the other: public checkpoints exist with both. ``bias`` gives
-    the 1x1 convolutions, which no batch norm follows, biases, as some public checkpoints have.
+    Args:
+        channels: channels of both inputs and of the output.
+        upsampling: interpolation from 1/32 to 1/8. Weights trained with one mode are wrong with
+            the other; public checkpoints of both kinds exist.
+        bias: give the 1x1 convolutions, which have no batch norm, a bias, as MMSegmentation does.
     """
 
     def __init__(self, channels: int, upsampling: Upsampling, bias: bool) -> None:
@@ -33,6 +35,12 @@ class BilateralGuidedAggregation(nn.Module):
         self.fuse = Conv(channels, channels)
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
+        """Return the fused features [N,C,H/8,W/8].
+
+        Args:
+            detail: float [N,C,H/8,W/8].
+            semantic: float [N,C,h,w], h = ceil(H/32) and w = ceil(W/32).
+        """
         size = detail.shape[2:]
         gate = enlarge(self.semantic_up(semantic), size, self.upsampling).sigmoid()
         guided_detail = self.detail_keep(detail) * gate

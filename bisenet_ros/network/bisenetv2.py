@@ -1,4 +1,4 @@
-"""BiSeNet V2 put together (Figure 3): two branches, their aggregation, the heads."""
+"""BiSeNet V2 (Figure 3): two branches, their aggregation and the segmentation heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from bisenet_ros.network.semantic import ExpandIn, SemanticBranch
 
 @dataclass(frozen=True)
 class Architecture:
-    """The paper's quantities; the defaults are those of the public code.
+    """Hyperparameters of the network, by the paper's symbols; defaults as in the public code.
 
-    - ``num_classes``: N, 2 to 255.
-    - ``lambda_``: channels of the Stem and S3 over those of the Detail Branch's S1 and S3. The
-      paper's FLOPs for 1/2, 1/4 and 1/8 fit only with S4 and S5 left as they are.
-    - ``width``: alpha, a factor on every channel count of the two branches.
-    - ``depth``: d, a factor on the number of Gather-and-Expansion layers of each stage.
-    - ``epsilon``: expansion of the Gather-and-Expansion layers.
+    - ``num_classes``: 2 to 255.
+    - ``lambda_``: ratio of semantic to detail channels in the Stem (relative to S1) and in S3. S4
+      and S5 do not scale with it, which reproduces the paper's FLOPs for 1/2, 1/4 and 1/8.
+    - ``width``: alpha, multiplies every channel count of the two branches.
+    - ``depth``: d, multiplies the number of Gather-and-Expansion layers of each stage.
+    - ``epsilon``: expansion ratio of the Gather-and-Expansion layers.
     - ``head_channels``: C_t of the main head.
     - ``booster_channels``: C_t of the booster heads, which exist in training only.
-    - ``expand_in``: where Gather-and-Expansion widens, see ``GatherExpansion``.
-    - ``upsampling``: how semantic features grow, see ``BilateralGuidedAggregation``.
-    - ``aggregation_bias``: biases in the aggregation's 1x1 convolutions, see there too.
+    - ``expand_in``: layer that expands the channels, see ``GatherExpansion``.
+    - ``upsampling``: interpolation of semantic features, see ``BilateralGuidedAggregation``.
+    - ``aggregation_bias``: whether the aggregation's 1x1 convolutions have biases, see there.
     """
 
     num_classes: int = 19
@@ -43,7 +43,7 @@ class Architecture:
     aggregation_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError, naming the quantity, its value and the rule, if one is unusable."""
+        """Raise ValueError, naming field, value and valid range, if a field is not valid."""
 
         def require(name: str, holds: bool, rule: str) -> None:
             if not holds:
@@ -57,7 +57,7 @@ class Architecture:
             require(name, whole and low <= value <= high, f"a whole number in {low}..{high}")
         stem = 64 * self.width * self.lambda_
         even = 0 < self.lambda_ <= 1 and stem % 2 == 0
-        require("lambda_", even, "in (0, 1], and give the Stem a whole, even number of channels")
+        require("lambda_", even, "in (0, 1] and give the Stem an even number of channels")
         for name, valid in (
             ("expand_in", get_args(ExpandIn)),
             ("upsampling", get_args(Upsampling)),
@@ -66,8 +66,8 @@ class Architecture:
         require("aggregation_bias", type(self.aggregation_bias) is bool, "true or false")
 
 
-# The paper does not state C_t. With these its two variants come within 5 % of the FLOPs that it
-# does state at 1024x512: 20.26 for 21.15 GMAC, and 112.68 for 118.51.
+# The paper does not state C_t. These values come within 5 % of the FLOPs that it does state for
+# its two variants at 1024x512: 20.26 GMAC for 21.15, and 112.68 for 118.51.
 PRESETS = {
     "bisenetv2": Architecture(),
     "bisenetv2_paper": Architecture(expand_in="conv", head_channels=256),
@@ -76,13 +76,12 @@ PRESETS = {
 
 
 class BiSeNetV2(nn.Module):
-    """The network of the paper for images whose height and width are divisible by 8.
+    """BiSeNet V2 for images whose height and width are divisible by 8.
 
     Args:
-        architecture: sizes and variants; one of ``PRESETS``, changed by ``dataclasses.replace``
-            where needed.
-        boosters: also make the booster heads (section 3.4). They are used in training mode only
-            and cost nothing in evaluation mode.
+        architecture: one of ``PRESETS``, or ``dataclasses.replace`` of one.
+        boosters: add the booster heads (section 3.4). They run in training mode only and cost
+            nothing in eval mode.
     """
 
     def __init__(self, architecture: Architecture, *, boosters: bool = False) -> None:
@@ -108,20 +107,36 @@ class BiSeNetV2(nn.Module):
         self.apply(initialize)
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Class logits of a normalized image, float [N,3,H,W].
+        """Return class logits at the resolution of the image.
 
-        Evaluation mode gives the main logits [N,classes,H,W]; training mode a tuple of the main
-        logits and, where there are boosters, those of stages 2, 3, 4 and 5_4, all of that shape.
-        Upsampling to H x W is bilinear with ``align_corners=False``.
+        Upsampling is bilinear with ``align_corners=False``.
+
+        Args:
+            image: float [N,3,H,W], normalized with the mean and std of the model's metadata.
+
+        Returns:
+            In eval mode the main logits, float32 [N,num_classes,H,W]. In training mode a tuple of
+            the main logits and those of the booster heads (of stages 2, 3, 4 and 5_4), if there
+            are any, each of that shape.
+
+        Raises:
+            ValueError: H or W is not divisible by 8.
         """
         heads = tuple(upsample(logits, image.shape[2:]) for logits in self.heads(image))
         return heads if self.training else heads[0]
 
     def heads(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The logits of ``forward`` as they leave the heads, before they are upsampled.
+        """Return the logits of ``forward`` before upsampling.
 
-        The main ones are [N,classes,H/8,W/8]; in training mode those of the boosters follow, at
-        1/4, 1/8, 1/16 and 1/32.
+        Args:
+            image: float [N,3,H,W], normalized.
+
+        Returns:
+            The main logits [N,num_classes,H/8,W/8]; in training mode followed by those of the
+            booster heads, at 1/4, 1/8, 1/16 and 1/32 of H and W, rounded up.
+
+        Raises:
+            ValueError: H or W is not divisible by 8.
         """
         if image.shape[2] % 8 or image.shape[3] % 8:
             height, width = image.shape[2:]
@@ -137,17 +152,27 @@ class BiSeNetV2(nn.Module):
 
 
 def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits [N,C,h,w] of any float type to float32 [N,C,H,W], as ``enlarge``.
+    """Upsample logits bilinearly, see ``enlarge``.
 
-    ``size`` is (H, W) of the image that they are of, or of one of its stages.
-    In float32, since bf16 has too few digits to interpolate between close logits, and in planes,
-    over which the softmax of the loss takes a third less time than over interleaved channels.
+    Interpolates in float32, because bfloat16 cannot resolve values between close logits, and in
+    contiguous (NCHW) memory, where the softmax of the loss takes a third less time than in
+    channels_last.
+
+    Args:
+        logits: any float dtype, [N,C,h,w].
+        size: (H, W) of the result.
+
+    Returns:
+        float32 [N,C,H,W].
     """
     return enlarge(logits.float().contiguous(), size, "bilinear")
 
 
 def initialize(module: nn.Module) -> None:
-    """Kaiming normal for convolutions (section 4.1), one and zero for batch norm."""
+    """Initialize a convolution with Kaiming normal (section 4.1) and zero bias.
+
+    Batch norms keep PyTorch's default, weight one and bias zero.
+    """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:

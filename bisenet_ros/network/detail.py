@@ -6,9 +6,10 @@ from bisenet_ros.network.layers import Conv
 
 
 class DetailBranch(nn.Sequential):
-    """Image [N,3,H,W] to detail features [N,C3,H/8,W/8] (Table 1, Detail Branch).
+    """Detail Branch (Table 1): image [N,3,H,W] to features [N,C3,H/8,W/8].
 
-    ``channels`` are those of S1, S2 and S3; 64, 64 and 128 in the paper.
+    Args:
+        channels: output channels of S1, S2 and S3; 64, 64 and 128 in the paper.
     """
 
     def __init__(self, channels: tuple[int, int, int]) -> None:

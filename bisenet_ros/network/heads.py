@@ -1,4 +1,4 @@
-"""The segmentation head, of one kind for the result and for the boosters (Figure 7)."""
+"""The segmentation head, for the main output and for the boosters (Figure 7)."""
 
 from torch import nn
 
@@ -6,10 +6,14 @@ from bisenet_ros.network.layers import Conv
 
 
 class SegmentationHead(nn.Sequential):
-    """Features [N,C,h,w] to class logits [N,num_classes,h,w].
+    """Segmentation head: features [N,in_channels,h,w] to class logits [N,num_classes,h,w].
 
-    ``head_channels`` is the paper's C_t, the computational complexity of the head. The bilinear
-    upsampling of Figure 7 is left to the caller, who knows the size it must reach.
+    The bilinear upsampling of Figure 7 is left to the caller, who knows the target size.
+
+    Args:
+        in_channels: channels of the features.
+        head_channels: the paper's C_t, which sets the computational cost of the head.
+        num_classes: channels of the logits.
     """
 
     def __init__(self, in_channels: int, head_channels: int, num_classes: int) -> None:

@@ -11,7 +11,7 @@ ExpandIn = Literal["depthwise", "conv"]
 
 
 class Stem(nn.Module):
-    """Fast down-sampling by two paths, [N,3,H,W] to [N,C,H/4,W/4] (Figure 4a)."""
+    """Stem (Figure 4a): downsample by 4 with a convolution and a max pooling path."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,17 +24,23 @@ class Stem(nn.Module):
         self.fuse = Conv(2 * channels, channels)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return features [N,C,H/4,W/4] of an image [N,3,H,W]."""
         x = self.conv(image)
         fused: Tensor = self.fuse(torch.cat((self.left(x), self.right(x)), dim=1))
         return fused
 
 
 class GatherExpansion(nn.Module):
-    """Gather-and-Expansion, an inverted bottleneck with a 3x3 gather (Figure 5b, 5c).
+    """Gather-and-Expansion (Figure 5b, 5c): an inverted bottleneck with a 3x3 gather convolution.
 
-    ``expand_in`` names the layer that widens the channels by ``epsilon``. The paper's text and
-    FLOPs have it in the first 3x3 convolution ("conv"); the public implementations, and so all
-    public weights, in the depthwise one ("depthwise").
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: 1 for the layer with an identity shortcut, 2 for the one that downsamples.
+        epsilon: expansion ratio.
+        expand_in: layer that expands the channels by ``epsilon``. In the paper's text and FLOPs
+            it is the first 3x3 convolution ("conv"); in the public implementations, and so in all
+            public weights, the depthwise one ("depthwise").
     """
 
     def __init__(
@@ -65,13 +71,14 @@ class GatherExpansion(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return features [N,out_channels,ceil(h/stride),ceil(w/stride)] of ``x`` [N,C,h,w]."""
         y: Tensor = self.project(self.depthwise(self.gather(x)))
         activated: Tensor = self.relu(y + self.shortcut(x))
         return activated
 
 
 class ContextEmbedding(nn.Module):
-    """Global average pooling added back to the features, size unchanged (Figure 4b)."""
+    """Context Embedding (Figure 4b): global average pooling, added back to the features."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -80,19 +87,20 @@ class ContextEmbedding(nn.Module):
         self.conv = Conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return features of the shape of ``x``, [N,C,h,w]."""
         context: Tensor = self.embed(self.bn(x.mean(dim=(2, 3), keepdim=True)))
         y: Tensor = self.conv(x + context)
         return y
 
 
 class SemanticBranch(nn.Module):
-    """Image [N,3,H,W] to context features at 1/32 (Table 1, Semantic Branch).
+    """Semantic Branch (Table 1): image to context features at 1/32.
 
-    ``channels`` are those of the Stem, S3, S4 and S5; ``repeats`` says how many
-    Gather-and-Expansion layers S3, S4 and S5 have: 2, 2 and 4 in the paper.
-
-    Returns the outputs of stages 2 (the Stem), 3, 4 and 5_4, which the boosters train, at 1/4,
-    1/8, 1/16 and 1/32, and that of the Context Embedding at 1/32.
+    Args:
+        channels: output channels of the Stem, S3, S4 and S5.
+        repeats: number of Gather-and-Expansion layers in S3, S4 and S5; 2, 2 and 4 in the paper.
+        epsilon: see ``GatherExpansion``.
+        expand_in: see ``GatherExpansion``.
     """
 
     def __init__(
@@ -120,6 +128,15 @@ class SemanticBranch(nn.Module):
         self.S5_5 = ContextEmbedding(c5)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the features of all stages.
+
+        Args:
+            image: float [N,3,H,W].
+
+        Returns:
+            Outputs of stage 2 (the Stem), S3, S4 and S5_4, which the booster heads take, at 1/4,
+            1/8, 1/16 and 1/32 of H and W, rounded up; last that of the Context Embedding, at 1/32.
+        """
         f2 = self.stem(image)
         f3 = self.S3(f2)
         f4 = self.S4(f3)

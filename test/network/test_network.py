@@ -1,4 +1,4 @@
-"""The network: shapes, size, what training and inference compute, initial weights."""
+"""BiSeNet V2: output shapes, parameter and MAC counts, gradients, initialization."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_any_size_divisible_by_8(expand_in: Any, upsampling: Any) -> None:
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 9, 44, 45, 46, 48])
 def test_coarse_features_stay_in_their_place_at_any_size(rows: int) -> None:
-    """A stage of ``rows`` rows is ``ceil(rows / 4)`` rows at a quarter of its size."""
+    """A stage of ``rows`` rows has ``ceil(rows / 4)`` rows at a quarter of its resolution."""
     coarse = ceil(rows / 4)
-    # The middle of cell k, which covers rows 4k to 4k + 3, is at 4k + 1.5.
+    # Cell k covers rows 4k to 4k + 3, so its center is at 4k + 1.5.
     middles = (4 * torch.arange(coarse) + 1.5).view(1, 1, coarse, 1)
     smooth = enlarge(middles, (rows, 1), "bilinear").flatten().tolist()
     expected = [min(max(row, 1.5), 4 * coarse - 2.5) for row in range(rows)]
@@ -85,17 +85,17 @@ def test_parameters_and_multiply_adds(
     parts = count_macs(architecture, (1024, 512))
     assert sum(cost.parameters for cost in parts.values()) == parameters
     assert sum(cost.macs for cost in parts.values()) == macs
-    # The parts are all there is.
+    # The parts cover the whole network.
     assert sum(p.numel() for p in BiSeNetV2(architecture).parameters()) == parameters
 
 
 def test_multiply_adds_of_parts() -> None:
     parts = count_macs(PRESETS["bisenetv2"], (1024, 512))
     assert tuple(parts) == PARTS
-    # 1x1 on one pixel, then 3x3 on 16x32
+    # A 1x1 convolution at one pixel, then a 3x3 one at 16x32.
     assert parts["semantic.S5_5"].macs == 128 * 128 + 9 * 128 * 128 * 16 * 32
     assert round(parts["semantic.S5_5"].gmacs, 3) == 0.076
-    # 3x3 to 1024 channels, then 1x1 to 19 classes, on 64x128
+    # A 3x3 convolution to 1024 channels, then a 1x1 one to 19 classes, at 64x128.
     assert parts["head"].macs == (9 * 128 * 1024 + 1024 * 19) * 64 * 128
     assert parts["head"].parameters == 9 * 128 * 1024 + 2 * 1024 + 1024 * 19 + 19
 
@@ -103,7 +103,7 @@ def test_multiply_adds_of_parts() -> None:
 def test_multiply_adds_follow_the_size() -> None:
     small, large = (count_macs(PRESETS["bisenetv2"], size) for size in ((512, 256), (1024, 512)))
     for part in PARTS:
-        pooled = 128 * 128 if part == "semantic.S5_5" else 0  # on one pixel at any size
+        pooled = 128 * 128 if part == "semantic.S5_5" else 0  # after pooling, whatever the size
         assert large[part].macs - pooled == 4 * (small[part].macs - pooled)
     with pytest.raises(ValueError, match="100x64"):
         count_macs(PRESETS["bisenetv2"], (100, 64))
@@ -122,7 +122,7 @@ def test_training_gives_the_main_logits_and_those_of_each_booster(boosted: BiSeN
 def test_gradients_reach_what_each_head_sees(boosted: BiSeNetV2, head: int) -> None:
     boosted.train().zero_grad()
     logits: Tensor = boosted(torch.rand(2, 3, 64, 96))[head]
-    # A plain sum would have no gradient through the batch norm of a linear layer.
+    # The gradient of a plain sum vanishes in a batch norm without a nonlinearity after it.
     (logits * torch.rand_like(logits)).sum().backward()
     reached = {
         name
@@ -136,7 +136,8 @@ def test_gradients_reach_what_each_head_sees(boosted: BiSeNetV2, head: int) -> N
         below = (f"semantic.{stage}." for stage in stages[:head])
         seen = (*below, f"boosters.{head - 1}.")
     expected = {name for name, _ in boosted.named_parameters() if name.startswith(seen)}
-    # Context Embedding adds this one to all images alike, and its next batch norm takes that away.
+    # This bias shifts the context of all images alike, and the batch norm that follows in the
+    # Context Embedding removes the shift: its gradient is zero but for rounding.
     assert reached | {"semantic.S5_5.bn.bias"} == expected | {"semantic.S5_5.bn.bias"}
 
 
@@ -152,7 +153,7 @@ def test_boosters_do_not_touch_inference(boosted: BiSeNetV2) -> None:
 def test_logits_are_upsampled_without_aligned_corners() -> None:
     low = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
     full = upsample(low, (8, 16))
-    # Pixel x lies at (x + 0.5) / 8 - 0.5 of the low one.
+    # Pixel x is at (x + 0.5) / 8 - 0.5 in low-resolution coordinates.
     expected = (((torch.arange(16) + 0.5) / 8) - 0.5).clamp(0, 1)
     assert torch.allclose(full[0, 0], expected.expand(8, 16))
 
@@ -180,7 +181,7 @@ def test_initial_weights() -> None:
             weight = module.weight.detach()
             fan_out = weight.shape[0] * weight[0, 0].numel()
             n = weight.numel()
-            # Kaiming normal; 5 standard errors of a sample's mean and deviation
+            # Kaiming normal, within 5 standard errors of the sample's mean and deviation.
             expected = (2 / fan_out) ** 0.5
             assert abs(float(weight.std()) / expected - 1) < 5 / (2 * n) ** 0.5, name
             assert abs(float(weight.mean())) < 5 * expected / n**0.5, name
@@ -226,7 +227,7 @@ def test_depth_width_and_expansion() -> None:
         ({"epsilon": 17}, "epsilon is 17"),
         ({"lambda_": Fraction(0)}, "lambda_ is Fraction"),
         ({"lambda_": Fraction(5, 4)}, "lambda_ is Fraction"),
-        ({"lambda_": Fraction(1, 64)}, "whole, even number of channels"),
+        ({"lambda_": Fraction(1, 64)}, "give the Stem an even number of channels"),
         ({"expand_in": "both"}, "expand_in is 'both'; it must be one of depthwise, conv"),
         ({"upsampling": "cubic"}, "upsampling is 'cubic'; it must be one of bilinear, nearest"),
         ({"aggregation_bias": 1}, "aggregation_bias is 1; it must be true or false"),
