@@ -103,7 +103,7 @@ def test_classes_without_a_class_file_have_numbers_and_distinct_colors(tmp_path:
 
 def test_a_class_file_names_them(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth", checkpoint(19, 8, boosters=False))
-    file = Path(__file__).parents[2] / "config/classes/cityscapes.yaml"
+    file = Path(__file__).parents[3] / "config/classes/cityscapes.yaml"
     classes = load(path, file).metadata.classes
     assert (classes[13].name, classes[13].color) == ("car", (0, 0, 142))
 

@@ -122,7 +122,7 @@ def test_names_without_colors_get_colors(tmp_path: Path) -> None:
 
 def test_a_class_file_names_them(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth", checkpoint(19, 8))
-    file = Path(__file__).parents[2] / "config/classes/cityscapes.yaml"
+    file = Path(__file__).parents[3] / "config/classes/cityscapes.yaml"
     assert load(path, file).metadata.classes[13].name == "car"
 
 
