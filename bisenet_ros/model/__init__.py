@@ -1,1 +1,1 @@
-"""Model files: weights and what they mean, in one .safetensors, and other projects' checkpoints."""
+"""Model files (.safetensors with metadata) and converters of other projects' checkpoints."""

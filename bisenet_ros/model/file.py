@@ -1,6 +1,6 @@
-"""Model files: weights in one ``.safetensors`` together with what they mean.
+"""Model files: one ``.safetensors`` with the weights and, in its header, their ``Metadata``.
 
-Loading checks all of it, and that the weights are those of the architecture that is named.
+Loading validates the metadata and checks the weights against the architecture that it names.
 """
 
 import json
@@ -37,7 +37,7 @@ _KEY = "bisenet_ros"
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: ``network`` is in eval mode, fp32, on the CPU, without boosters."""
+    """A loaded model: ``network`` is in eval mode, float32, on the CPU, without booster heads."""
 
     name: str
     network: BiSeNetV2
@@ -45,10 +45,13 @@ class Model:
 
 
 def save(path: str | Path, network: BiSeNetV2, metadata: Metadata) -> None:
-    """Write the inference part of ``network`` as fp16, and ``metadata``, atomically.
+    """Write the weights of ``network`` as float16, and ``metadata``, atomically.
+
+    Booster heads are left out. Missing parent folders are created.
 
     Raises:
-        ModelFileError: a file would come of it that ``load`` refuses.
+        ModelFileError: the result could not be loaded again: a weight is not finite in float16,
+            or the metadata is not valid or describes another architecture.
         OSError: the file cannot be written.
     """
     path = Path(path)
@@ -61,13 +64,13 @@ def save(path: str | Path, network: BiSeNetV2, metadata: Metadata) -> None:
         _check_finite(tensors)
         document = json.dumps(to_json(metadata))
         if from_json(json.loads(document)).architecture != network.architecture:
-            raise ModelFileError("its metadata has another architecture than the network")
+            raise ModelFileError("its metadata describes another architecture than the network has")
     except ModelFileError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
     try:
         with atomic_write(path) as written:
             safetensors.torch.save_file(tensors, written, metadata={"format": "pt", _KEY: document})
-            written.chmod(0o644)  # safetensors makes it private
+            written.chmod(0o644)  # safetensors creates files that only their owner can read
     except safetensors.SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
 
@@ -76,35 +79,37 @@ def load_model(model: str | Path = "", classes: str | Path = "") -> Model:
     """Load a model by its path or its name.
 
     Args:
-        model: path of a ``.safetensors`` of ours or of a ``.pth`` that ``converters`` know, or the
-            bare name of a shipped model; empty for the shipped CamVid model.
+        model: path of a ``.safetensors`` model file or of a ``.pth`` checkpoint (see ``load``), or
+            the bare name of a shipped model; empty for the shipped CamVid model.
         classes: path of a class file, or camvid, cityscapes or cocostuff, whose names and colors
-            replace those in the file; empty for the file's own.
+            replace those in the model file; empty to keep the model's own.
 
     Returns:
         The model; its ``network`` is a torch module in eval mode on the CPU.
 
     Raises:
-        ModelFileError: one sentence with the file, what is wrong with it and what to do.
+        ModelFileError: the file is missing, damaged, of an unknown format, or its number of
+            classes differs from that of ``classes``; the message names file, cause and remedy.
     """
     return load(model_path(model), classes_path(classes))
 
 
 def load(path: str | Path, classes: str | Path | None = None) -> Model:
-    """Load a model file, or a checkpoint of a project that ``converters`` know.
+    """Load a model file, or a checkpoint of CoinCheung/BiSeNet or MMSegmentation.
 
     Args:
-        path: a ``.safetensors`` of ours, or a ``.pth``.
-        classes: a class file (see ``read_classes``) that replaces the names and colors in the
-            file. Foreign checkpoints carry none: without it their classes have numbers for names.
+        path: ``.safetensors`` model file, or ``.pth`` checkpoint.
+        classes: class file (see ``read_classes``) whose names and colors replace those in
+            ``path``. Without it, the classes of a checkpoint that has no names are numbered.
 
     Raises:
-        ModelFileError: one sentence with the file, what is wrong with it and what to do.
+        ModelFileError: as ``load_model``.
     """
     path = Path(path)
     if path.is_dir():
         raise ModelFileError(
-            f"{path} is a folder; of a training run give {path / 'model.safetensors'}"
+            f"{path} is a folder; give the model file in it, such as "
+            f"{path / 'model.safetensors'} of a training run"
         )
     if not path.is_file():
         raise ModelFileError(
@@ -122,25 +127,36 @@ def load(path: str | Path, classes: str | Path | None = None) -> Model:
 
 
 def update_metadata(path: str | Path, model: Model, change: Callable[[Metadata], Metadata]) -> None:
-    """Replace the metadata in the file ``path`` of ``model`` by what ``change`` makes of them.
+    """Apply ``change`` to the metadata stored in ``path``.
 
-    They are read again, so that what others wrote since ``model`` was loaded stays.
+    The file is read again first, so metadata that another process wrote since ``model`` was loaded
+    is kept.
+
+    Args:
+        path: the file that ``model`` was loaded from.
+        model: the model whose weights the file must still have.
+        change: returns the new metadata given the stored ones.
 
     Raises:
-        ModelFileError: the file cannot be used, or has other weights than ``model`` by now.
+        ModelFileError: the file cannot be loaded, or its weights are no longer those of ``model``.
         OSError: the file cannot be written.
     """
     now = load(path)
     if not has_weights_of(now, model.network):
         raise ModelFileError(
-            f"model {path} was replaced by another meanwhile, and what was measured is not stored "
-            "in it; run this again"
+            f"model {path} was replaced by one with other weights since it was loaded, so the "
+            "results are not stored in it; run the command again"
         )
     save(path, now.network, change(now.metadata))
 
 
 def has_weights_of(stored: Model, network: BiSeNetV2) -> bool:
-    """Whether ``stored``, from a file, is ``network`` as ``save`` writes it: in fp16."""
+    """Return whether ``stored`` has the architecture and, in float16, the weights of ``network``.
+
+    Args:
+        stored: a model loaded from a file that ``save`` wrote.
+        network: a network of any precision on any device.
+    """
     found, wanted = stored.network.state_dict(), network.state_dict()
     return stored.metadata.architecture == network.architecture and all(
         torch.equal(tensor, wanted[name].cpu().to(torch.float16).to(tensor.dtype))
@@ -157,36 +173,36 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
     except (safetensors.SafetensorError, OSError) as error:
         raise ModelFileError(
             f"not a readable .safetensors file ({error}); it may be truncated or a Git LFS "
-            "pointer, so fetch it again"
+            "pointer: download it again"
         ) from error
     if _KEY not in header:
         raise ModelFileError(
-            "has weights but no bisenet_ros metadata, so classes and normalization are unknown; "
-            "write it with 'bisenet train', or pass the original checkpoint"
+            "has no bisenet_ros metadata, so its classes and normalization are unknown; "
+            "use a file written by 'bisenet train', or the original .pth checkpoint"
         )
     try:
         document = json.loads(header[_KEY])
     except json.JSONDecodeError as error:
-        raise ModelFileError(f"its metadata is not JSON ({error}); write it again") from error
+        raise ModelFileError(f"its metadata is not JSON ({error}); create it again") from error
     return from_json(document), tensors
 
 
 def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
-    """The network of ``metadata`` with ``tensors`` in it, once they are the ones that it has."""
+    """Return the network of ``metadata`` with the weights ``tensors``, which are checked."""
     network = BiSeNetV2(metadata.architecture)
     wanted = {n: t for n, t in network.state_dict().items() if t.is_floating_point()}
     missing = sorted(wanted.keys() - tensors.keys())
     extra = sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         raise ModelFileError(
-            f"its tensors are not those of its architecture (missing: {abbreviate(missing)}; "
-            f"unknown: {abbreviate(extra)}); the file does not belong to this version or variant"
+            f"its tensors do not match its architecture (missing: {abbreviate(missing)}; "
+            f"unknown: {abbreviate(extra)}); the file is of another version or variant"
         )
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise ModelFileError(
-                f"tensor {quoted(name)} has shape {tuple(tensor.shape)} and its architecture needs "
-                f"{tuple(wanted[name].shape)}; check num_classes and head_channels"
+                f"tensor {quoted(name)} has shape {tuple(tensor.shape)}, but its architecture "
+                f"needs {tuple(wanted[name].shape)}; check num_classes and head_channels"
             )
     _check_finite(tensors)
     for name, tensor in tensors.items():
@@ -198,7 +214,7 @@ def _check_finite(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ModelFileError(
-                f"tensor {quoted(name)} holds NaN or infinity (in fp16), so the training "
+                f"tensor {quoted(name)} contains NaN or infinity in float16: the training "
                 "diverged; use an earlier checkpoint"
             )
 
@@ -207,7 +223,7 @@ def _with_classes(metadata: Metadata, path: Path) -> Metadata:
     classes = read_classes(path)
     if len(classes) != metadata.architecture.num_classes:
         raise ModelFileError(
-            f"has {metadata.architecture.num_classes} classes and class file {path} "
-            f"{len(classes)}; use the class file that it was trained with"
+            f"has {metadata.architecture.num_classes} classes, but class file {path} has "
+            f"{len(classes)}; use the class file that the model was trained with"
         )
     return replace(metadata, classes=classes)

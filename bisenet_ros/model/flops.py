@@ -1,4 +1,4 @@
-"""What a network costs, part by part."""
+"""Parameter and multiply-accumulate (MAC) counts, for each part of a network."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ PARTS = (
     "aggregation",
     "head",
 )
-"""The network's parts in inference, by the names of its modules; S5_5 is Context Embedding."""
+"""Modules of the network that run in inference, by name; S5_5 is the Context Embedding."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Learned ``parameters``, and ``macs``: multiply-adds of the convolutions for one image."""
+    """Number of learned ``parameters``, and of the convolutions' multiply-adds for one image."""
 
     parameters: int
     macs: int
@@ -36,10 +36,14 @@ class Cost:
 
 
 def count_macs(architecture: Architecture, resolution: tuple[int, int]) -> dict[str, Cost]:
-    """The cost in inference of each of ``PARTS`` at ``resolution``, (width, height) in pixels.
+    """Return the inference cost of each of ``PARTS``.
+
+    Args:
+        architecture: the network.
+        resolution: (width, height) of the image in pixels.
 
     Raises:
-        ValueError: width or height is not positive and divisible by 8.
+        ValueError: width or height is not positive or not divisible by 8.
     """
     return count_parts(BiSeNetV2(architecture), PARTS, resolution)
 
@@ -47,13 +51,17 @@ def count_macs(architecture: Architecture, resolution: tuple[int, int]) -> dict[
 def count_parts(
     network: nn.Module, parts: Sequence[str], resolution: tuple[int, int]
 ) -> dict[str, Cost]:
-    """The cost in inference of the modules of ``network`` with these names; "" is all of it.
+    """Return the inference cost of some modules of a network.
 
-    Nothing is computed, so any size is counted in no time and memory. ``network`` is put into
-    evaluation mode.
+    Runs an empty batch, so that time and memory do not grow with the resolution.
+
+    Args:
+        network: takes float [N,3,H,W]; left in eval mode.
+        parts: names of submodules; "" is the whole network.
+        resolution: (width, height) of the image in pixels.
 
     Raises:
-        ValueError: width or height is not positive, or ``network`` refuses them.
+        ValueError: width or height is not positive, or ``network`` does not accept them.
     """
     width, height = resolution
     if min(resolution) <= 0:
@@ -74,8 +82,8 @@ def count_parts(
         if isinstance(module, nn.Conv2d)
     ]
     with torch.no_grad():
-        # A batch of no images: every layer learns its size, and nothing is computed. The meta
-        # device does that too, but loads the compiler first, which takes seconds.
+        # Shapes propagate through an empty batch without computation. The meta device does so too,
+        # but imports the compiler first, which takes seconds.
         network.eval()(torch.empty(0, 3, height, width))
     for handle in handles:
         handle.remove()

@@ -1,7 +1,7 @@
-"""What weights mean: everything that is needed to use them rightly, and its JSON form.
+"""Metadata of a model file: what inference needs to know about the weights, and its JSON form.
 
-Weights alone do not say which normalization, class order or variant they were trained with, and
-a network that runs with the wrong ones gives bad labels without a word.
+Weights alone do not determine normalization, class order or architecture variant, and running
+them with the wrong ones silently produces wrong labels.
 """
 
 import math
@@ -19,26 +19,26 @@ T = TypeVar("T")
 
 FORMAT = 2
 _READABLE = (1, FORMAT)
-"""In format 1 scores were numbers named "<data set> <measure> <precision>"."""
+"""Format 1 stored scores as a mapping from "<dataset> <measure> <precision>" to the value."""
 
 _SCORE_KEY = re.compile(r"(.+?) (miou|pixel accuracy|fw iou|iou .+) (\S+)")
 
 _RENAMED = {"alpha": "width", "d": "depth"}
-"""Names that quantities of an architecture have in files of version 0.1."""
+"""Fields of ``Architecture`` by their names in files of version 0.1."""
 
 ChannelOrder = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """One measured figure.
+    """One evaluation result.
 
-    - ``dataset``: such as camvid/val.
+    - ``dataset``: dataset and split, such as camvid/val.
     - ``measure``: miou, pixel accuracy, fw iou (frequency-weighted), or iou CLASS.
-    - ``precision``: what the network was computed in.
+    - ``precision``: precision that the network ran in, such as fp32 or int8.
     - ``value``: 0..1.
-    - ``measured_on``: ``Backend.arithmetic``, such as "openvino avx512"; empty where unknown. A
-      score proves nothing for other arithmetic.
+    - ``measured_on``: ``Backend.arithmetic``, such as "openvino avx512"; empty if unknown. A score
+      does not carry over to other arithmetic.
     """
 
     dataset: str
@@ -49,22 +49,22 @@ class Score:
 
     @property
     def subject(self) -> tuple[str, str, str, str]:
-        """What was measured, without the value."""
+        """Everything but the value: two scores with the same subject replace each other."""
         return self.dataset, self.measure, self.precision, self.measured_on
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the weights mean.
+    """Metadata of a model file.
 
-    - ``preset``: the preset that ``architecture`` is made from.
-    - ``classes``: one for each logit, in their order.
-    - ``mean``, ``std``: of the channels in ``channel_order``, for images in 0..1.
+    - ``preset``: preset that ``architecture`` is derived from.
+    - ``classes``: class of each logit, in order.
+    - ``mean``, ``std``: normalization of images in 0..1, per channel in ``channel_order``.
     - ``resolution``: (width, height) in pixels that the network was trained for.
-    - ``scores``: what ``bisenet evaluate --record`` measured.
-    - ``recipe``: the settings that trained the weights.
-    - ``calibration``: for INT8, the magnitude up to which the input of each convolution, by the
-      name of its module, is represented; empty until ``bisenet export --calibrate``.
+    - ``scores``: results of ``bisenet evaluate --record``.
+    - ``recipe``: training settings.
+    - ``calibration``: INT8 range [-v, v] of the input of each convolution, as v by module name;
+      empty until ``bisenet export --calibrate``.
     """
 
     preset: str
@@ -82,29 +82,29 @@ class Metadata:
 
 
 def abbreviate(names: Sequence[str]) -> str:
-    """The first names of a list that may be long, for an error's text."""
+    """Return the first five of ``names`` and the number of the others, for an error message."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return (", ".join(names[:5]) + more) or "none"
 
 
 def to_json(metadata: Metadata) -> dict[str, Any]:
-    """The metadata as values that JSON has, for ``from_json``."""
+    """Return the metadata as a JSON-serializable dict, which ``from_json`` reads."""
     document = asdict(metadata)
     document["architecture"]["lambda_"] = str(metadata.architecture.lambda_)
     return {"format": FORMAT, **document}
 
 
 def from_json(document: Any) -> Metadata:
-    """The metadata that ``to_json`` gave, once every field of it is checked.
+    """Parse and validate the output of ``to_json``.
 
     Raises:
-        ModelFileError: naming the field.
+        ModelFileError: a field is missing or not valid; the message names it.
     """
     if not isinstance(document, dict) or document.get("format") not in _READABLE:
         found = document.get("format") if isinstance(document, dict) else None
         raise ModelFileError(
-            f"its metadata has format {quoted(found)} and this version reads {FORMAT}; update "
-            "bisenet_ros or write the file again"
+            f"its metadata has format {quoted(found)}, but this version reads up to {FORMAT}; "
+            "update bisenet_ros or create the file again"
         )
 
     if "licence" in document:  # its name in version 0.1
@@ -119,7 +119,7 @@ def from_json(document: Any) -> Metadata:
             reason = str(error)
         raise ModelFileError(
             f"its metadata field '{name}' is {quoted(document.get(name))}, which cannot be used "
-            f"({reason}); write the file again"
+            f"({reason}); create the file again"
         )
 
     metadata = Metadata(
@@ -134,13 +134,13 @@ def from_json(document: Any) -> Metadata:
         license=parse("license", _text),
         scores=parse("scores", _scores),
         recipe=parse("recipe", _mapping),
-        # Files from before INT8 have none.
+        # Files written before INT8 was supported do not have this field.
         calibration=parse("calibration", _calibration) if "calibration" in document else {},
     )
     if len(metadata.classes) != metadata.architecture.num_classes:
         raise ModelFileError(
-            f"its metadata names {len(metadata.classes)} classes and its architecture has "
-            f"{metadata.architecture.num_classes}; write the file again"
+            f"its metadata names {len(metadata.classes)} classes, but its architecture has "
+            f"{metadata.architecture.num_classes}; create the file again"
         )
     return metadata
 
@@ -184,7 +184,7 @@ def _scores(value: Any) -> tuple[Score, ...]:
 
 
 def _old_scores(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Format 1's as records; a name of another form is the data set's."""
+    """Convert the scores of format 1; a key that does not parse becomes the dataset's name."""
     records = []
     for key, value in scores.items():
         match = _SCORE_KEY.fullmatch(key)
@@ -201,10 +201,10 @@ def _calibration(value: Any) -> dict[str, float]:
 
 
 def vary_architecture(base: Architecture, **changes: Any) -> Architecture:
-    """Return ``base`` with some of its quantities changed.
+    """Return ``base`` with some of its fields changed.
 
     Raises:
-        ModelFileError: naming the quantity that is out of range.
+        ModelFileError: a field is out of range; the message names it.
     """
     try:
         return replace(base, **changes)
@@ -213,8 +213,8 @@ def vary_architecture(base: Architecture, **changes: Any) -> Architecture:
 
 
 def _architecture(value: Any) -> Architecture:
-    quantities = {_RENAMED.get(name, name): quantity for name, quantity in _mapping(value).items()}
-    return Architecture(**{**quantities, "lambda_": Fraction(value["lambda_"])})
+    fields = {_RENAMED.get(name, name): entry for name, entry in _mapping(value).items()}
+    return Architecture(**{**fields, "lambda_": Fraction(value["lambda_"])})
 
 
 def _classes(value: Any) -> tuple[SemanticClass, ...]:

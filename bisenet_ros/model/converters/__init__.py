@@ -1,4 +1,4 @@
-"""Readers of other projects' checkpoints, one file a project."""
+"""Converters of other projects' checkpoints, one module per project."""
 
 from pathlib import Path
 
@@ -11,21 +11,24 @@ from bisenet_ros.model.metadata import Metadata
 
 
 def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
-    """Metadata and tensors, by our names, of a PyTorch checkpoint of a project that we know.
+    """Read a PyTorch checkpoint of CoinCheung/BiSeNet or MMSegmentation.
 
-    Nothing in the file is executed.
+    Only tensors and plain containers are unpickled, no code is run.
+
+    Returns:
+        Metadata, and the weights by their names in ``BiSeNetV2``.
 
     Raises:
-        ModelFileError: not a checkpoint, an unknown one, or one that is not whole; the text says
-            which, without the file's name.
+        ModelFileError: the file is not a checkpoint, is of another project or is incomplete. The
+            message does not name the file, the caller adds it.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file makes torch.load raise nearly anything
+    except Exception as error:  # on damaged files torch.load raises errors of almost any type
         raise ModelFileError(
             f"not a PyTorch checkpoint of plain tensors ({_first_sentence(error)}); it may be "
-            "truncated, a Git LFS pointer, or hold pickled code, which is never run: fetch it "
-            "again, or save its state_dict() alone"
+            "truncated, a Git LFS pointer, or contain pickled code, which is never run: download "
+            "it again, or save its state_dict() alone"
         ) from error
     if isinstance(checkpoint, dict):
         if coincheung.RECOGNIZED_BY in checkpoint:
@@ -34,16 +37,16 @@ def read_checkpoint(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
             return mmseg.convert(checkpoint)
         if {"settings", "iteration", "network"} <= checkpoint.keys():
             raise ModelFileError(
-                "the checkpoint of a run of 'bisenet train', which goes on with --resume; give "
-                "the model.safetensors beside it"
+                "a training checkpoint, which only 'bisenet train --resume' reads; give the "
+                "model.safetensors next to it"
             )
     raise ModelFileError(
-        "a checkpoint of a project that is not known here; pass a bisenet_ros .safetensors, or a "
-        f".pth of CoinCheung/BiSeNet's bisenetv2 (which has '{coincheung.RECOGNIZED_BY}') or of "
-        f"MMSegmentation's (which has '{mmseg.RECOGNIZED_BY}')"
+        "not a checkpoint of a supported project; give a bisenet_ros .safetensors, or a .pth of "
+        f"the bisenetv2 of CoinCheung/BiSeNet (has key '{coincheung.RECOGNIZED_BY}') or "
+        f"MMSegmentation (has key '{mmseg.RECOGNIZED_BY}')"
     )
 
 
 def _first_sentence(error: Exception) -> str:
-    """What torch says, less the advice to load with weights_only=False that may follow."""
+    """Return PyTorch's message without its advice to load with ``weights_only=False``."""
     return first_line(error).split(". ")[0].strip()

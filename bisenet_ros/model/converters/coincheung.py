@@ -1,9 +1,9 @@
 """Checkpoints of https://github.com/CoinCheung/BiSeNet, model type bisenetv2.
 
-They are the ``state_dict()`` of the network as the project has trained it since July 2021, with
-or without the booster heads (``aux2`` to ``aux5_4``). These have another form than the paper's
-and serve training only, so they are left out. Checkpoints from before, in which the last layer
-of the head has another name, need other upsampling and are refused for that name.
+A checkpoint is the ``state_dict()`` of the network as the project trains it since July 2021, with
+or without the booster heads (``aux2`` to ``aux5_4``). The booster heads are dropped: they serve
+training only and differ from the paper's. Older checkpoints need another upsampling and are
+rejected; they are recognized by another name of the head's last layer.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ RECOGNIZED_BY = "detail.S1.0.conv.weight"
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What the project trains a data set with; ``resolution`` is its crop, (width, height)."""
+    """Settings for one dataset; ``resolution`` is the training crop, (width, height)."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -30,7 +30,7 @@ class _Recipe:
 
 
 _CITYSCAPES = _Recipe((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115), (1024, 512))
-# A checkpoint does not say what it was trained on. The number of classes tells these two.
+# A checkpoint does not name its dataset, but the number of classes identifies these two.
 _BY_CLASSES = {
     171: _Recipe(  # COCO-Stuff
         (0.46962251, 0.4464104, 0.40718787), (0.27469736, 0.27012361, 0.28515933), (640, 640)
@@ -42,12 +42,17 @@ _BY_CLASSES = {
 
 
 def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]:
-    """Metadata and the inference part's tensors, by our names, of the project's state dict.
+    """Convert the project's state dict.
 
-    Every key is used exactly once.
+    Args:
+        checkpoint: the state dict, [out,in/groups,k,k] for convolutions and [C] for batch norms.
+
+    Returns:
+        Metadata, and the weights of the inference part by their names in ``BiSeNetV2``, unchanged
+        in shape and dtype.
 
     Raises:
-        ModelFileError: naming a key that is missing, unknown or not a tensor.
+        ModelFileError: a key is missing, unknown or not a tensor; the message names it.
     """
     boosters = _booster_keys() if any(str(key).startswith("aux") for key in checkpoint) else []
     tensors = rename(
@@ -55,7 +60,7 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         Architecture(),
         _modules(),
         boosters,
-        "CoinCheung/BiSeNet's bisenetv2 in its form since July 2021",
+        "CoinCheung/BiSeNet's bisenetv2 since July 2021",
     )
     architecture = vary_architecture(
         Architecture(),
@@ -79,7 +84,7 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
 
 
 def _modules() -> dict[str, str]:
-    """Our name of each convolution and batch norm of the inference part, and the project's."""
+    """Return the project's name of each convolution and batch norm in inference, by our name."""
     modules: dict[str, str] = {}
 
     def named(ours: str, theirs: str) -> None:  # the project's ConvBNReLU

@@ -1,4 +1,4 @@
-"""From another project's names of the network's tensors to ours."""
+"""Renaming of the tensors in other projects' state dicts."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from bisenet_ros.model.metadata import abbreviate
 from bisenet_ros.network import Architecture, BiSeNetV2
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-"""The tensors of a batch norm; the last one counts, and inference has no use for it."""
+"""Tensors of a batch norm; the last one counts training steps and is not needed in inference."""
 
 
 def rename(
@@ -20,17 +20,23 @@ def rename(
     unused: Collection[str],
     form: str,
 ) -> dict[str, Tensor]:
-    """The inference part's tensors, by our names, of a state dict in which each key has its place.
+    """Rename the tensors of a state dict to those of ``BiSeNetV2``.
+
+    The state dict must have exactly the expected keys. Shapes are not checked.
 
     Args:
-        checkpoint: the state dict.
-        architecture: one with the tensors that the project's network has, of any sizes.
-        modules: our name of each convolution and batch norm of the inference part, and theirs.
-        unused: keys that must be there too, and serve training only.
-        form: what the state dict has to be, for the error.
+        checkpoint: the project's state dict.
+        architecture: architecture whose tensors have the same names as the project's network;
+            its sizes do not matter.
+        modules: the project's name of each convolution and batch norm in inference, by our name.
+        unused: keys that must be present as well but serve training only.
+        form: description of the expected state dict, for the error message.
+
+    Returns:
+        The tensors of the inference part by our names, unchanged in shape and dtype.
 
     Raises:
-        ModelFileError: naming keys that are missing, unknown or no tensors.
+        ModelFileError: a key is missing, unknown or not a tensor; the message names it.
     """
     theirs_by_ours = {}
     for ours in BiSeNetV2(architecture).state_dict():
@@ -41,8 +47,8 @@ def rename(
     unknown = sorted(str(key) for key in checkpoint.keys() - expected)
     if missing or unknown:
         raise ModelFileError(
-            f"not a whole checkpoint of {form} (missing: {abbreviate(missing)}; unknown: "
-            f"{abbreviate(unknown)}); save the state_dict() of its network again"
+            f"not a complete checkpoint of {form} (missing: {abbreviate(missing)}; unknown: "
+            f"{abbreviate(unknown)}); save the state_dict() of the network again"
         )
     for key, value in checkpoint.items():
         if not isinstance(value, Tensor):
@@ -58,5 +64,5 @@ def rename(
 
 
 def size(tensors: Mapping[str, Tensor], name: str) -> int:
-    """The output channels of a convolution; of a tensor without dimensions 0, which none has."""
+    """Return the output channels of a convolution; 0, which is never valid, for a scalar."""
     return next(iter(tensors[name].shape), 0)

@@ -1,10 +1,10 @@
 """Checkpoints of https://github.com/open-mmlab/mmsegmentation, models of its bisenetv2 configs.
 
-They are a ``state_dict`` with what its ``meta`` says of the classes, in the forms of versions 0.x
-and 1.x, or the ``state_dict`` alone. Layer by layer the network is that of CoinCheung/BiSeNet but
-for bilinear upsampling in the aggregation and biases in its 1x1 convolutions. The auxiliary heads
-serve training only, differ from config to config, and are left out. Normalization and resolution
-stand in the checkpoint only as Python code, if at all, so they are those of the project's configs.
+A checkpoint is a ``state_dict`` with ``meta``, which names the classes (in the formats of versions
+0.x and 1.x), or the ``state_dict`` alone. The network is that of CoinCheung/BiSeNet, except for
+bilinear upsampling in the aggregation and biases in its 1x1 convolutions. The auxiliary heads are
+dropped: they serve training only and differ between configs. Normalization and resolution are
+taken from the project's configs, because a checkpoint has them as Python code at best.
 """
 
 from collections.abc import Mapping
@@ -20,28 +20,34 @@ from bisenet_ros.network import Architecture
 
 RECOGNIZED_BY = "backbone.detail.detail_branch.0.0.conv.weight"
 
-# Of ImageNet, in 0..255 as the project writes them.
+# ImageNet statistics in 0..255, as in the project's configs.
 _MEAN = 123.675, 116.28, 103.53
 _STD = 58.395, 57.12, 57.375
-# The size that its configs test at. Crops of training are square, and from images of this size.
+# Test size of the project's configs; training crops are square and cut from images of this size.
 _RESOLUTION = 2048, 1024
 _UNUSED = "auxiliary_head."
 
 
 def state_dict(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state dict in a checkpoint, which may be one itself."""
+    """Return the state dict of a checkpoint, which may be the checkpoint itself."""
     inner = checkpoint.get("state_dict", checkpoint)
     return inner if isinstance(inner, Mapping) else {}
 
 
 def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]:
-    """Metadata and the inference part's tensors, by our names, of one of the project's checkpoints.
+    """Convert one of the project's checkpoints.
 
-    Every key but those of the auxiliary heads is used exactly once.
+    Args:
+        checkpoint: the state dict, or a mapping with ``state_dict`` and, optionally, ``meta``;
+            tensors are [out,in/groups,k,k] for convolutions and [C] for biases and batch norms.
+
+    Returns:
+        Metadata, and the weights of the inference part by their names in ``BiSeNetV2``, unchanged
+        in shape and dtype.
 
     Raises:
-        ModelFileError: naming a key that is missing, unknown or not a tensor, or classes of
-            ``meta`` that are not valid.
+        ModelFileError: a key is missing, unknown or not a tensor, or the classes in ``meta`` are
+            not valid.
     """
     tensors = rename(
         {
@@ -78,7 +84,7 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
 
 
 def _modules() -> dict[str, str]:
-    """Our name of each convolution and batch norm of the inference part, and the project's."""
+    """Return the project's name of each convolution and batch norm in inference, by our name."""
     modules: dict[str, str] = {}
 
     def named(ours: str, theirs: str) -> None:  # the project's ConvModule
@@ -121,7 +127,7 @@ def _modules() -> dict[str, str]:
 
 
 def _classes(meta: Any, count: int) -> tuple[SemanticClass, ...]:
-    """Names and colors as ``meta`` of version 1.x or 0.x has them, numbers where it has none."""
+    """Return the classes in ``meta`` of version 1.x or 0.x, numbered if it does not name them."""
     numbered = numbered_classes(count)
     meta = meta if isinstance(meta, Mapping) else {}
     dataset = meta.get("dataset_meta")
@@ -132,11 +138,11 @@ def _classes(meta: Any, count: int) -> tuple[SemanticClass, ...]:
         names = [entry.name for entry in numbered] if names is None else list(names)
         colors = [entry.color for entry in numbered] if colors is None else list(map(tuple, colors))
     except TypeError as error:
-        raise ModelFileError(f"its meta has classes that are no list ({error})") from error
+        raise ModelFileError(f"its meta has classes that are not a list ({error})") from error
     if len(names) != count or len(colors) != count:
         raise ModelFileError(
-            f"its decode_head has {count} classes, and its meta {len(names)} names and "
-            f"{len(colors)} colors; remove them from meta and load it with a class file"
+            f"its decode_head has {count} classes, but its meta has {len(names)} names and "
+            f"{len(colors)} colors; remove them from meta and give a class file"
         )
     return check_classes(
         [SemanticClass(*entry) for entry in zip(range(count), names, colors, strict=True)]

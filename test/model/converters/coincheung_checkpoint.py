@@ -1,7 +1,7 @@
-"""A checkpoint of the form of CoinCheung/BiSeNet's bisenetv2, every number of it by formula.
+"""A checkpoint in the format of CoinCheung/BiSeNet's bisenetv2, with weights from a formula.
 
-Its code and weights cannot stand here, so this is the layout of its state dict, written down
-layer by layer, filled with numbers that are the same on every machine.
+The project's code and weights cannot be shipped with these tests, so this module spells out the
+layout of its state dict and fills it with numbers that are the same on every machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Numbers in [0, 1) that depend on ``name`` and position: integer arithmetic, so exact."""
+    """Return values in [0, 1), a hash of ``name`` and position in exact integer arithmetic."""
     x = np.arange(np.prod(shape, dtype=int), dtype=np.uint32) + np.uint32(zlib.crc32(name.encode()))
     for multiplier in (0x7FEB352D, 0x846CA68B):
         x = (x ^ (x >> np.uint32(16))) * np.uint32(multiplier)
@@ -26,7 +26,7 @@ def uniform(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def shapes(num_classes: int, head_channels: int, boosters: bool) -> Shapes:
-    """Key and shape of every tensor of the state dict."""
+    """Return key and shape of every tensor of the state dict."""
     result: Shapes = {}
 
     def conv(name: str, out: int, in_: int, kernel: int) -> None:
@@ -99,18 +99,18 @@ def shapes(num_classes: int, head_channels: int, boosters: bool) -> Shapes:
 def checkpoint(
     num_classes: int = 19, head_channels: int = 1024, boosters: bool = True
 ) -> dict[str, torch.Tensor]:
-    """The state dict; batch norm does something at every place that it has."""
+    """Return the state dict; no batch norm in it is the identity."""
     layout = shapes(num_classes, head_channels, boosters)
     return {name: tensor(name, shape) for name, shape in layout.items()}
 
 
 @cache
 def tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """One tensor of a state dict: of a convolution, of a batch norm, or a bias, by its name."""
+    """Return one tensor of a state dict: a convolution, a bias or a part of a batch norm."""
     if name.endswith("num_batches_tracked"):
         return torch.tensor(7)
     values = uniform(name, shape)
-    if len(shape) == 4:  # a convolution, of about unit gain
+    if len(shape) == 4:  # a convolution, with about unit gain
         values = (2 * values - 1) * np.sqrt(6 / np.prod(shape[1:]))
     elif name.endswith(("bias", "running_mean")):
         values = values - 0.5
@@ -120,5 +120,5 @@ def tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def image(height: int, width: int) -> torch.Tensor:
-    """A normalized image, float32 [1,3,H,W] in [-2, 2)."""
+    """Return a normalized image, float32 [1,3,H,W] in [-2, 2)."""
     return torch.from_numpy((4 * uniform("image", (1, 3, height, width)) - 2).astype(np.float32))

@@ -1,7 +1,4 @@
-"""A checkpoint of the form of MMSegmentation's bisenetv2, every number of it by formula.
-
-The layout of its state dict, written down layer by layer, in the way of coincheung_checkpoint.
-"""
+"""A checkpoint in the format of MMSegmentation's bisenetv2, as in coincheung_checkpoint."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ import torch
 from coincheung_checkpoint import Shapes, tensor
 
 AUXILIARY_HEADS = ((16, 16), (32, 64), (64, 256), (128, 1024))
-"""Input channels and channels of each, in the project's configs."""
+"""(input channels, hidden channels) of each auxiliary head in the project's configs."""
 
 
 def shapes(num_classes: int, head_channels: int, auxiliary_heads: bool) -> Shapes:
-    """Key and shape of every tensor of the state dict."""
+    """Return key and shape of every tensor of the state dict."""
     result: Shapes = {}
 
     def bn(name: str, channels: int) -> None:
@@ -77,7 +74,7 @@ def shapes(num_classes: int, head_channels: int, auxiliary_heads: bool) -> Shape
 def state_dict(
     num_classes: int = 19, head_channels: int = 1024, auxiliary_heads: bool = False
 ) -> dict[str, torch.Tensor]:
-    """The state dict; batch norms and biases do something at every place that has them."""
+    """Return the state dict; no batch norm in it is the identity and no bias is zero."""
     layout = shapes(num_classes, head_channels, auxiliary_heads)
     return {name: tensor(name, shape) for name, shape in layout.items()}
 
@@ -85,7 +82,7 @@ def state_dict(
 def checkpoint(
     num_classes: int = 19, head_channels: int = 1024, auxiliary_heads: bool = False
 ) -> dict[str, Any]:
-    """What the project's ``tools/train.py`` of version 0.x writes, less the optimizer."""
+    """Return a checkpoint of the project's ``tools/train.py`` 0.x, without the optimizer."""
     return {
         "state_dict": state_dict(num_classes, head_channels, auxiliary_heads),
         "meta": {"mmseg_version": "0.18.0", "epoch": 428, "iter": 160000},

@@ -1,4 +1,4 @@
-"""What holds for the checkpoints of every project."""
+"""Helpers shared by the tests of all converters."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from bisenet_ros.model.file import Model, load
 StateDict = dict[str, Any]
 
 Golden = tuple[tuple[float, float], Mapping[tuple[int, int], list[float]]]
-"""Mean and standard deviation of all logits, and the logits of classes 0, 3, .. 18 at some
-(row, column)."""
+"""Mean and standard deviation of all logits, and logits of classes 0, 3, .. 18 by (row, column)."""
 
 ROUNDING_MARGIN = 3
-"""Times ``rounding_error``. Measured, with AVX512, AVX2 and SSE4.1, is 0.1 to 0.9 times it, while a
-batch norm whose epsilon is 2e-5 instead of 1e-5 makes 5 to 17 times."""
+"""Tolerance in units of ``rounding_error``. Measured errors are 0.1 to 0.9 of it with AVX512, AVX2
+and SSE4.1; a batch norm epsilon of 2e-5 instead of 1e-5 gives 5 to 17."""
 
 SMALL = {"num_classes": 5, "head_channels": 8}
 
@@ -39,7 +38,7 @@ def without(key: str) -> Callable[[StateDict], StateDict]:
 
 
 def assert_logits(model: Model, size: tuple[int, int], golden: Golden) -> None:
-    """Those of ``image`` at ``size``, (height, width), in float64 and in fp32."""
+    """Compare float64 and float32 logits of ``image`` at ``size`` (height, width) to ``golden``."""
     pixels = image(*size)
     with torch.no_grad():
         fp32 = model.network(pixels)[0]
@@ -56,30 +55,30 @@ def assert_logits(model: Model, size: tuple[int, int], golden: Golden) -> None:
 
 
 def rounding_error(network: nn.Module, spread: float) -> float:
-    """Return the root mean square error of fp32 logits whose standard deviation is ``spread``."""
-    # A convolution adds up as many products as a filter has weights, and each sum is rounded by
-    # about 2**-24 of its size. The order depends on the instruction set, so the roundings count as
-    # independent: their squares add up, within a layer and, since batch norm gives every layer
-    # about the same spread, over the layers.
+    """Estimate the RMS rounding error of fp32 logits with a standard deviation of ``spread``."""
+    # A convolution sums as many products as a filter has weights; each addition rounds by about
+    # 2**-24 of the sum. The order of summation depends on the instruction set, so the errors are
+    # modelled as independent: variances add up within a layer and, because batch norm gives all
+    # layers a similar spread, across layers.
     convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     products = sum(convolution.weight[0].numel() for convolution in convolutions)
     return 2**-24 * math.sqrt(products) * spread
 
 
 def root_mean_square(error: Tensor) -> float:
-    # Unlike the largest error it does not grow with the number of pixels.
+    # Unlike the maximum, the RMS does not grow with the number of pixels.
     return float(error.square().mean().sqrt())
 
 
 def assert_each_once(read: Iterable[Tensor], originals: Iterable[Tensor]) -> None:
-    """No two tensors of our checkpoints are alike, so their sums say which one went where."""
+    """Compare tensors by their sums, which differ for all tensors of the test checkpoints."""
     sums = [sorted(t.double().sum().item() for t in tensors) for tensors in (read, originals)]
     assert len(sums[0]) == len(sums[1])
     assert sums[0] == pytest.approx(sums[1])
 
 
 def assert_refused(path: Path, message: str) -> None:
-    """By one line, which names the file."""
+    """Check that loading fails with a one-line message that names the file."""
     with pytest.raises(ModelFileError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)

@@ -1,4 +1,4 @@
-"""CoinCheung/BiSeNet checkpoints: the same logits as the original, every key used, refusals."""
+"""CoinCheung/BiSeNet checkpoints: logits of the original, use of every key, error messages."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from bisenet_ros.network import BiSeNetV2
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# How these came about: lib/models/bisenetv2.py of CoinCheung/BiSeNet at commit 6b4b67a, with the
-# download of its backbone taken out, was given `checkpoint()` by load_state_dict(strict=True), and
-# in eval mode `image(height, width)` in fp32 on a CPU. Below are its logits of classes 0, 3, .. 18
-# at some (row, column), and the mean and standard deviation of all logits.
+# Recorded from lib/models/bisenetv2.py of CoinCheung/BiSeNet at commit 6b4b67a without the download
+# of its backbone: `checkpoint()` loaded by load_state_dict(strict=True), eval mode, input
+# `image(height, width)`, fp32 on a CPU. For each size: mean and standard deviation of all logits,
+# and the logits of classes 0, 3, .. 18 at some (row, column).
 GOLDEN = {
     (64, 128): (
         (-0.979082, 6.984745),
@@ -149,11 +149,11 @@ REFUSED: dict[str, tuple[Callable[[StateDict], object], str]] = {
     "not a tensor": (lambda c: c | {"head.conv_out.1.bias": 3}, "conv_out.1.bias' is of type int"),
     "shape": (lambda c: c | {"bga.conv.1.bias": torch.zeros(3)}, r"has shape \(3,\)"),
     "no shape": (lambda c: c | {"head.conv_out.1.weight": torch.tensor(1.0)}, "num_classes is 0"),
-    "NaN": (lambda c: c | {"head.conv_out.1.weight": NAN}, "holds NaN"),
+    "NaN": (lambda c: c | {"head.conv_out.1.weight": NAN}, "contains NaN"),
     "one class": (lambda c: checkpoint(1, 8), "num_classes is 1"),
-    "nested": (lambda c: {"state_dict": c}, "not known here"),
-    "another project": (lambda c: {"backbone.conv.weight": NAN}, "not known here"),
-    "a list": (lambda c: [NAN], "not known here"),
+    "nested": (lambda c: {"state_dict": c}, "of a supported project"),
+    "another project": (lambda c: {"backbone.conv.weight": NAN}, "of a supported project"),
+    "a list": (lambda c: [NAN], "of a supported project"),
 }
 
 
@@ -181,7 +181,7 @@ def test_pickled_code_is_refused_and_not_run(new_format: bool, tmp_path: Path) -
     with pytest.raises(ModelFileError, match="pickled code, which is never run"):
         load(path)
     assert not proof.exists()
-    torch.load(path, weights_only=False)  # shows that the trap works
+    torch.load(path, weights_only=False)  # the payload does run when code is allowed
     assert proof.exists()
 
 

@@ -1,4 +1,4 @@
-"""MMSegmentation's bisenetv2 checkpoints: logits of the original, every key used, refusals."""
+"""MMSegmentation checkpoints: logits of the original, use of every key, error messages."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from bisenet_ros.model.file import Model, load, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# How these came about: the model of mmsegmentation 1.2.2's configs/_base_/models/bisenetv2.py,
-# with BN in place of SyncBN and mmcv-lite 2.1.0, was given `state_dict(auxiliary_heads=True)` by
-# load_state_dict(strict=True), and in eval mode, by inference() in mode "whole", `image(height,
-# width)` in fp32 on a CPU. Below are its logits of classes 0, 3, .. 18 at some (row, column), and
-# the mean and standard deviation of all logits. All sizes divide by 32: at others mmsegmentation
-# stretches the semantic features, which moves them against the detail (see `enlarge`).
+# Recorded from mmsegmentation 1.2.2 with mmcv-lite 2.1.0: the model of
+# configs/_base_/models/bisenetv2.py with BN instead of SyncBN, `state_dict(auxiliary_heads=True)`
+# loaded by load_state_dict(strict=True), eval mode, inference() in mode "whole" on `image(height,
+# width)`, fp32 on a CPU. For each size: mean and standard deviation of all logits, and the logits
+# of classes 0, 3, .. 18 at some (row, column). All sizes are divisible by 32, because at others
+# mmsegmentation stretches the semantic features, which shifts them (see `enlarge`).
 GOLDEN = {
     (64, 128): (
         (0.033556, 3.196059),
@@ -170,13 +170,13 @@ REFUSED: dict[str, tuple[Callable[[StateDict], object], str]] = {
         "conv_seg.bias' is of type int",
     ),
     "shape": (lambda s: s | {BIAS: torch.zeros(3)}, r"has shape \(3,\)"),
-    "NaN": (lambda s: s | {"decode_head.conv_seg.weight": NAN}, "holds NaN"),
+    "NaN": (lambda s: s | {"decode_head.conv_seg.weight": NAN}, "contains NaN"),
     "one class, by a threshold": (lambda s: state_dict(1, 8), "num_classes is 1"),
     "another network": (
         lambda s: {f"backbone.stem.{i}.weight": NAN for i in range(3)},
-        "not known here",
+        "of a supported project",
     ),
-    "no state dict": (lambda s: NAN, "not known here"),
+    "no state dict": (lambda s: NAN, "of a supported project"),
 }
 
 
@@ -192,11 +192,11 @@ def test_refused(case: str, tmp_path: Path) -> None:
     [
         (
             {"CLASSES": NAMES[:4], "PALETTE": PALETTE[:4]},
-            "5 classes, and its meta 4 names and 4 col",
+            "5 classes, but its meta has 4 names and 4 col",
         ),
         ({"CLASSES": NAMES, "PALETTE": PALETTE[:4]}, "5 names and 4 colors"),
-        ({"CLASSES": 5}, "classes that are no list"),
-        ({"CLASSES": NAMES, "PALETTE": [1, 2, 3, 4, 5]}, "classes that are no list"),
+        ({"CLASSES": 5}, "classes that are not a list"),
+        ({"CLASSES": NAMES, "PALETTE": [1, 2, 3, 4, 5]}, "classes that are not a list"),
         ({"CLASSES": [*NAMES[:4], "road"]}, "name 'road' is empty or given twice"),
         ({"CLASSES": NAMES, "PALETTE": [*PALETTE[:4], [0, 0, 256]]}, r"color \(0, 0, 256\)"),
     ],
