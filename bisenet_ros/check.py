@@ -1,13 +1,13 @@
-"""The finding of one of ``bisenet doctor``'s checks."""
+"""Result of one check of ``bisenet doctor``."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, whether it is well, what was found, and what to do.
+    """Name of a check, whether it passed, what was found, and how to fix it.
 
-    ``remedy`` is empty where all is well, or where ``detail`` says it, too.
+    ``remedy`` is empty if the check passed or ``detail`` already includes it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the label values mean: ids, names and colors, and the files that say so."""
+"""Classes: id, name and color of each label value, and the class files that define them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from bisenet_ros.errors import ClassesError, quoted
 
 IGNORE_ID = 255
-"""The label value of a pixel without a class, in every label image that we publish."""
+"""Label value of pixels without a class, in every label image."""
 
 
 @dataclass(frozen=True)
 class SemanticClass:
-    """One class: ``id`` is its label value and the index of its logit, colors are 0..255."""
+    """One class: ``id`` is its label value and logit index, ``color`` is RGB in 0..255."""
 
     id: int
     name: str
@@ -24,15 +24,16 @@ class SemanticClass:
 
 
 def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]:
-    """The classes sorted by id, once ids are 0..N-1, names differ and colors are 8-bit RGB.
+    """Validate classes and return them sorted by id.
 
     Raises:
-        ClassesError: naming the first entry that breaks a rule.
+        ClassesError: there are not 2 to 255 classes, their ids are not 0..N-1, a name is empty or
+            given twice, or a color is not 8-bit RGB; the message names the first such entry.
     """
     if not 2 <= len(classes) <= IGNORE_ID:
         raise ClassesError(f"{len(classes)} classes; there must be 2 to {IGNORE_ID}")
     for entry in classes:
-        # These come from files: 1.5 or "1" would fail far from here.
+        # Values come from files: an id of 1.5 or "1" would fail far from here.
         if type(entry.id) is not int or not isinstance(entry.name, str):
             raise ClassesError(
                 f"class {quoted(entry.id)} {quoted(entry.name)}: the id must be a whole number "
@@ -60,14 +61,15 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
 
 
 def numbered_classes(count: int) -> tuple[SemanticClass, ...]:
-    """Classes for weights that name none, each with another color that is not black.
+    """Return classes named class_0, class_1, ... with distinct colors, none of them black.
 
     Raises:
-        ClassesError: there must be 2 to 255.
+        ClassesError: ``count`` is not in 2..255.
     """
 
     def color(index: int) -> tuple[int, int, int]:
-        # Every third bit of the index goes to one channel, the lowest to the channel's highest.
+        # As in PASCAL VOC's color map: every third bit of the index goes to the same channel, the
+        # lowest one to the channel's highest bit.
         red, green, blue = (
             sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3))
             for channel in range(3)
@@ -78,15 +80,15 @@ def numbered_classes(count: int) -> tuple[SemanticClass, ...]:
 
 
 def read_classes(path: str | Path) -> tuple[SemanticClass, ...]:
-    """Read a class file, in one of two forms.
+    """Read a class file in one of two formats.
 
-    ``.yaml``: ``classes:`` with a list of ``{id: 0, name: sky, color: [128, 128, 128]}``.
-    ``.txt``: a line ``id name r g b`` for each class; ``#`` starts a comment.
+    - ``.yaml``: a list ``classes:`` of ``{id: 0, name: sky, color: [128, 128, 128]}``.
+    - ``.txt``: one line ``id name r g b`` per class; ``#`` starts a comment.
 
-    Entries with id 255 mean no class and are left out, see ``read_unlabelled_colors``.
+    Entries with id 255 mark unlabelled pixels and are skipped, see ``read_unlabelled_colors``.
 
     Raises:
-        ClassesError: the file is missing or malformed; names the file and the entry.
+        ClassesError: the file is missing or malformed; the message names the file and the entry.
     """
     entries = _read(Path(path))
     try:
@@ -96,7 +98,7 @@ def read_classes(path: str | Path) -> tuple[SemanticClass, ...]:
 
 
 def read_unlabelled_colors(path: str | Path) -> tuple[tuple[int, int, int], ...]:
-    """The colors that a class file gives to id 255: pixels of no class in labels by color.
+    """Return the colors of id 255 in a class file: those of unlabelled pixels in color labels.
 
     Raises:
         ClassesError: as ``read_classes``.
@@ -106,7 +108,7 @@ def read_unlabelled_colors(path: str | Path) -> tuple[tuple[int, int, int], ...]
 
 def _read(path: Path) -> list[SemanticClass]:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows puts a mark before the first line
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors prepend a BOM
     except (OSError, UnicodeDecodeError) as error:
         raise ClassesError(f"cannot read class file {path}: {error}") from error
     try:
@@ -116,7 +118,7 @@ def _read(path: Path) -> list[SemanticClass]:
 
 
 def palette(classes: Sequence[SemanticClass]) -> NDArray[np.uint8]:
-    """RGB of every label value, uint8 [256, 3]; black where there is no class."""
+    """Return the RGB color of every label value, uint8 [256,3]; black for values without class."""
     table = np.zeros((256, 3), np.uint8)
     for entry in classes:
         table[entry.id] = entry.color

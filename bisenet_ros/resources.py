@@ -1,4 +1,4 @@
-"""Where the package's own files lie: models/, config/ and launch/."""
+"""Paths of the files that the package ships: models/, config/ and launch/."""
 
 import sys
 from pathlib import Path
@@ -7,10 +7,10 @@ SHIPPED_MODEL = "bisenetv2_camvid"
 
 
 def share_directory() -> Path:
-    """The folder that holds models/ and config/: the source tree, or share/bisenet_ros.
+    """Return the folder that contains models/ and config/: the source tree or share/bisenet_ros.
 
     Raises:
-        FileNotFoundError: the package is neither in its source tree nor installed.
+        FileNotFoundError: the module is neither in a source tree nor in an installed package.
     """
     source_tree = Path(__file__).resolve().parents[1]
     if (source_tree / "package.xml").is_file():
@@ -21,21 +21,32 @@ def share_directory() -> Path:
         if share.is_dir():
             return share
     raise FileNotFoundError(
-        "no share/bisenet_ros beside the installed package: install it with colcon or pip"
+        "no share/bisenet_ros for the installed package: install it with colcon or pip"
     )
 
 
 def model_path(name: str | Path) -> Path:
-    """The model file that a user means by ``name``.
+    """Resolve a model argument to a path, which need not exist.
 
-    That is the shipped model for an empty name, the file for a path, and models/NAME.safetensors
-    for the bare name of a shipped one. The path need not exist.
+    Args:
+        name: a path, the bare NAME of a shipped model (models/NAME.safetensors), or empty for the
+            default model.
+
+    Raises:
+        FileNotFoundError: as ``share_directory``.
     """
     return _path_or_shipped(name or SHIPPED_MODEL, "models", ".safetensors")
 
 
 def classes_path(name: str | Path) -> Path | None:
-    """The class file that a user means by ``name``: none, a path, or "camvid" and the like."""
+    """Resolve a class file argument to a path, which need not exist; None if it is empty.
+
+    Args:
+        name: a path, the bare name of a shipped class file, such as "camvid", or empty.
+
+    Raises:
+        FileNotFoundError: as ``share_directory``.
+    """
     return _path_or_shipped(name, "config/classes", ".yaml") if name else None
 
 
@@ -44,5 +55,6 @@ def _path_or_shipped(name: str | Path, folder: str, suffix: str) -> Path:
     if given.suffix or len(given.parts) > 1:
         return given
     shipped = share_directory() / folder / f"{given}{suffix}"
-    # A folder of a dataset may have the name of its class file here.
+    # The shipped file has priority: a dataset folder in the working directory is often named like
+    # its class file.
     return given if given.exists() and not shipped.is_file() else shipped

@@ -1,4 +1,4 @@
-"""Class lists: both file forms, every refusal, and the palette."""
+"""Class files: both formats, every error, and the palette."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_yaml_form(tmp_path: Path) -> None:
 
 
 def test_names_of_several_words(tmp_path: Path) -> None:
-    """As ``bisenet segment`` writes those of Cityscapes."""
+    """Cityscapes has such names, and ``bisenet segment`` writes them to classes.txt."""
     text = "0 sky 1 2 3\n1 traffic light 4 5 6\n"
     assert read_classes(written(tmp_path / "c.txt", text))[1].name == "traffic light"
 

@@ -1,4 +1,4 @@
-"""What a user means by the name of a model or class file."""
+"""Resolution of model and class file arguments to paths."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""Images as arrays: files, resizing, rendering of labels. Neither torch nor ROS."""
+"""Images as arrays: reading, resizing and rendering, without torch or ROS."""

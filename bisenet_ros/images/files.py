@@ -1,6 +1,7 @@
-"""Image files: photographs, and labels as they are in their files.
+"""Readers of image and label files.
 
-Photographs are turned as their EXIF data says, as viewers and labelling tools show them.
+Images are rotated by their EXIF orientation, as viewers and labelling tools do; label values are
+returned as they are stored.
 """
 
 import os
@@ -21,50 +22,64 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".ti
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 _PALETTE = 3
-"""The color type whose indices OpenCV would turn into colors."""
+"""PNG color type of indexed images, whose indices OpenCV replaces by colors."""
 
 
 def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
-    """Whether its name says so. macOS puts a ._a.png, which is none, beside a.png in archives."""
+    """Return whether ``path`` has one of ``suffixes``, in any case, and is not hidden.
+
+    Archives made on macOS have a hidden ``._a.png``, which is not an image, next to ``a.png``.
+    """
     return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in ``folder`` and in folders below it, behind links too, by their path."""
+    """Return all files in ``folder`` and its subfolders, following symlinks, sorted by path."""
     found = os.walk(folder, followlinks=True)
     return sorted(Path(parent, name) for parent, _, names in found for name in names)
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """A photograph as uint8 [H,W,3] RGB.
+    """Read an image as uint8 [H,W,3] RGB.
 
     Raises:
-        ImageFileError: the file is not an image that OpenCV reads, or cut off.
+        ImageFileError: OpenCV cannot read the file, or it is truncated.
     """
     path = Path(path)
     image = _read(path, cv2.IMREAD_COLOR)
     if image is None:
-        raise ImageFileError(f"{path} is not an image that OpenCV can read: mend or remove it")
-    if path.suffix.lower() in JPEG_SUFFIXES and _is_cut_off(path):
-        raise ImageFileError(f"{path} is cut off: fetch it again or remove it")
+        raise ImageFileError(f"{path} is not an image that OpenCV can read: repair or remove it")
+    if path.suffix.lower() in JPEG_SUFFIXES and _is_truncated(path):
+        raise ImageFileError(f"{path} is truncated: download it again or remove it")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def read_label_image(path: str | Path) -> NDArray[np.uint8]:
-    """A label image as it is in the file: ids uint8 [H,W], or colors uint8 [H,W,3] RGB.
+    """Read a label image as stored in the file.
 
-    A PNG with a palette, as PASCAL VOC and most labelling tools write it, gives its indices, and
-    one of less than 8 bits, as masks are saved, the ids from 0 that are in it.
+    An indexed PNG (PASCAL VOC, most labelling tools) gives its indices. Values of 1, 2 and 4-bit
+    PNGs are not scaled to 0..255.
+
+    Returns:
+        Class ids uint8 [H,W], or class colors uint8 [H,W,3] RGB.
 
     Raises:
-        ImageFileError: not an image of up to 8 bits and one or three channels, a JPEG, or not
-            readable.
+        ImageFileError: the file cannot be read, is a JPEG, or does not have one or three channels
+            of up to 8 bits.
     """
     return read_label_image_and_palette(path)[0]
 
 
 def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], list[Color]]:
-    """As ``read_label_image``, and the colors of the indices; none for other files."""
+    """Read a label image as ``read_label_image`` does, and its palette.
+
+    Returns:
+        Class ids uint8 [H,W], or class colors uint8 [H,W,3] RGB; and the (r, g, b) of each index
+        of an indexed PNG, empty for other files.
+
+    Raises:
+        ImageFileError: as ``read_label_image``.
+    """
     path = Path(path)
     bits, color_type = _png_header(path)
     if color_type == _PALETTE:
@@ -83,27 +98,27 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
     if values.ndim == 3:
         values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB)
     elif bits < 8:
-        values = values // (255 // (2**bits - 1))  # OpenCV stretches them to 0..255
+        values = values // (255 // (2**bits - 1))  # undo OpenCV's scaling to 0..255
     return values.astype(np.uint8, copy=False), []
 
 
 def _read(path: Path, flags: int) -> NDArray[Any] | None:
-    """What OpenCV makes of the file, None if nothing."""
+    """Return the pixels that OpenCV decodes, or None if it cannot."""
     try:
         return cv2.imread(str(path), flags)
-    except cv2.error:  # a header that claims more pixels than OpenCV takes
+    except cv2.error:  # the header declares more pixels than OpenCV accepts
         return None
 
 
-def _is_cut_off(path: Path) -> bool:
-    """Whether a JPEG ends before its picture does, which OpenCV fills with gray."""
+def _is_truncated(path: Path) -> bool:
+    """Return whether a JPEG is truncated; OpenCV fills the missing part with gray."""
     with path.open("rb") as file:
         file.seek(-2, os.SEEK_END)
         if file.read() == b"\xff\xd9":
             return False
     from PIL import Image
 
-    try:  # cameras write other things behind the picture, too
+    try:  # some cameras append data after the image
         with Image.open(path) as image:
             image.load()
     except OSError:
@@ -112,7 +127,7 @@ def _is_cut_off(path: Path) -> bool:
 
 
 def _png_header(path: Path) -> tuple[int, int]:
-    """Bits a sample and color type of a PNG; 8 and 0 for other files."""
+    """Return bit depth and color type of a PNG; (8, 0) for other files."""
     try:
         with path.open("rb") as file:
             header = file.read(26)
@@ -130,5 +145,5 @@ def _read_indices(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
             values = image.getpalette("RGB") or []
             colors = list(zip(values[::3], values[1::3], values[2::3], strict=True))
             return np.asarray(image, np.uint8), colors
-    except OSError:  # also what Pillow raises for a truncated or unknown file
+    except OSError:  # Pillow also raises it for truncated and unidentified files
         raise ImageFileError(f"{path} is not a readable label image") from None

@@ -1,4 +1,4 @@
-"""Labels as pictures: class colors, overlays, legends, contact sheets, files. RGB throughout."""
+"""Rendering of labels: class colors, overlays, legends and contact sheets, all in RGB."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,47 +21,47 @@ TEXT = (235, 235, 235)
 
 
 def colorize(labels: Labels, palette: NDArray[np.uint8]) -> Image:
-    """The color of each label.
+    """Return the class color of each pixel.
 
     Args:
         labels: uint8 [H,W].
-        palette: uint8 [256,3] RGB by label value, as ``classes.palette`` makes it: black where
-            there is no class, 255 included.
+        palette: uint8 [256,3] RGB by label value, see ``classes.palette``.
 
     Returns:
         uint8 [H,W,3] RGB.
 
     Raises:
-        ValueError: labels or palette of another shape or dtype.
+        ValueError: ``labels`` or ``palette`` has another shape or dtype.
     """
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise ValueError(f"labels are {labels.dtype} {labels.shape}; they must be uint8 [H,W]")
     if palette.shape != (256, 3) or palette.dtype != np.uint8:
         raise ValueError(f"palette is {palette.dtype} {palette.shape}; it must be uint8 [256,3]")
-    # A "color map" in OpenCV is any table of 256 colors; no look-up of NumPy's is as fast.
+    # An OpenCV color map is any table of 256 colors; it is faster than indexing in NumPy.
     return np.asarray(cv2.applyColorMap(labels, palette.reshape(256, 1, 3)), np.uint8)
 
 
 def overlay(image: Image, labels: Labels, palette: NDArray[np.uint8], alpha: float) -> Image:
-    """The image with the class colors laid over it; where the label is 255 it stays as it is.
+    """Blend class colors into an image; pixels with label 255 keep their color.
 
     Args:
         image: uint8 [H,W,3] RGB.
         labels: uint8 [H,W].
-        palette: uint8 [256,3] RGB, see ``colorize``.
-        alpha: share of the class color, 0 (image only) to 1 (colors only).
+        palette: uint8 [256,3] RGB by label value, see ``colorize``.
+        alpha: opacity of the class colors, 0 (image only) to 1 (colors only).
 
     Returns:
-        uint8 [H,W,3] RGB, newly made.
+        A new array, uint8 [H,W,3] RGB.
 
     Raises:
-        ValueError: sizes that differ, ``alpha`` out of range, or see ``colorize``.
+        ValueError: an argument has another shape or dtype, the sizes differ, or ``alpha`` is out
+            of range.
     """
     check_image(image)
     if image.shape[:2] != labels.shape[:2]:
         raise ValueError(
-            f"the image is {_size(image)} and its labels are {_size(labels)}; scale one of them "
-            "(labels with nearest neighbor) so that they have one size"
+            f"the image is {_size(image)} and its labels are {_size(labels)}; resize one of them "
+            "to the size of the other (labels with nearest neighbor)"
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; it must be in 0..1")
@@ -71,15 +71,15 @@ def overlay(image: Image, labels: Labels, palette: NDArray[np.uint8], alpha: flo
 
 
 def legend(classes: Sequence[SemanticClass], width: int = 960, row: int = 28) -> Image:
-    """A swatch and the name of each class, in as many columns as fit.
+    """Draw a swatch and the name of each class, in as many columns as fit.
 
     Args:
-        classes: at least one; drawn in their order, row after row.
-        width: of the result, in pixels; a single name that is wider is cut off.
-        row: height of a row, in pixels.
+        classes: at least one; drawn in order, row by row.
+        width: width of the legend in pixels; longer names are clipped.
+        row: height of a row in pixels.
 
     Returns:
-        uint8 [rows * row, width, 3] RGB.
+        uint8 [rows*row,width,3] RGB.
     """
     font, thickness, space = cv2.FONT_HERSHEY_SIMPLEX, 1, row // 4
     scale = row / 50
@@ -92,26 +92,27 @@ def legend(classes: Sequence[SemanticClass], width: int = 960, row: int = 28) ->
         top, left = place // columns * row, place % columns * column + space
         box = (left, top + (row - swatch) // 2, swatch, swatch)
         cv2.rectangle(picture, box, entry.color, cv2.FILLED)
-        cv2.rectangle(picture, box, TEXT, 1)  # a class may have the color of the background
+        cv2.rectangle(picture, box, TEXT, 1)  # the class color may be that of the background
         start = left + swatch + space, top + row - row // 3
         cv2.putText(picture, entry.name, start, font, scale, TEXT, thickness, cv2.LINE_AA)
     return picture
 
 
 def contact_sheet(images: Sequence[Image], columns: int = 3, legend: Image | None = None) -> Image:
-    """Images in a grid, row after row, with a legend below.
+    """Arrange images in a grid, row by row, with an optional legend below.
 
     Args:
-        images: uint8 [H,W,3] RGB, at least one. The others are scaled to fit into the size of
-            the first, with bars where their aspect ratio differs.
-        columns: at most this many images a row.
-        legend: uint8 [h,w,3] RGB; one wider than the grid is scaled down to its width.
+        images: at least one, uint8 [H,W,3] RGB. All are scaled to fit the size of the first, with
+            bars where the aspect ratio differs.
+        columns: maximum number of images per row.
+        legend: uint8 [h,w,3] RGB; scaled down if wider than the grid.
 
     Returns:
         uint8 [H',W',3] RGB.
 
     Raises:
-        ValueError: no images, ``columns`` below 1, or an image of another shape or dtype.
+        ValueError: there are no images, ``columns`` is below 1, or an image has another shape or
+            dtype.
     """
     if not images or columns < 1:
         raise ValueError(f"{len(images)} images in {columns} columns; both must be at least 1")
@@ -138,19 +139,19 @@ def contact_sheet(images: Sequence[Image], columns: int = 3, legend: Image | Non
 
 
 def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int = 95) -> None:
-    """Write a PNG or a JPEG, after the suffix.
+    """Write an image file in the format of its suffix, such as PNG or JPEG.
 
     Args:
-        path: in a folder that exists; a file there is replaced.
+        path: an existing file is replaced; the folder must exist.
         pixels: uint8 [H,W,3] RGB or [H,W].
-        jpeg_quality: 0 to 100; PNGs do not lose anything.
+        jpeg_quality: 0 to 100; ignored for other formats.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     shown = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    # OpenCV grumbles at an option that the format does not have.
+    # OpenCV warns about options that the format does not have.
     jpeg = path.suffix.lower() in JPEG_SUFFIXES
     options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg else []
     if not cv2.imwrite(str(path), shown, options):
@@ -158,7 +159,7 @@ def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int
 
 
 def fit(image: Image, width: int, height: int) -> Image:
-    """Scaled to the largest size within width x height that keeps its aspect ratio."""
+    """Scale ``image``, uint8 [H,W,3], to fit into width x height, keeping its aspect ratio."""
     factor = min(width / image.shape[1], height / image.shape[0])
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     if size == (image.shape[1], image.shape[0]):

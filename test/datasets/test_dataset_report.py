@@ -48,7 +48,7 @@ def test_every_fault_is_named(two_tone: Path) -> None:
     report = check_dataset(find_dataset(two_tone))
     assert [text.removeprefix(f"{two_tone}/").split(" (")[0] for text in report.problems] == [
         "labels/000.png has no image",
-        "images/001.png is not an image that OpenCV can read: mend or remove it",
+        "images/001.png is not an image that OpenCV can read: repair or remove it",
         "labels/002.png has label 7",
         f"images/003.png is 64x64 and its labels {two_tone}/labels/003.png 8x8; they must have "
         "one size",

@@ -1,4 +1,4 @@
-"""Image files as they come: cut off, of odd sizes, of the wrong kind."""
+"""Image files: truncated, oversized, hidden or of the wrong format."""
 
 import struct
 import zlib
@@ -25,7 +25,7 @@ def test_a_jpeg_that_is_cut_off_is_named(jpeg: Path) -> None:
     assert read_image(jpeg).shape == PICTURE.shape
     whole = jpeg.read_bytes()
     jpeg.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ImageFileError, match=r"a\.jpg is cut off"):
+    with pytest.raises(ImageFileError, match=r"a\.jpg is truncated"):
         read_image(jpeg)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of labels: exact colors, exact mixtures, nothing stretched, and clear refusals."""
+"""Rendering: exact colors and blends, layout of legends and contact sheets, error messages."""
 
 from pathlib import Path
 
@@ -96,9 +96,9 @@ def test_legend_has_each_color_and_a_name_beside_it() -> None:
     assert picture.shape == (28, 900, 3)
     for entry in CLASSES:
         rows, columns = np.nonzero((picture == entry.color).all(-1))
-        assert len(rows) >= 150  # a filled swatch
+        assert len(rows) >= 150  # the swatch is filled
         beside = picture[:, columns.max() + 3 : columns.max() + 43]
-        assert beside.max() > 200  # ink of the name
+        assert beside.max() > 200  # the name is drawn
 
 
 def test_legend_wraps_and_cuts_off() -> None:
@@ -112,7 +112,7 @@ def test_contact_sheet_is_a_grid_in_reading_order() -> None:
     for place, value in enumerate((10, 20, 30, 40, 50)):
         top, left = place // 3 * (6 + GAP), place % 3 * (8 + GAP)
         assert (sheet[top : top + 6, left : left + 8] == value).all()
-    assert (sheet[6 + GAP :, 2 * (8 + GAP) :] == BACKGROUND).all()  # no sixth image
+    assert (sheet[6 + GAP :, 2 * (8 + GAP) :] == BACKGROUND).all()  # the grid has no sixth image
     assert (sheet[6 : 6 + GAP] == BACKGROUND).all()
     assert contact_sheet([gray(1, 6, 8)], columns=3).shape == (6, 8, 3)
 

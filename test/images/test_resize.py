@@ -1,4 +1,4 @@
-"""Resizing: half-pixel centers, no pixel passed over, no classes invented."""
+"""Resizing: alignment by pixel centers, area averaging, labels without new classes."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from bisenet_ros.images.resize import resize_image, resize_labels
 
 
 def stripes(width: int, period: int) -> NDArray[np.uint8]:
-    """One white column in each ``period``, uint8 [30,width,3]."""
+    """Return an image with a white column every ``period`` pixels, uint8 [30,width,3]."""
     image = np.zeros((30, width, 3), np.uint8)
     image[:, ::period] = 255
     return image
@@ -19,7 +19,7 @@ def test_every_pixel_counts_where_an_image_shrinks_to_less_than_half(factor: int
     small = resize_image(stripes(20 * factor, factor), (20, 30))
     assert small.shape == (30, 20, 3)
     np.testing.assert_allclose(small, 255 / factor, atol=1)
-    # Where the other side grows, too.
+    # The same if the other side grows.
     wide = resize_image(stripes(20 * factor, factor), (20, 50))
     assert wide.shape == (50, 20, 3)
     np.testing.assert_allclose(wide, 255 / factor, atol=1)
@@ -30,7 +30,7 @@ def test_a_ramp_keeps_its_place(width: int, size: tuple[int, int]) -> None:
     columns = np.arange(width, dtype=np.uint8) * np.uint8(4)
     ramp = np.broadcast_to(columns[None, :, None], (30, width, 3)).copy()
     resized = resize_image(ramp, size)
-    # The center of column k of ``size`` lies at (k + 1/2) width / size - 1/2.
+    # The center of output column k is at (k + 1/2) width / size - 1/2 of the input.
     places = (np.arange(size[0]) + 0.5) * width / size[0] - 0.5
     expected = 4 * np.clip(places, 0, width - 1)
     np.testing.assert_allclose(resized, np.broadcast_to(expected[:, None], resized.shape), atol=1)
