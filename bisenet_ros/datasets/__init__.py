@@ -1,4 +1,4 @@
-"""Labelled images in the folders of the datasets that the paper uses, and in one's own."""
+"""Datasets of images with labels: Cityscapes, CamVid, COCO-Stuff and plain folders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,12 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Layout:
-    """How the files of a dataset lie: ``find`` gives those of a split, ``folders`` says where."""
+    """Folder layout of a dataset.
+
+    - ``folders``: description of the folders, for messages.
+    - ``recognize``: whether a root folder has this layout, for a split.
+    - ``find``: the files of a split.
+    """
 
     folders: str
     recognize: Callable[[Path, str], bool]
@@ -33,7 +38,7 @@ class Layout:
 
 LAYOUTS = {
     "cityscapes": Layout(cityscapes.FOLDERS, cityscapes.recognize, cityscapes.find),
-    # Looks like the one before, so it is never recognized: the name has to be given.
+    # Has the same folders as cityscapes, so it has to be selected by name.
     "cityscapes-coarse": Layout(cityscapes.FOLDERS, lambda *_: False, cityscapes.find_coarse),
     "camvid": Layout(camvid.FOLDERS, camvid.recognize, camvid.find),
     "cocostuff": Layout(cocostuff.FOLDERS, cocostuff.recognize, cocostuff.find),
@@ -42,17 +47,18 @@ LAYOUTS = {
 
 
 def open_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> Dataset:
-    """The split of a dataset, ready to be read.
+    """Open one split of a dataset.
 
     Args:
         root: folder of the dataset.
-        layout: a key of ``LAYOUTS``, or "auto" for the first whose folders are there.
-        split: such as train or val; "train+val" is both, one after the other. A folder with
-            images/ and labels/ right in it has no splits, and is what it is.
+        layout: a key of ``LAYOUTS``, or "auto" for the first one whose folders exist.
+        split: such as train or val; "train+val" concatenates both. If ``root`` directly contains
+            images/ and labels/, it has no splits and every name gives all of it.
 
     Raises:
-        DatasetError: an unknown layout, a missing folder or split, a file without its partner.
-        ClassesError: a malformed classes.txt.
+        DatasetError: the layout is unknown, a folder or the split is missing, or an image has no
+            labels or labels have no image.
+        ClassesError: classes.txt is malformed.
     """
     dataset = find_dataset(root, layout, split)
     raise_if_problems(dataset.problems)
@@ -60,33 +66,45 @@ def open_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> 
 
 
 def raise_if_problems(problems: Sequence[str]) -> None:
-    """Raise DatasetError if there are ``problems``, a sentence each."""
+    """Raise DatasetError with the first of ``problems``, one sentence each, if there are any."""
     if problems:
         more = len(problems) - 1
         raise DatasetError(
             problems[0]
-            + (f", and {more} more such faults" if more else "")
+            + (f", and {more} more problems" if more else "")
             + "; bisenet train --check-data names every one"
         )
 
 
 def find_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> Dataset:
-    """As ``open_dataset``, but files without a partner are left to ``Dataset.problems``."""
+    """Open one split of a dataset, listing unpaired files in ``Dataset.problems``.
+
+    Args:
+        root: see ``open_dataset``.
+        layout: see ``open_dataset``.
+        split: see ``open_dataset``.
+
+    Raises:
+        DatasetError: the layout is unknown, a folder or the split is missing, parts of the split
+            overlap, or they have different classes.
+        ClassesError: classes.txt is malformed.
+    """
     root = Path(root)
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}")
     if layout not in (AUTO, *LAYOUTS):
         raise DatasetError(
-            f"unknown layout {quoted(layout)}; there are {AUTO}, {', '.join(LAYOUTS)}"
+            f"unknown layout {quoted(layout)}; it must be one of {AUTO}, {', '.join(LAYOUTS)}"
         )
     parts = split.split("+")
     name = recognize(root, parts[0]) if layout == AUTO else layout
     if name is None:
         layouts = "; ".join(f"{name}: {layout.folders}" for name, layout in LAYOUTS.items())
-        there = ", ".join(_splits(root))
+        existing = ", ".join(_splits(root))
+        if existing:
+            raise DatasetError(f"{root} has no split {quoted(parts[0])}; it has {existing}")
         raise DatasetError(
-            f"{root} has the folders of no layout for split {quoted(parts[0])}"
-            + (f", but for {there}" if there else f" ({layouts})")
+            f"{root} matches no known layout for split {quoted(parts[0])} ({layouts})"
         )
     chosen = LAYOUTS[name]
     first, *others = [chosen.find(root, part) for part in parts]
@@ -95,20 +113,20 @@ def find_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> 
     pairs = tuple(pair for part in (first, *others) for pair in part.pairs)
     if len(set(pairs)) < len(pairs):
         raise DatasetError(
-            f"split {quoted(split)} takes images of {root} twice: a part is given twice, or the "
-            "folder has no splits"
+            f"split {quoted(split)} contains images of {root} twice: a part is given twice, or "
+            "the folder has no splits"
         )
     problems = tuple(problem for part in (first, *others) for problem in part.problems)
     return replace(first, pairs=pairs, problems=problems)
 
 
 def recognize(root: Path, split: str) -> str | None:
-    """The first layout whose folders are there for ``split``, if any: a key of ``LAYOUTS``."""
+    """Return the first key of ``LAYOUTS`` whose folders exist for ``split``, or None."""
     return next((n for n, layout in LAYOUTS.items() if layout.recognize(root, split)), None)
 
 
 def _splits(root: Path) -> list[str]:
-    """The usual splits, and those named as folders right in ``root``, that some layout has."""
+    """Return the splits in ``root`` among the usual names and the names of its folders."""
     usual = ["train", "val", "test"]
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     return [split for split in dict.fromkeys(usual + folders) if recognize(root, split)]

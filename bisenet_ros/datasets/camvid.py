@@ -1,4 +1,4 @@
-"""CamVid (Brostow et al. 2008, 2009): the original release, and the 11 classes of SegNet."""
+"""CamVid (Brostow et al. 2008, 2009): the original release and SegNet's version of 11 classes."""
 
 from pathlib import Path
 
@@ -63,10 +63,10 @@ MERGED: dict[int, dict[str, Color]] = {
     10: {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
     IGNORE_ID: {"Void": (0, 0, 0)},
 }
-"""The 32 classes of the release (names and colors of its label_colors.txt) in SegNet's 11.
+"""Names and colors of the 32 classes in the release's label_colors.txt, by SegNet's 11 class ids.
 
-The merge is that of MathWorks' ``camvidPixelLabelIDs`` ("following the original SegNet training
-methodology", Badrinarayanan et al. 2017); of SegNet itself there are the merged images, no table.
+Merged as in MathWorks' ``camvidPixelLabelIDs`` ("following the original SegNet training
+methodology", Badrinarayanan et al. 2017); SegNet itself published merged images only.
 """
 COLORS = ColorTable(
     {color: class_id for class_id, merged in MERGED.items() for color in merged.values()},
@@ -74,22 +74,22 @@ COLORS = ColorTable(
 )
 IDS = IdTable.of(
     {id_: id_ for id_ in range(11)} | {11: IGNORE_ID},
-    "the ids of the 11-class form are 0 to 10, and 11 or 255 for no class",
+    "the ids of the 11-class version are 0 to 10, and 11 or 255 for no class",
 )
 
 
 def recognize(root: Path, split: str) -> bool:
-    """Whether a folder of one of the three forms is there, and no class file of one's own."""
+    """Return whether a folder of one of the three layouts exists, but no classes.txt."""
     return not (root / "classes.txt").is_file() and any(
         (root / name).is_dir() for name in (IMAGES, LABELS, f"{split}annot", f"{split}_labels")
     )
 
 
 def find(root: Path, split: str) -> Dataset:
-    """The pairs of a split.
+    """Find the image and label files of a split.
 
-    The original release has no splits: a file ``root``/SPLIT.txt gives the names, an image a
-    line, and where there is none SegNet's split holds, see ``segnet_split``.
+    The original release has no splits: ``root``/SPLIT.txt lists them, one image name per line;
+    without such a file SegNet's splits are used, see ``segnet_split``.
 
     Raises:
         DatasetError: a folder or the split is missing.
@@ -110,20 +110,24 @@ def find(root: Path, split: str) -> Dataset:
 
 
 def read_labels(path: Path) -> Labels:
-    """Class ids of a label image: three channels are colors, one is ids.
+    """Read a label image by color or, if it has one channel, by id.
+
+    Returns:
+        Class ids 0..10 and 255, uint8 [H,W].
 
     Raises:
-        DatasetError: not a label image, or values that CamVid does not have.
+        DatasetError: the image has ids or colors that CamVid does not define.
+        ImageFileError: the file is not a label image.
     """
     values = read_label_image(path)
     return (IDS if values.ndim == 2 else COLORS).decode(values, path)
 
 
 def segnet_split(name: str) -> str:
-    """The split (train 367, val 101, test 233 images) of an image, such as '0016E5_07959'.
+    """Return SegNet's split (367 train, 101 val, 233 test) of an image named like '0016E5_07959'.
 
-    As the lists of the SegNet tutorial have them: the val clip is the 15 Hz part of 0016E5, and
-    the second half of the dusk drive 0001TP is test.
+    As in the lists of the SegNet tutorial: val is the 15 Hz part of 0016E5; test is Seq05VD and the
+    second half of the dusk drive 0001TP.
     """
     drive, _, frame = name.partition("_")
     if drive == "Seq05VD" or (drive == "0001TP" and frame >= "008550"):
@@ -138,8 +142,8 @@ def _of_split(root: Path, split: str) -> tuple[Files, Files]:
         return select(images, labels, read_list(listed), listed)
     if split not in ("train", "val", "test"):
         raise DatasetError(
-            f"split {quoted(split)} of {root} has no list {listed} and is none of SegNet's: "
-            "train, val, test"
+            f"{root} has no split {quoted(split)}: create a list {listed}, or use one of SegNet's "
+            "splits train, val, test"
         )
     names = {*images.by_key, *labels.by_key}
     return select(images, labels, {n for n in names if segnet_split(n) == split}, root)

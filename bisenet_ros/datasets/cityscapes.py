@@ -1,4 +1,4 @@
-"""Cityscapes in its official folders (www.cityscapes-dataset.com)."""
+"""Cityscapes (www.cityscapes-dataset.com) in its official folders."""
 
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,9 @@ from bisenet_ros.resources import share_directory
 FOLDERS = "leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/ (gtCoarse/ for coarse labels)"
 
 TRAINED_IDS = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
-"""The label id of each of the 19 train ids; the others of 0 to 33 do not count.
+"""Label id of each of the 19 train ids; the other ids of 0 to 33 are ignored.
 
-As ``cityscapesscripts.helpers.labels`` has them, which a test compares.
+As in ``cityscapesscripts.helpers.labels``, which a test compares.
 """
 LABEL_IDS = IdTable.of(
     {id_: IGNORE_ID for id_ in range(34)}
@@ -28,15 +28,19 @@ TRAIN_IDS = IdTable.of(
 
 
 def recognize(root: Path, split: str) -> bool:
-    """Whether one of the official folders is there."""
+    """Return whether one of the official folders exists; ``split`` is not used."""
     return any((root / name).is_dir() for name in ("leftImg8bit", "gtFine", "gtCoarse"))
 
 
 def find(root: Path, split: str, coarse: bool = False) -> Dataset:
-    """The pairs of a split, with *_labelIds.png, or *_labelTrainIds.png where there are no others.
+    """Find the image and label files of a split.
 
-    The labels are the fine ones, and the coarse ones with ``coarse`` and for the split
-    'train_extra', which has no others.
+    Labels are *_labelIds.png or, if there are none, *_labelTrainIds.png.
+
+    Args:
+        root: folder with leftImg8bit/ and gtFine/ or gtCoarse/.
+        split: name of the folder in these.
+        coarse: use the coarse labels; always so for 'train_extra', which has no fine ones.
 
     Raises:
         DatasetError: a folder of the split is missing or empty.
@@ -59,10 +63,14 @@ find_coarse = partial(find, coarse=True)
 
 
 def read_labels(path: Path) -> Labels:
-    """Class ids of a label image, by the kind of ids that its name tells.
+    """Read a label image; its name says whether it has label ids or train ids.
+
+    Returns:
+        Train ids 0..18 and 255, uint8 [H,W].
 
     Raises:
-        DatasetError: not a label image, or ids that Cityscapes does not have.
+        DatasetError: the image has three channels, or ids that Cityscapes does not define.
+        ImageFileError: the file is not a label image.
     """
     values = read_label_image(path)
     if values.ndim != 2:
@@ -74,9 +82,9 @@ def read_labels(path: Path) -> Labels:
 def _files(root: Path, kind: str, split: str, ending: str) -> Files:
     folder = root / kind / split
     if not folder.is_dir():
-        there = sorted(p.name for p in (root / kind).glob("*") if p.is_dir())
+        existing = sorted(p.name for p in (root / kind).glob("*") if p.is_dir())
         raise DatasetError(
             f"there is no folder {folder}; {root / kind} "
-            + (f"has {', '.join(there)}" if there else "is missing or empty")
+            + (f"has {', '.join(existing)}" if existing else "is missing or empty")
         )
     return list_files(folder, (".png",), ending, deep=True)

@@ -1,4 +1,4 @@
-"""COCO-Stuff (Caesar et al. 2018): the 10K release, and the pixel maps of COCO 2017."""
+"""COCO-Stuff (Caesar et al. 2018): the 10K release and the pixel maps of COCO 2017."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ FOLDERS = (
 MAPS = ("annotations", "stuffthingmaps")
 
 NEVER_LABELLED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
-"""Of the official ids 1 to 182 those that COCO never labelled.
+"""Official ids, of 1 to 182, that COCO never labelled; without them there are 171 classes.
 
 Street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender and hair brush
-(github.com/nightrome/cocostuff, Label Names & Indices); without them 171 classes are left.
+(github.com/nightrome/cocostuff, Label Names & Indices).
 """
 LABELLED = [id_ for id_ in range(1, 183) if id_ not in NEVER_LABELLED]
 
@@ -39,13 +39,13 @@ MAP_IDS = IdTable.of(
 
 
 def recognize(root: Path, split: str) -> bool:
-    """Whether there are image lists, or a folder of pixel maps of that split."""
+    """Return whether image lists, or a folder of pixel maps of the split, exist."""
     maps = [root / name / f"{split}2017" for name in MAPS]
     return any(folder.is_dir() for folder in (root / "imageLists", *maps))
 
 
 def find(root: Path, split: str) -> Dataset:
-    """The pairs of a split; the val split of the 10K release is its test list.
+    """Find the image and label files of a split; val of the 10K release is its test list.
 
     Raises:
         DatasetError: a folder or the list of the split is missing.
@@ -56,8 +56,8 @@ def find(root: Path, split: str) -> Dataset:
         if split == "val" and not listed.is_file():
             listed = lists / "test.txt"
         if not listed.is_file():
-            there = ", ".join(sorted(path.stem for path in lists.glob("*.txt")))
-            raise DatasetError(f"there is no {listed}; {lists} has {there or 'no lists'}")
+            existing = ", ".join(sorted(path.stem for path in lists.glob("*.txt")))
+            raise DatasetError(f"there is no {listed}; {lists} has {existing or 'no lists'}")
         files = list_files(root / "images"), list_files(root / "annotations", (".mat", ".png"))
         images, labels = select(*files, read_list(listed), listed)
     else:
@@ -71,10 +71,15 @@ def find(root: Path, split: str) -> Dataset:
 
 
 def read_labels(path: Path) -> Labels:
-    """Class ids of a .mat file (its array S) or of a pixel map.
+    """Read a .mat file (its array S) or a pixel map.
+
+    Returns:
+        Class ids 0..170 and 255, uint8 [H,W].
 
     Raises:
-        DatasetError: an unreadable file, or ids that COCO-Stuff does not have.
+        DatasetError: a .mat file cannot be read, a pixel map has three channels, or there are ids
+            that COCO-Stuff does not define.
+        ImageFileError: a pixel map is not a label image.
     """
     if path.suffix == ".mat":
         return _read_mat(path)
@@ -89,18 +94,18 @@ def _read_mat(path: Path) -> Labels:
 
     try:
         stored = loadmat(str(path), variable_names=["S", "names"])
-    except Exception as error:  # SciPy raises what its parser stumbles over, of any type
+    except Exception as error:  # on damaged files SciPy raises errors of any type
         raise DatasetError(f"{path} is not a readable .mat file: {first_line(error)}") from None
     if "S" not in stored or stored["S"].ndim != 2:
         raise DatasetError(f"{path} has no label map S of [height, width]")
     if "names" in stored and stored["names"].size != 182:
         raise DatasetError(
-            f"{path} has {stored['names'].size} class names and not 182: it is of version 1.0, "
-            "whose ids have another order; download cocostuff-10k-v1.1.zip"
+            f"{path} has {stored['names'].size} class names instead of 182: it is of version 1.0, "
+            "which orders ids differently; download cocostuff-10k-v1.1.zip"
         )
     values = np.asarray(stored["S"])
-    with np.errstate(invalid="ignore"):  # what has no place in 8 bits becomes something else
+    with np.errstate(invalid="ignore"):  # overflows are detected by the comparison below
         ids = values.astype(np.uint8)
     if not np.array_equal(ids, values):
-        raise DatasetError(f"{path} has labels that are no 8-bit ids; {MAT_IDS.rule}")
+        raise DatasetError(f"{path} has labels that are not 8-bit ids; {MAT_IDS.rule}")
     return MAT_IDS.decode(ids, path)

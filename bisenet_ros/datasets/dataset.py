@@ -1,4 +1,4 @@
-"""Pairs of images and label files, whatever folders they lie in."""
+"""Pairs of image and label files, independent of the folder layout."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,17 +14,23 @@ from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file,
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
-"""Reads a label file: class ids uint8 [H,W], 255 where no class counts. Raises DatasetError
-or ImageFileError."""
+"""Reader of label files: returns class ids uint8 [H,W], 255 for unlabelled pixels; raises
+DatasetError or ImageFileError."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pairs of images and label files; index to read one.
+    """Sequence of images with labels, read when indexed.
 
-    An item is the image, uint8 [H,W,3] RGB, and its labels, uint8 [H,W]: class ids, and 255
-    where no class counts. ``problems`` has a sentence for each file that has no partner or more
-    than one, and ``open_dataset`` gives only datasets without any.
+    An item is an image, uint8 [H,W,3] RGB, and its labels, uint8 [H,W]: class ids, 255 for
+    unlabelled pixels.
+
+    - ``root``: folder of the dataset.
+    - ``pairs``: image and label file of each item.
+    - ``classes``: class of each id.
+    - ``decode``: reader of the label files.
+    - ``problems``: a sentence for each file that cannot be paired; ``open_dataset`` never returns a
+      dataset with problems.
     """
 
     root: Path
@@ -39,24 +45,28 @@ class Dataset:
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
         image_path, label_path = self.pairs[index]
         labels = self.read_labels(index)
-        with _errors_of_files():
+        with _dataset_errors():
             image = read_image(image_path)
         if image.shape[:2] != labels.shape:
             raise DatasetError(
                 f"{image_path} is {image.shape[1]}x{image.shape[0]} and its labels {label_path} "
-                f"{labels.shape[1]}x{labels.shape[0]}; they must have one size"
+                f"{labels.shape[1]}x{labels.shape[0]}; they must have the same size"
             )
         return image, labels
 
     def read_labels(self, index: int) -> Labels:
-        """Labels of item ``index`` alone, uint8 [H,W]."""
-        with _errors_of_files():
+        """Read the labels of item ``index``, uint8 [H,W], without its image.
+
+        Raises:
+            DatasetError: the file cannot be read or has values that the dataset does not define.
+        """
+        with _dataset_errors():
             return self.decode(self.pairs[index][1])
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files by the key that an image shares with its labels, and what was wrong with some."""
+    """Files by the key that pairs an image with its labels, and a sentence for each problem."""
 
     by_key: Mapping[str, Path]
     problems: tuple[str, ...] = ()
@@ -65,15 +75,16 @@ class Files:
 def list_files(
     folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, ending: str = "", deep: bool = False
 ) -> Files:
-    """The files of ``folder`` by their name without ``ending`` and suffix.
+    """List the image files in a folder by their name without ``ending`` and suffix.
 
     Args:
-        folder: with ``deep``, the files of its subfolders count too, by their path within it.
-        suffixes: lower-case, with the dot; files with another are left out.
-        ending: what the name ends with before the suffix; files without it are left out.
+        folder: folder of the images or of the labels.
+        suffixes: suffixes to include, lower-case, with the dot.
+        ending: include only files whose name ends with this before the suffix.
+        deep: include subfolders; keys are then paths relative to ``folder``.
 
     Raises:
-        DatasetError: the folder is missing, or no file of it counts.
+        DatasetError: the folder is missing or contains no such file.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
@@ -85,31 +96,31 @@ def list_files(
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
         twin = files.setdefault(key, path)
         if twin != path:
-            problems.append(f"{twin} and {path.name} have one name; rename or remove one")
+            problems.append(f"{twin} and {path.name} have the same name; rename or remove one")
     if not files:
         raise DatasetError(f"{folder} has no files *{ending}{{{','.join(suffixes)}}}")
     return Files(files, tuple(problems))
 
 
 def select(images: Files, labels: Files, keys: set[str], source: Path) -> tuple[Files, Files]:
-    """The files of ``keys``, which ``source`` lists; a key without any file is a problem."""
-    nowhere = sorted(keys - images.by_key.keys() - labels.by_key.keys())
-    problems = tuple(f"{source} lists '{key}', which has no image and no labels" for key in nowhere)
-    taken = [
+    """Select the files with one of ``keys``; a key without any file is a problem of ``source``."""
+    missing = sorted(keys - images.by_key.keys() - labels.by_key.keys())
+    problems = tuple(f"{source} lists '{key}', which has no image and no labels" for key in missing)
+    selected = [
         {key: path for key, path in files.by_key.items() if key in keys}
         for files in (images, labels)
     ]
-    return Files(taken[0], images.problems + problems), Files(taken[1], labels.problems)
+    return Files(selected[0], images.problems + problems), Files(selected[1], labels.problems)
 
 
 def read_list(path: Path) -> set[str]:
-    """The names that a text file lists: of each line the first path, without folder and suffix."""
+    """Read a list of names: the stem of the first path in each line of a text file."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return {Path(line.split()[0]).stem for line in lines if line.split()}
 
 
 def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...], tuple[str, ...]]:
-    """The pairs sorted by key, and a sentence for each file that has no partner."""
+    """Return (image, labels) pairs sorted by key, and a sentence for each unpaired file."""
     problems = [*images.problems, *labels.problems]
     problems += [
         f"{images.by_key[key]} has no labels"
@@ -124,7 +135,8 @@ def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...]
 
 
 @contextmanager
-def _errors_of_files() -> Iterator[None]:
+def _dataset_errors() -> Iterator[None]:
+    """Turn ``ImageFileError`` into ``DatasetError``."""
     try:
         yield
     except ImageFileError as error:

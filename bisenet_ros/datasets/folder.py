@@ -1,4 +1,4 @@
-"""One's own data: images/, labels/ and classes.txt."""
+"""The layout for custom data: images/, labels/ and classes.txt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +19,17 @@ FOLDERS = (
 
 
 def recognize(root: Path, split: str) -> bool:
-    """Whether there are images/ or labels/ in ``root`` or in its folder of that split."""
+    """Return whether images/ or labels/ exists in ``root`` or in its folder of the split."""
     folders = [root, root / split]
     return any((f / name).is_dir() for f in folders for name in ("images", "labels"))
 
 
 def folders(root: Path, split: str) -> tuple[Path, Path]:
-    """Those of the images and of the labels.
+    """Return the folders of images and labels of a split, which need not exist.
 
-    ``root``/images/``split`` and ``root``/labels/``split`` if one is there, else ``root``/images
-    and labels, whatever the split, else those in ``root``/``split``.
+    They are ``root``/images/``split`` and ``root``/labels/``split`` if one exists; else
+    ``root``/images and ``root``/labels if one exists, whatever the split; else
+    ``root``/``split``/images and ``root``/``split``/labels.
     """
     within = root / "images" / split, root / "labels" / split
     if any(folder.is_dir() for folder in within):
@@ -38,11 +39,11 @@ def folders(root: Path, split: str) -> tuple[Path, Path]:
 
 
 def find(root: Path, split: str) -> Dataset:
-    """The pairs in ``folders``.
+    """Find the image and label files of a split, see ``folders``.
 
-    classes.txt lies beside these or in the folder above. A label image has one channel of class
-    ids (255: no class), or the colors of classes.txt; its lines with id 255 give colors of no
-    class.
+    classes.txt is next to these folders or one level up. A label image has one channel of class
+    ids (255: unlabelled) or the colors of classes.txt, where lines with id 255 define the colors of
+    unlabelled pixels.
 
     Raises:
         DatasetError: a folder is missing or empty, or there is no classes.txt.
@@ -56,7 +57,7 @@ def find(root: Path, split: str) -> Dataset:
     )
     if class_file is None:
         raise DatasetError(
-            f"no classes.txt in {images.parent} or in the folder above; it has a line "
+            f"no classes.txt in {images.parent} or in the folder above; create it with a line "
             "'id name r g b' for each class"
         )
     classes = read_classes(class_file)
@@ -65,6 +66,8 @@ def find(root: Path, split: str) -> Dataset:
 
 @dataclass(frozen=True)
 class _Reader:
+    """Reader of label images by id, palette index or color."""
+
     class_file: Path
     classes: tuple[SemanticClass, ...]
 
@@ -86,26 +89,27 @@ class _Reader:
     @cached_property
     def _colors(self) -> ColorTable:
         rule = (
-            f"colors are those of {self.class_file}, in which a line '255 void 0 0 0' would make "
-            "black no class"
+            f"allowed colors are those in {self.class_file}; a line '255 void 0 0 0' there makes "
+            "black unlabelled"
         )
         return ColorTable(class_colors(self.classes, read_unlabelled_colors(self.class_file)), rule)
 
     def _require_own_palette(self, colors: Mapping[int, Color], path: Path) -> None:
-        """Refuse indices that an image editor has given to the classes' colors as they came.
+        """Raise DatasetError if palette indices map to the colors of other classes.
 
-        One color alone says nothing: the first index of most palettes is black.
+        Image editors assign indices to colors in order of appearance, so the indices are not class
+        ids. A single color is no evidence: index 0 of most palettes is black.
         """
         if len(colors) < 2:
             return
         ids = {entry.color: entry.id for entry in self.classes}
         if not all(color in ids for color in colors.values()):
-            return  # the colors are another palette's, such as PASCAL VOC's
+            return  # an unrelated palette, such as that of PASCAL VOC
         wrong = [index for index, color in colors.items() if ids[color] != index]
         if wrong:
             index = wrong[0]
             raise DatasetError(
-                f"{path} has a palette in which index {index} is {colors[index]}, in "
-                f"{self.class_file} the color of class {ids[colors[index]]}: its indices are no "
-                "class ids. Save it as RGB, without a palette"
+                f"{path} has a palette in which index {index} is {colors[index]}, but "
+                f"{self.class_file} gives that color to class {ids[colors[index]]}: its indices "
+                "are not class ids; save it as RGB, without a palette"
             )

@@ -1,4 +1,4 @@
-"""Label files: class ids from the ids or colors that they hold."""
+"""Conversion of the ids or colors in label files to class ids."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,16 @@ from bisenet_ros.errors import DatasetError
 from bisenet_ros.images.files import Color
 
 SHOWN = 5
-"""Foreign values that an error message lists."""
+"""Maximum number of undefined values that an error message lists."""
 
 
 @dataclass(frozen=True)
 class IdTable:
-    """Class ids from the ids of a file format.
+    """Look-up table from the ids of a file format to class ids.
 
-    ``table`` is int16 [256]: the class id of each value, 255 for values that do not count, and -1
-    for values that the format does not have; ``rule`` says in words which it has.
+    - ``table``: int16 [256], the class id of each value, 255 for ignored values and -1 for values
+      that the format does not define.
+    - ``rule``: the defined values in words, for error messages.
     """
 
     table: NDArray[np.int16]
@@ -31,7 +32,7 @@ class IdTable:
 
     @staticmethod
     def of(ids: Mapping[int, int], rule: str) -> "IdTable":
-        """The table of a mapping; value 255 is no class."""
+        """Create the table of a mapping; 255 is always ignored."""
         table = np.full(256, -1, np.int16)
         table[IGNORE_ID] = IGNORE_ID
         for value, class_id in ids.items():
@@ -39,25 +40,25 @@ class IdTable:
         return IdTable(table, rule)
 
     def decode(self, values: NDArray[np.uint8], path: Path) -> Labels:
-        """Class ids of the values [H,W] that ``path`` holds.
+        """Return the class ids, uint8 [H,W], of ``values``, uint8 [H,W], read from ``path``.
 
         Raises:
-            DatasetError: naming the file and the values that the format does not have.
+            DatasetError: there are values that the format does not define; the message lists them.
         """
         present = cv2.calcHist([values], [0], None, [256], [0, 256]).ravel() > 0
         foreign = np.flatnonzero(present & (self.table < 0))
         if foreign.size:
             counts = [(str(v), int(np.count_nonzero(values == v))) for v in foreign[:SHOWN]]
-            raise _foreign(path, "label", counts, len(foreign), self.rule)
+            raise _undefined(path, "label", counts, len(foreign), self.rule)
         return np.asarray(cv2.LUT(values, self.table.astype(np.uint8)), np.uint8)
 
 
 @dataclass(frozen=True)
 class ColorTable:
-    """Class ids from colors.
+    """Look-up table from colors to class ids.
 
-    ``ids`` is the class id of each RGB color, 255 for those that do not count; ``rule`` says in
-    words which there are.
+    - ``ids``: class id of each RGB color, 255 for ignored colors.
+    - ``rule``: the defined colors in words, for error messages.
     """
 
     ids: Mapping[Color, int]
@@ -65,19 +66,19 @@ class ColorTable:
 
     @cached_property
     def _table(self) -> NDArray[np.int16]:
-        """The id of every color there is, by ``_code``; -1 for those that are not ours."""
+        """Class id by ``_code`` of the color, int16 [2**24]; -1 for undefined colors."""
         table = np.full(1 << 24, -1, np.int16)
         for color, class_id in self.ids.items():
             table[_code(color)] = class_id
         return table
 
     def decode(self, values: NDArray[np.uint8], path: Path) -> Labels:
-        """Class ids of the colors [H,W,3] RGB that ``path`` holds.
+        """Return the class ids, uint8 [H,W], of colors, uint8 [H,W,3] RGB, read from ``path``.
 
         Raises:
-            DatasetError: naming the file, the colors that are not in the table, and how often.
+            DatasetError: there are undefined colors; the message lists them with their counts.
         """
-        four = np.zeros((*values.shape[:2], 4), np.uint8)  # bytes of one number, lowest first
+        four = np.zeros((*values.shape[:2], 4), np.uint8)  # little-endian bytes of ``_code``
         four[..., :3] = values[..., ::-1]
         codes = four.view("<u4")[..., 0]
         labels = self._table[codes]
@@ -86,15 +87,15 @@ class ColorTable:
             found, counts = np.unique(codes[foreign], return_counts=True)
             order = np.argsort(-counts, kind="stable")[:SHOWN]
             named = [(str(_color(int(found[i]))), int(counts[i])) for i in order]
-            raise _foreign(path, "color", named, len(found), self.rule)
+            raise _undefined(path, "color", named, len(found), self.rule)
         return np.asarray(labels, np.uint8)
 
 
 def class_colors(classes: Sequence[SemanticClass], unlabelled: Iterable[Color]) -> dict[Color, int]:
-    """Class id by color, and 255 for the colors of no class.
+    """Return the class id of each class color, and 255 for each color of unlabelled pixels.
 
     Raises:
-        DatasetError: two of them share a color.
+        DatasetError: two ids have the same color.
     """
     ids: dict[Color, int] = {}
     for color, class_id in [
@@ -103,13 +104,13 @@ def class_colors(classes: Sequence[SemanticClass], unlabelled: Iterable[Color]) 
     ]:
         if ids.setdefault(color, class_id) != class_id:
             raise DatasetError(
-                f"classes {ids[color]} and {class_id} have one color, {color}; labels by color "
-                "need a color for each class"
+                f"classes {ids[color]} and {class_id} have the same color, {color}; labels by "
+                "color need a different color for each class"
             )
     return ids
 
 
-def _foreign(
+def _undefined(
     path: Path, what: str, counts: Sequence[tuple[str, int]], total: int, rule: str
 ) -> DatasetError:
     named = ", ".join(f"{value} ({count} pixels)" for value, count in counts)

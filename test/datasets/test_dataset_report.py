@@ -1,4 +1,4 @@
-"""The check of a dataset: its figures, every fault by name, and the picture of samples."""
+"""Dataset reports: statistics, a sentence for every problem, and the sheet of samples."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_figures_of_a_sound_dataset(two_tone: Path) -> None:
     assert lines[0] == "5 pairs can be used: 5 of 64x64"
     assert lines[2].split() == ["dark", "83.333%", "2"]
     assert lines[3].split() == ["bright", "16.667%", "1"]
-    assert lines[4] == "70.00% of all pixels have no class"
+    assert lines[4] == "70.00% of all pixels are unlabelled"
     assert lines[-1] == "problems: 0"
 
 
@@ -51,12 +51,12 @@ def test_every_fault_is_named(two_tone: Path) -> None:
         "images/001.png is not an image that OpenCV can read: repair or remove it",
         "labels/002.png has label 7",
         f"images/003.png is 64x64 and its labels {two_tone}/labels/003.png 8x8; they must have "
-        "one size",
-        f"all pixels of {two_tone} are of 'dark' or no class, so there is nothing to learn",
+        "the same size",
+        f"all pixels of {two_tone} are 'dark' or unlabelled, so there is nothing to learn",
     ]
     assert [image.name for image, _ in report.usable.pairs] == ["004.png"]
     assert report.usable.problems == ()
-    assert "in no image, so nothing is learned of them: bright" in str(report)
+    assert "classes in no image, which cannot be learned: bright" in str(report)
     assert str(report).splitlines()[-1] == f"  {report.problems[-1]}"
 
 
@@ -64,16 +64,16 @@ def test_labels_without_any_class_are_a_fault(two_tone: Path) -> None:
     for number in range(5):
         write_labels(two_tone, number, np.full((64, 64), 255, np.uint8))
     assert check_dataset(find_dataset(two_tone)).problems == (
-        f"all pixels of {two_tone} are of no class, so there is nothing to learn",
+        f"all pixels of {two_tone} are unlabelled, so there is nothing to learn",
     )
 
 
 def test_a_mask_of_0_and_255_is_a_fault(two_tone: Path) -> None:
-    """Its 255 is meant as the second class and read as none."""
+    """Binary masks mean 255 as the second class, but here it is read as unlabelled."""
     for number in range(5):
         write_labels(two_tone, number, np.eye(64, dtype=np.uint8) * 255)
     assert check_dataset(find_dataset(two_tone)).problems == (
-        f"all pixels of {two_tone} are of 'dark' or no class, so there is nothing to learn",
+        f"all pixels of {two_tone} are 'dark' or unlabelled, so there is nothing to learn",
     )
 
 
@@ -86,7 +86,7 @@ def test_many_sizes_are_cut_short(two_tone: Path) -> None:
             assert cv2.imwrite(str(two_tone / kind / f"{number:03}b.png"), pixels[:, :4])
     first = str(check_dataset(find_dataset(two_tone))).splitlines()[0]
     assert first.startswith("10 pairs can be used: 1 of 8x8, 1 of 4x8, ")
-    assert first.endswith(", the others of 5 more sizes")
+    assert first.endswith(", others of 5 more sizes")
 
 
 @pytest.mark.parametrize(("crop", "width"), [((64, 64), 64), ((960, 64), 480)])
@@ -96,7 +96,7 @@ def test_sheet_shows_samples_as_training_sees_them(
     settings = Settings(crop=crop, resolution=crop, scales=(1.0,), batch_size=2, iterations=1)
     samples = TrainDataset(find_dataset(two_tone), settings)
     sheet = sample_sheet(samples)
-    assert sheet.shape[1] == 2 * (width + 4) - 4  # both samples in a row
+    assert sheet.shape[1] == 2 * (width + 4) - 4  # both samples in one row
     if width == 64:
         image, labels = (value.numpy() for value in samples[1])
         colors = np.float32([[10, 20, 30], [200, 210, 220]])[labels]

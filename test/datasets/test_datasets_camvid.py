@@ -1,4 +1,4 @@
-"""CamVid: the original release, the 11-class form, and colors in folders by split."""
+"""CamVid: the original release, the 11-class version, and color labels in folders by split."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,7 +12,7 @@ from bisenet_ros.datasets import find_dataset, open_dataset, recognize
 from bisenet_ros.datasets.camvid import COLORS, MERGED, segnet_split
 from bisenet_ros.errors import DatasetError
 
-# Class, and the lines of the release's label_colors.txt that it is merged from.
+# Each class with the entries of the release's label_colors.txt that it merges.
 RELEASE = """\
 sky         128 128 128 Sky
 building    128 0 0 Building, 192 0 128 Archway, 0 128 64 Bridge, 64 0 64 Tunnel, 64 192 0 Wall
@@ -29,7 +29,7 @@ bicyclist   0 128 192 Bicyclist, 192 0 192 MotorcycleScooter
 void        0 0 0 Void
 """
 
-# One of each drive, and the borders of the splits.
+# One frame of each drive, and the first and last frames around the borders of the splits.
 TRAIN = ("0001TP_006690", "0001TP_008520", "0006R0_f00930", "0016E5_00390", "0016E5_08160")
 VAL = ("0016E5_07959", "0016E5_08159")
 TEST = ("0001TP_008550", "Seq05VD_f00000")
@@ -42,7 +42,7 @@ def write(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 @pytest.fixture
 def palette() -> NDArray[np.uint8]:
-    """A label image [1,32,3] with each color of the release once."""
+    """Return a label image [1,32,3] with each color of the release once."""
     return np.uint8([[color for merged in MERGED.values() for color in merged.values()]])
 
 
@@ -75,12 +75,12 @@ def test_segnets_split(original: Path) -> None:
     assert stems(original, "val") == VAL
     assert stems(original, "test") == TEST
     assert stems(original, "train+val") == (*TRAIN, *VAL)
-    with pytest.raises(DatasetError, match=r"'extra' of .* has no list .*extra.txt and is none"):
+    with pytest.raises(DatasetError, match=r"no split 'extra': create a list .*extra.txt"):
         open_dataset(original, split="extra")
 
 
 def test_the_counts_of_two_drives_by_split() -> None:
-    # Frames as the release has them: every 30th of 0001TP, and the 15 Hz part of 0016E5.
+    # The frames in the release: every 30th of 0001TP, and the 15 Hz part of 0016E5.
     names = [f"0001TP_{frame:06}" for frame in range(6690, 10381, 30)]
     names += [f"0016E5_{frame:05}" for frame in range(7959, 8160, 2)]
     assert Counter(map(segnet_split, names)) == {"train": 62, "test": 62, "val": 101}

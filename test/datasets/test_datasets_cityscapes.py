@@ -1,4 +1,4 @@
-"""Cityscapes: official folders, both kinds of label ids, fine and coarse."""
+"""Cityscapes: official folders, label ids and train ids, fine and coarse labels."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ def write(root: Path, kind: str, split: str, name: str, pixels: NDArray[np.uint8
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three frames of two cities in train, with every id in each row; the frame is the blue."""
+    """Write three frames of two cities; labels have every id in each row, blue is the frame."""
     ids = np.tile(np.uint8([*range(34), 255]), (4, 1))
     for number, frame in enumerate(FRAMES):
         image = np.full((4, 35, 3), (number, 0, 9), np.uint8)
         write(tmp_path, "leftImg8bit", "train", f"{frame}_leftImg8bit.png", image)
         write(tmp_path, "gtFine", "train", f"{frame}_gtFine_labelIds.png", ids)
-        # What the official zip has beside it.
+        # Other files in the official archive.
         write(tmp_path, "gtFine", "train", f"{frame}_gtFine_instanceIds.png", ids)
         write(tmp_path, "gtFine", "train", f"{frame}_gtFine_color.png", image)
     return tmp_path

@@ -22,7 +22,7 @@ def lists(root: Path, **splits: list[str]) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three images in train and two in test, with every official id."""
+    """Write three images in train and two in test; labels have every official id."""
     names = [f"COCO_train2014_{number:012}" for number in range(5)]
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations").mkdir()
@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
         image = np.zeros((2, 183, 3), np.uint8)
         assert cv2.imwrite(str(tmp_path / "images" / f"{name}.jpg"), image)
         ids = np.tile(np.arange(183, dtype=np.uint16), (2, 1))
-        # names is a cell array, as the release has it.
+        # names is a cell array, as in the release.
         stored = {"S": ids, "names": np.full((182, 1), "name", object), "captions": "c"}
         savemat(tmp_path / "annotations" / f"{name}.mat", stored)
     lists(tmp_path, train=names[:3], test=names[3:], all=names)
@@ -44,7 +44,7 @@ def test_171_of_the_182_ids_count(root: Path) -> None:
     np.testing.assert_array_equal(counted, np.arange(171))
     names = [entry.name for entry in open_dataset(root).classes]
     assert len(names) == 171
-    # Some of nightrome/cocostuff's labels.txt, on both sides of the gaps.
+    # Entries of nightrome/cocostuff's labels.txt on both sides of the gaps.
     official = {1: "person", 11: "fire hydrant", 13: "stop sign", 27: "backpack", 90: "toothbrush"}
     official |= {92: "banner", 149: "road", 182: "wood"}
     assert {id_: names[labels[id_]] for id_ in official} == official
@@ -93,19 +93,19 @@ def test_bad_annotations_are_named(root: Path) -> None:
     dataset = open_dataset(root)
     for stored, text in (
         ({"S": np.full((2, 183), 183, np.uint16)}, r"000.mat has label 183 \(366 pixels\)"),
-        ({"S": np.full((2, 183), 300, np.uint16)}, r"labels that are no 8-bit ids; the ids of"),
-        ({"S": np.full((2, 183), 1.5)}, r"labels that are no 8-bit ids"),
-        ({"S": np.full((2, 183), np.nan)}, r"labels that are no 8-bit ids"),
+        ({"S": np.full((2, 183), 300, np.uint16)}, r"labels that are not 8-bit ids; the ids of"),
+        ({"S": np.full((2, 183), 1.5)}, r"labels that are not 8-bit ids"),
+        ({"S": np.full((2, 183), np.nan)}, r"labels that are not 8-bit ids"),
         (
             {"S": np.ones((2, 183)), "names": np.full((1, 172), "name", object)},
-            r"000.mat has 172 class names and not 182: it is of version 1.0",
+            r"000.mat has 172 class names instead of 182: it is of version 1.0",
         ),
         ({"T": np.zeros((2, 183))}, r"000.mat has no label map S"),
     ):
         savemat(path, stored)
         with pytest.raises(DatasetError, match=text):
             dataset.read_labels(0)
-    savemat(path, {"S": np.full((2, 183), 2.0)})  # Matlab's own number type
+    savemat(path, {"S": np.full((2, 183), 2.0)})  # MATLAB's default type
     assert (dataset.read_labels(0) == 1).all()
     for content in (b"", b"no mat file" * 30, path.read_bytes()[:150]):
         path.write_bytes(content)

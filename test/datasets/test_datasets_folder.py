@@ -1,4 +1,4 @@
-"""The plain folder: what it reads, and what it refuses."""
+"""The layout for custom data: folders, label formats and error messages."""
 
 import struct
 import zlib
@@ -42,7 +42,7 @@ def test_classes_may_lie_in_the_folder_above(two_tone: Path) -> None:
 
 def test_a_folder_without_splits_is_the_same_for_every_split(two_tone: Path) -> None:
     assert open_dataset(two_tone, split="val") == open_dataset(two_tone, split="train")
-    with pytest.raises(DatasetError, match=r"'train\+val' takes images of .*data twice"):
+    with pytest.raises(DatasetError, match=r"'train\+val' contains images of .*data twice"):
         open_dataset(two_tone, split="train+val")
 
 
@@ -60,9 +60,9 @@ def test_splits_are_folders_and_can_be_joined(two_tone: Path, tmp_path: Path) ->
     joined = open_dataset(root, "folder", "train+val")
     assert [image.parent.parent.name for image, _ in joined.pairs] == ["train"] * 5 + ["val"] * 2
     assert joined.root == root
-    with pytest.raises(DatasetError, match=r"no layout for split 'test', but for train, val$"):
+    with pytest.raises(DatasetError, match=r"splits has no split 'test'; it has train, val$"):
         open_dataset(root, split="test")
-    with pytest.raises(DatasetError, match=r"no layout for split 'val' .*SPLIT/images/"):
+    with pytest.raises(DatasetError, match=r"no known layout for split 'val' .*SPLIT/images/"):
         open_dataset(two_tone / "images", split="val")
     with pytest.raises(DatasetError, match=r"no folder .*splits/test/images"):
         open_dataset(root, "folder", "test")
@@ -114,8 +114,8 @@ def test_foreign_colors_are_counted(two_tone: Path) -> None:
     colors[1, :2] = 255, 1, 2
     assert cv2.imwrite(str(two_tone / "labels" / "002.png"), colors[..., ::-1])
     text = (
-        r"002.png has colors \(0, 0, 0\) \(7 pixels\), \(255, 1, 2\) \(2 pixels\); colors are "
-        r"those of .*classes.txt, in which a line '255 void 0 0 0' would make black no class"
+        r"002.png has colors \(0, 0, 0\) \(7 pixels\), \(255, 1, 2\) \(2 pixels\); allowed colors "
+        r"are those in .*classes.txt; a line '255 void 0 0 0' there makes black unlabelled"
     )
     with pytest.raises(DatasetError, match=text):
         open_dataset(two_tone).read_labels(2)
@@ -125,7 +125,7 @@ def test_colors_of_two_classes_must_differ(two_tone: Path) -> None:
     (two_tone / "classes.txt").write_text("0 dark 9 9 9\n1 bright 9 9 9\n")
     assert open_dataset(two_tone).read_labels(1).max() == 1
     assert cv2.imwrite(str(two_tone / "labels" / "002.png"), np.full((64, 64, 3), 9, np.uint8))
-    with pytest.raises(DatasetError, match=r"classes 0 and 1 have one color, \(9, 9, 9\)"):
+    with pytest.raises(DatasetError, match=r"classes 0 and 1 have the same color, \(9, 9, 9\)"):
         open_dataset(two_tone).read_labels(2)
 
 
@@ -136,7 +136,7 @@ def test_a_palette_gives_its_indices(two_tone: Path) -> None:
     indexed = Image.fromarray(before, mode="P")
     indexed.putpalette([200, 0, 0, 0, 200, 0])
     indexed.save(path)
-    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 3  # what OpenCV makes of it
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 3  # OpenCV returns colors
     np.testing.assert_array_equal(dataset.read_labels(3), before)
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"003.png is not a readable label image"):
@@ -144,15 +144,15 @@ def test_a_palette_gives_its_indices(two_tone: Path) -> None:
 
 
 def test_a_palette_of_an_image_editor_is_refused(two_tone: Path) -> None:
-    """It gives the classes' colors to indices as they come: 200 210 220, class 1, is index 0."""
+    """Editors number colors in order of appearance: 200 210 220, class 1, becomes index 0."""
     dataset = open_dataset(two_tone)
     before = dataset.read_labels(3)
     path = two_tone / "labels" / "003.png"
     indexed = Image.fromarray(1 - before, mode="P")
     indexed.putpalette([200, 210, 220, 10, 20, 30])
     indexed.save(path)
-    text = r"003.png has a palette in which index 0 is \(200, 210, 220\), in .*classes.txt the"
-    with pytest.raises(DatasetError, match=text + " color of class 1: .* Save it as RGB"):
+    text = r"003.png has a palette in which index 0 is \(200, 210, 220\), but .*classes.txt gives"
+    with pytest.raises(DatasetError, match=text + " that color to class 1: .* save it as RGB"):
         dataset.read_labels(3)
     indexed = Image.fromarray(before, mode="P")
     indexed.putpalette([10, 20, 30, 200, 210, 220])
@@ -170,7 +170,7 @@ def test_less_than_8_bits_give_the_ids_in_the_file(two_tone: Path, bits: int) ->
 
 
 def write_grey_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
-    """As the PNG specification has it: cv2 and Pillow write 1 bit of the three at most."""
+    """Write a PNG of 1, 2 or 4 bits by the specification: cv2 and Pillow write only 1."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -187,9 +187,11 @@ def write_grey_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
 def test_missing_and_empty_folders(two_tone: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"there is no folder .*nowhere"):
         open_dataset(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match=r"no layout for split 'train', but for data$"):
+    with pytest.raises(DatasetError, match=r"has no split 'train'; it has data$"):
         open_dataset(tmp_path)
-    with pytest.raises(DatasetError, match=r"unknown layout 'camvit'; there are auto, city"):
+    with pytest.raises(
+        DatasetError, match=r"unknown layout 'camvit'; it must be one of auto, city"
+    ):
         open_dataset(two_tone, "camvit")
     for path in (two_tone / "labels").iterdir():
         path.rename(path.with_suffix(".txt"))
@@ -200,7 +202,7 @@ def test_missing_and_empty_folders(two_tone: Path, tmp_path: Path) -> None:
 def test_files_without_a_partner_are_named(two_tone: Path) -> None:
     (two_tone / "labels" / "003.png").unlink()
     (two_tone / "images" / "001.png").unlink()
-    text = r"images/003.png has no labels, and 1 more such faults; bisenet train --check-data"
+    text = r"images/003.png has no labels, and 1 more problems; bisenet train --check-data"
     with pytest.raises(DatasetError, match=text):
         open_dataset(two_tone)
     dataset = find_dataset(two_tone)
@@ -213,7 +215,7 @@ def test_files_without_a_partner_are_named(two_tone: Path) -> None:
 
 def test_two_files_of_one_name_are_refused(two_tone: Path) -> None:
     (two_tone / "images" / "002.jpg").write_bytes((two_tone / "images" / "002.png").read_bytes())
-    with pytest.raises(DatasetError, match=r"002.jpg and 002.png have one name"):
+    with pytest.raises(DatasetError, match=r"002.jpg and 002.png have the same name"):
         open_dataset(two_tone)
 
 
