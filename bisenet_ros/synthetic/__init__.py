@@ -1,14 +1,14 @@
-"""A street drawn by code, with exact labels: camera of the demo and the tests, and training data.
+"""Procedurally drawn street scenes with exact labels, for the demo, the tests and training.
 
-The world is meters, x right, y up, z along the street; the camera drives along z. Ground and houses
-come first and are textured together, because all of them lie on the floor or the two side walls of
-one tunnel; what stands on the street follows, far to near. Color and label share one canvas of
-four channels and one pen, so a pixel's label is by construction the object that gave it its color.
+World coordinates are in meters: x to the right, y up, z along the street, where the camera drives.
+Ground and houses are drawn first and textured together: they form the floor and side walls of one
+tunnel. Objects on the street follow from far to near. Color and label are drawn by the same pen
+into one canvas of four channels, so a pixel's label is always that of the object that colored it.
 
-From here on: ``street`` puts a frame together out of ``layout`` (what stands where), ``things``
-(what they look like), ``backdrop`` (sky, ground, light) and ``sensor``; all draw on a ``canvas``.
+``street`` composes a frame from ``layout`` (where objects are), ``things`` (how they are drawn) and
+``backdrop`` (sky, ground, texture, shadows and haze), all of which draw on a ``canvas``.
 
-A change to what a frame looks like changes the training data: weights say which version made them.
+Any change to the appearance of frames changes the training data of models trained on them.
 """
 
 from bisenet_ros.synthetic.street import DEMO_SEEDS, FRAME_RATE, TRAINING_SEEDS, Street

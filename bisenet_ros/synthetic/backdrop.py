@@ -1,4 +1,4 @@
-"""Sky, ground and what light and air do to them."""
+"""Sky, ground, and the texture, shadows and haze on them."""
 
 import cv2
 import numpy as np
@@ -10,11 +10,17 @@ from bisenet_ros.synthetic.colors import Color
 from bisenet_ros.synthetic.layout import VIEW, Layout
 from bisenet_ros.synthetic.things import BUILDING, PAVEMENT, ROAD, SKY, TREE, Thing
 
-TEXELS_PER_METRE = np.float32(32)
+TEXELS_PER_METER = np.float32(32)
 
 
 def draw_sky(canvas: Canvas, seed: int, leaves: Color) -> None:
-    """Clouds, and the end of the street: a hazy skyline that keeps its distance."""
+    """Draw clouds and a hazy skyline, which stays ``VIEW`` meters ahead of the camera.
+
+    Args:
+        canvas: drawn on.
+        seed: seed of the street.
+        leaves: color of the trees in the skyline.
+    """
     light, camera = canvas.light, canvas.camera
     rows, shift = max(int(camera.horizon) + 2, 1), seed % 256
     patch = textures.noise()[shift : shift + 80, :240]
@@ -38,7 +44,7 @@ def draw_sky(canvas: Canvas, seed: int, leaves: Color) -> None:
 
 
 def draw_ground(canvas: Canvas, layout: Layout) -> None:
-    """Pavements, the road and what is painted on it, all without texture."""
+    """Draw pavements, the road and its markings, without texture."""
     z, (left, right) = canvas.camera.z, layout.kerbs
     far, gutter = z + 20 * VIEW, colors.scaled(layout.asphalt, 0.75)
     road, pavement = Pen(canvas, ROAD), Pen(canvas, PAVEMENT)
@@ -58,15 +64,18 @@ def draw_ground(canvas: Canvas, layout: Layout) -> None:
     if layout.yellow_lines:
         for edge in (left + 0.35, left + 0.6, right - 0.7, right - 0.45):
             road.fill(shapes.strip(edge, edge + 0.1, z, far), (176, 150, 66))
-    zebra = ((z + 5) // 53 + 1) * 53 - 5  # one every 53 meters
+    zebra = ((z + 5) // 53 + 1) * 53 - 5  # every 53 meters
     for stripe in np.arange(left + 0.3, right - 0.5, 1.1).tolist():
         road.fill(shapes.strip(stripe, stripe + 0.55, zebra, zebra + 3.2), white)
 
 
 def draw_texture(canvas: Canvas, walls: tuple[float, float], things: list[Thing]) -> None:
-    """Grain, shadows and haze, looked up where each pixel's ray meets the floor or a wall.
+    """Apply grain, shadows and haze where each pixel's ray meets the floor or a side wall.
 
-    ``things`` throw shadows; ``walls`` are the x of the side walls.
+    Args:
+        canvas: with sky, ground and houses; changed in place.
+        walls: x of the left and the right side wall.
+        things: objects that cast shadows.
     """
     camera, light, labels = canvas.camera, canvas.light, canvas.pixels[..., 3]
     u = (np.arange(camera.width, dtype=np.float32) - camera.center) / camera.focal
@@ -76,15 +85,15 @@ def draw_texture(canvas: Canvas, walls: tuple[float, float], things: list[Thing]
     wall = np.minimum(wall, 2 * VIEW).astype(np.float32)[None, :]
     floor = np.minimum(floor, 2 * VIEW).astype(np.float32)[:, None]
     depth = np.minimum(wall, floor)
-    across = np.where(floor <= wall, u[None, :], v[:, None]) * (depth * TEXELS_PER_METRE)
-    along = (depth + np.float32(camera.z % 512)) * TEXELS_PER_METRE
+    across = np.where(floor <= wall, u[None, :], v[:, None]) * (depth * TEXELS_PER_METER)
+    along = (depth + np.float32(camera.z % 512)) * TEXELS_PER_METER
     grains = cv2.remap(
         textures.surfaces(), along, across, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
     )
     grain = np.full_like(labels, 128)
     for channel, label in enumerate((ROAD, PAVEMENT, BUILDING)):
         np.copyto(grain, grains[..., channel], where=labels == label)
-    # Grain fades with distance, where it would only flicker.
+    # Grain fades with distance, where it would alias and flicker.
     gain = grain.astype(np.float32)
     gain -= 128
     gain /= 256
@@ -106,10 +115,10 @@ def draw_texture(canvas: Canvas, walls: tuple[float, float], things: list[Thing]
 
 
 def _shadow(canvas: Canvas, walls: tuple[float, float], things: list[Thing]) -> NDArray[np.uint8]:
-    """1 where the ground, seen without what stands on it, lies in a shadow; uint8 [H, W]."""
+    """Return a mask of the shadows on the ground, uint8 [H,W], 0 or 1, ignoring occlusion."""
     camera, sun = canvas.camera, canvas.light.sun
     shadow = np.zeros((camera.height, camera.width), np.uint8)
-    if sun:  # the houses on its side throw their shadow on the street
+    if sun:  # houses on the side of the sun cast a shadow on the street
         wall_x = walls[0 if sun < 0 else 1]
         reach = (6 if sun < 0 else -6) * (1.2 - abs(sun))
         strip = shapes.strip(wall_x, wall_x + reach, camera.z, camera.z + 400)

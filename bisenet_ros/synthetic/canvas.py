@@ -12,12 +12,19 @@ from bisenet_ros.synthetic.colors import Color
 from bisenet_ros.synthetic.shapes import Array, Point, Points
 
 NEAR = 0.5
-"""Metres; what is closer is cut off."""
+"""Distance of the near clipping plane in meters."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole with its principal point shifted: pitch and yaw that keep verticals vertical."""
+    """Pinhole camera with a shifted principal point instead of pitch and yaw: verticals stay so.
+
+    - ``width``, ``height``: of the image in pixels.
+    - ``focal``: focal length in pixels.
+    - ``center``, ``horizon``: column and row of the principal point.
+    - ``eye``: height above the ground in meters.
+    - ``z``: position along the street in meters.
+    """
 
     width: int
     height: int
@@ -28,17 +35,17 @@ class Camera:
     z: float
 
     def scale(self, z: float) -> float:
-        """Pixels a meter at depth z of the world, clamped: that cuts boxes along z exactly."""
+        """Return pixels per meter at depth z; clamped at NEAR, which clips edges along z."""
         return self.focal / max(z - self.z, NEAR)
 
     def pixel(self, x: float, y: float, z: float) -> tuple[int, int]:
-        """Column and row of one point of the world; they may lie outside the image."""
+        """Return column and row of a world point, which may be outside the image."""
         scale = self.scale(z)
         return round(self.center + x * scale), round(self.horizon + (self.eye - y) * scale)
 
     def pixels(self, points: Points | Array) -> NDArray[np.int32]:
-        """Columns and rows, int32 [..., 2], of points of the world, [..., 3]."""
-        if isinstance(points, list):  # a few points: plain arithmetic is several times faster
+        """Return columns and rows, int32 [...,2], of world points [...,3]."""
+        if isinstance(points, list):  # for few points plain Python is several times faster
             f, cu, cv, eye, z0 = self.focal, self.center, self.horizon, self.eye, self.z
             scaled = ((x, y, f / max(z - z0, NEAR)) for x, y, z in points)
             pixel = [(round(cu + x * k), round(cv + (eye - y) * k)) for x, y, k in scaled]
@@ -52,19 +59,19 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """Where the sun stands and how sky and air look."""
+    """Position of the sun, and the look of sky and air."""
 
-    sun: float  # -1 far left .. 1 far right; 0 is a covered sky
+    sun: float  # -1 (far left) to 1 (far right); 0 if overcast
     dusk: bool
     haze: Color  # the sky at the horizon
     zenith: Color
-    clouds: float  # deviation of the sky in gray levels
-    visibility: float  # meters until 63 % of a color is haze
+    clouds: float  # standard deviation of the sky in gray levels
+    visibility: float  # distance in meters at which 63 % of a color is haze
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Color and label, uint8 [H, W, 4], as the camera sees them in this light."""
+    """Color (RGB) and label of each pixel, uint8 [H,W,4], with the camera and light of a frame."""
 
     camera: Camera
     light: Light
@@ -72,7 +79,14 @@ class Canvas:
 
 
 class Pen:
-    """Draws things of one label at depth z; without z, the air before them is added later."""
+    """Pen for objects of one label at depth z.
+
+    Args:
+        canvas: drawn on.
+        label: class id of everything that is drawn.
+        z: depth in meters, for line widths and haze; None for surfaces that ``draw_texture`` covers
+            with haze later.
+    """
 
     def __init__(self, canvas: Canvas, label: int, z: float | None = None) -> None:
         self.pixels, self.camera, self.haze = canvas.pixels, canvas.camera, canvas.light.haze
@@ -82,30 +96,30 @@ class Pen:
             self.clear = exp(min(self.camera.z - z, 0.0) / canvas.light.visibility)
 
     def ink(self, color: Color) -> tuple[int, int, int, int]:
-        """The color seen through the air, with the label."""
+        """Return the color with haze, and the label as fourth channel."""
         (r, g, b), (hr, hg, hb), clear = color, self.haze, self.clear
         r, g, b = hr + (r - hr) * clear, hg + (g - hg) * clear, hb + (b - hb) * clear
         return int(r), int(g), int(b), self.label
 
     def fill(self, points: Points | Array, color: Color) -> None:
-        """Fill one polygon [N, 3], or several that do not overlap [M, N, 3]."""
+        """Fill one polygon [N,3], or several that do not overlap, [M,N,3]."""
         pixels = self.camera.pixels(points)
         polygons = [pixels] if pixels.ndim == 2 else list(pixels)
         if polygons:
             cv2.fillPoly(self.pixels, polygons, self.ink(color))
 
     def stroke(self, points: Points, width: float, color: Color) -> None:
-        """Draw a line, width in meters, through points [N, 3]."""
+        """Draw a line through points [N,3], ``width`` in meters."""
         line, thickness = self.camera.pixels(points), max(1, round(width * self.scale))
         cv2.polylines(self.pixels, [line], False, self.ink(color), thickness)
 
     def disc(self, x: float, y: float, z: float, radius: float, color: Color) -> None:
-        """Fill a circle that faces the camera."""
+        """Fill a circle that faces the camera, ``radius`` in meters."""
         center = self.camera.pixel(x, y, z)
         cv2.circle(self.pixels, center, round(radius * self.scale), self.ink(color), -1)
 
     def foliage(self, at: Point, size: tuple[float, float], color: Color, kind: int) -> None:
-        """Paste a crown of leaves around a point, size (width, height) in meters."""
+        """Paste crown texture ``kind``, of ``size`` (width, height) in meters, around a point."""
         crown = textures.crowns()[kind % len(textures.crowns())]
         u, v = self.camera.pixel(*at)
         w, h = max(size[0] * self.scale, 2.0), max(size[1] * self.scale, 2.0)
@@ -119,6 +133,6 @@ class Pen:
         shade = cv2.warpAffine(crown, place, (right - left, bottom - top), flags=flags)
         dark, bright = self.ink((0, 0, 0)), self.ink(colors.scaled(color, 2))
         inks = np.linspace(dark, bright, 256).astype(np.uint8)
-        # A pixel is four bytes, so it moves as one 32-bit word.
+        # A pixel of four bytes is copied as one 32-bit word.
         words = self.pixels[top:bottom, left:right].view(np.uint32)[..., 0]
         np.copyto(words, inks.view(np.uint32)[shade, 0], where=shade > 0)

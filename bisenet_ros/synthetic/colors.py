@@ -1,4 +1,4 @@
-"""Colors of what stands on the street, and how one is drawn and varied; RGB, 0..255."""
+"""Colors of objects on the street, RGB in 0..255, and their random variation."""
 
 import numpy as np
 
@@ -22,21 +22,25 @@ SKINS: list[Color] = [(206, 164, 140), (172, 124, 98), (106, 74, 58)]
 
 
 def scaled(color: Color, factor: float) -> Color:
+    """Return ``color`` with its brightness multiplied by ``factor``, clipped to 255."""
     r, g, b = color
     return min(255.0, r * factor), min(255.0, g * factor), min(255.0, b * factor)
 
 
 def pick(rng: np.random.Generator, colors: list[Color]) -> Color:
+    """Return a random one of ``colors``."""
     return colors[int(rng.integers(len(colors)))]
 
 
 def varied(rng: np.random.Generator, color: Color) -> Color:
+    """Return ``color`` with its brightness varied by 20 % and each channel by 6 levels."""
     factor, shifts = rng.uniform(0.8, 1.2), rng.uniform(-6, 6, 3).tolist()
     r, g, b = (min(max(c * factor + s, 0.0), 255.0) for c, s in zip(color, shifts, strict=True))
     return r, g, b
 
 
 def between(rng: np.random.Generator, low: Color, high: Color) -> Color:
+    """Return a random color on the line from ``low`` to ``high``."""
     t = rng.random()
     r, g, b = (a + t * (b - a) for a, b in zip(low, high, strict=True))
     return r, g, b

@@ -1,4 +1,4 @@
-"""What stands where on a street, and what moves on it: drawn from the seed alone."""
+"""Positions of static and moving objects on a street, determined by its seed."""
 
 from collections.abc import Iterator
 from math import pi, sin
@@ -21,22 +21,27 @@ from bisenet_ros.synthetic.things import (
 )
 
 VIEW = 80.0
-"""Metres; what is further away is skyline."""
+"""Viewing distance in meters; the skyline is drawn at this distance."""
 
 
 class Layout:
-    """The plan of one street: its lanes, kerbs and side walls, and what they are lined with."""
+    """Plan of one street: lanes, kerbs, side walls and the objects along them.
+
+    Args:
+        seed: seed of the street, for its objects.
+        rng: generator that the street's own dimensions are drawn from.
+    """
 
     def __init__(self, seed: int, rng: np.random.Generator) -> None:
         self.seed = seed
-        # The British side: the camera drives in the left lane, at x = 0.
+        # Left-hand traffic as in CamVid: the camera drives in the left lane, at x = 0.
         self.lane = rng.uniform(2.8, 3.5)
         self.parking = [bool(likely) for likely in rng.random(2) < (0.45, 0.6)]
         left = -(self.lane / 2 + 0.9 + 1.9 * self.parking[0])
         right = 1.5 * self.lane + 0.5 + 1.9 * self.parking[1]
         self.kerbs = (left, right)
         self.walls = (left - rng.uniform(2.8, 5.5), right + rng.uniform(2.8, 5.5))
-        self.pitch = rng.uniform(8.0, 13.0)  # meters of street that one house takes
+        self.pitch = rng.uniform(8.0, 13.0)  # length of one house in meters
         self.green = rng.uniform(0.1, 0.65)
         self.fenced = rng.uniform(0.4, 0.9)
         self.avenue = rng.uniform(0, 0.7)
@@ -46,7 +51,10 @@ class Layout:
         self.yellow_lines = rng.random() < 0.5
 
     def standing(self, cell: int) -> Iterator[Thing]:
-        """What keeps its place in one pitch of the street, the same whenever it is asked for."""
+        """Yield the static objects of one cell, ``pitch`` meters of the street.
+
+        The same cell always has the same objects.
+        """
         rng = np.random.default_rng((self.seed, cell + 10))
         near = cell * self.pitch
         for side, out in ((0, -1), (1, 1)):
@@ -88,7 +96,15 @@ class Layout:
                 yield Car(kerb - out, z, paint, tall, away=side == 0)
 
     def traffic(self, z: float, time: float) -> Iterator[Thing]:
-        """What moves: the car ahead, and the rest on a belt of VIEW meters before depth z."""
+        """Yield the moving objects ahead of depth z.
+
+        A car may keep its distance ahead of the camera; all others move within the VIEW meters
+        ahead, leaving at one end and entering again at the other.
+
+        Args:
+            z: position of the camera in meters.
+            time: seconds since the start of the drive.
+        """
         rng = np.random.default_rng((self.seed, 0))
 
         def ahead(speed: float) -> float:
@@ -118,7 +134,7 @@ class Layout:
                 colors.pick(rng, colors.SKINS),
             )
             yield Walker(x, where, height, coat, trousers, skin, step)
-        for _ in range(int(rng.integers(0, 3))):  # crossing the road, to and fro
+        for _ in range(int(rng.integers(0, 3))):  # crossing the road back and forth
             x = sin(rng.uniform(0, 6) + 0.25 * time) * self.kerbs[1] * 0.7
             x += (self.kerbs[0] + self.kerbs[1]) / 2
             coat, trousers = dyed(colors.CLOTHES), dyed(colors.CLOTHES)

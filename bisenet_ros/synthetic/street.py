@@ -1,4 +1,4 @@
-"""One street: its layout, weather and camera drawn from a seed, and its frames put together."""
+"""A street: layout, weather and camera from a seed, and the composition of its frames."""
 
 from dataclasses import dataclass
 
@@ -14,25 +14,33 @@ from bisenet_ros.synthetic.layout import VIEW, Layout
 from bisenet_ros.synthetic.things import House, Thing
 
 DEMO_SEEDS = range(0, 1000)
-"""Seeds of the demo and the tests; no network is trained on these streets."""
+"""Seeds of the demo and the tests; networks are never trained on these streets."""
 TRAINING_SEEDS = range(1_000_000, 2_000_000)
-"""Seeds of the training streets, disjoint from DEMO_SEEDS."""
+"""Seeds of the training streets, disjoint from ``DEMO_SEEDS``."""
 
 FRAME_RATE = 15.0
-METRES_PER_FRAME = 0.4
+METERS_PER_FRAME = 0.4
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """Exposure, tone, lens blur and noise."""
+    """Exposure, tone curve, lens blur and noise of the camera."""
 
     gain: tuple[float, float, float]  # of red, green and blue
     contrast: float  # exponent of the tone curve
-    blur: float  # deviation in pixels
-    noise: float  # deviation in gray levels
+    blur: float  # standard deviation in pixels
+    noise: float  # standard deviation in gray levels
 
     def expose(self, scene: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """The image, RGB uint8 [H, W, 3], of a scene [H, W, 4] whose fourth channel is ignored."""
+        """Return the image of a scene.
+
+        Args:
+            scene: uint8 [H,W,4]; the fourth channel is ignored.
+            rng: selects the part of the noise texture.
+
+        Returns:
+            uint8 [H,W,3] RGB.
+        """
         tone = 255 * (np.arange(256) / 255) ** self.contrast
         curves = np.clip(np.stack([tone * gain for gain in self.gain], -1), 0, 255)
         image = cv2.LUT(cv2.cvtColor(scene, cv2.COLOR_RGBA2RGB), curves.astype(np.uint8)[None])
@@ -45,11 +53,17 @@ class Sensor:
 
 
 class Street:
-    """One street, drawn from a seed: `frame(k)` is what the camera sees k frames into the drive."""
+    """One street and the drive of a camera along it, both determined by the seed.
+
+    Args:
+        seed: see ``DEMO_SEEDS`` and ``TRAINING_SEEDS``.
+        width: of the images in pixels.
+        height: of the images in pixels.
+    """
 
     def __init__(self, seed: int, width: int = 480, height: int = 360) -> None:
         self.seed, self.width, self.height = seed, width, height
-        # One generator for all, so the order of these lines is part of what a seed means.
+        # All draws share one generator: reordering these lines changes every street.
         rng = np.random.default_rng(seed)
         self.eye = rng.uniform(1.35, 1.65)
         self.focal = height * rng.uniform(1.0, 1.25)
@@ -59,8 +73,15 @@ class Street:
         self.light, self.sensor = _weather(rng)
 
     def frame(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Frame `index` >= 0: image, RGB uint8 [H, W, 3], and labels 0..10, uint8 [H, W]."""
-        z = index * METRES_PER_FRAME
+        """Draw a frame; the same index always gives the same frame.
+
+        Args:
+            index: number of the frame, from 0; the camera advances METERS_PER_FRAME per frame.
+
+        Returns:
+            Image uint8 [H,W,3] RGB, and its labels uint8 [H,W], indices of ``CLASS_NAMES``.
+        """
+        z = index * METERS_PER_FRAME
         optics = (self.width, self.height, self.focal, self.center, self.horizon, self.eye)
         empty = np.zeros((self.height, self.width, 4), np.uint8)
         canvas = Canvas(Camera(*optics, z), self.light, empty)
@@ -81,7 +102,7 @@ class Street:
         return self.sensor.expose(canvas.pixels, rng), labels
 
     def _things(self, z: float, time: float) -> list[Thing]:
-        """What the camera at depth z may see, in the order in which it is drawn."""
+        """Return the objects that the camera at depth z may see, in drawing order."""
         first = int(z // self.layout.pitch) - 1
         things = list(self.layout.traffic(z, time))
         for cell in range(first, first + int(VIEW / self.layout.pitch) + 2):

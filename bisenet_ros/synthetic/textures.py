@@ -1,4 +1,4 @@
-"""Textures drawn once for all streets: noise, surfaces and crowns of leaves."""
+"""Textures shared by all streets: noise, surfaces and tree crowns."""
 
 from functools import cache, lru_cache
 
@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 512
-"""Of noise and surfaces in pixels, a multiple of 32, so that they repeat."""
+"""Side of noise and surfaces in pixels; a multiple of 32, so that slabs and bricks tile."""
 CROWNS, CROWN_SIZE = 6, 224
 
 
 @cache
 def noise() -> NDArray[np.float32]:
-    """Cloud-like noise, float32 [SIZE, SIZE], mean 0, deviation 1, that repeats without a seam."""
+    """Return tileable cloud noise, float32 [SIZE,SIZE], mean 0 and standard deviation 1."""
     rng = np.random.default_rng(7)
     f = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
     spectrum = np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / np.maximum(f, 1 / SIZE) ** 1.3
@@ -24,7 +24,7 @@ def noise() -> NDArray[np.float32]:
 
 @cache
 def surfaces() -> NDArray[np.uint8]:
-    """Asphalt, slabs and bricks, uint8 [SIZE, SIZE, 3]: 128 is even, 256 more twice as bright."""
+    """Return asphalt, slabs and bricks, uint8 [SIZE,SIZE,3]: brightness is 1 + (v - 128) / 256."""
     rng = np.random.default_rng(8)
     fine = rng.standard_normal((SIZE, SIZE)).astype(np.float32)
     row, column = np.indices((SIZE, SIZE))
@@ -41,7 +41,7 @@ def surfaces() -> NDArray[np.uint8]:
 
 @cache
 def crowns() -> list[NDArray[np.uint8]]:
-    """Crowns of leaves, uint8 [size, size]: 0 is a hole, 128 their color, lighter on top."""
+    """Return tree crowns, uint8 [CROWN_SIZE,CROWN_SIZE]: 0 is a gap, 128 the color of leaves."""
     rng, size = np.random.default_rng(9), CROWN_SIZE
     crowns = []
     for _ in range(CROWNS):
@@ -57,6 +57,6 @@ def crowns() -> list[NDArray[np.uint8]]:
 
 @lru_cache(4)
 def sensor_noise(height: int, width: int) -> NDArray[np.int8]:
-    """Noise of deviation 32, int8 [height + 64, width + 64, 3], for a frame to be cut from."""
+    """Return noise to crop from, int8 [height+64,width+64,3], with standard deviation 32."""
     noise = np.random.default_rng(10).standard_normal((height + 64, width + 64, 3), np.float32)
     return np.clip(noise * 32, -127, 127).astype(np.int8)

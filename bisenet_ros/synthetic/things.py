@@ -1,4 +1,4 @@
-"""What stands and moves on the street, and how each is drawn."""
+"""Objects on the street and how they are drawn."""
 
 from dataclasses import dataclass
 from math import cos, pi, sin
@@ -14,25 +14,27 @@ from bisenet_ros.synthetic.shapes import Array, Points
 
 @dataclass(frozen=True)
 class Thing:
-    """Something on the street, its near end at depth z."""
+    """An object on the street whose near end is at depth z."""
 
     x: float
     z: float
 
-    # What is nearer to the middle of the street is never hidden by what is nearer to its walls,
-    # so there are layers, drawn from the walls to the middle, and each from far to near.
+    # Painter's algorithm: objects near the side walls never occlude those nearer to the middle, so
+    # layers are drawn from the walls to the middle, each from far to near.
     layer: ClassVar[int] = 3
-    # A thing is drawn until the camera is this much past z: what is short goes while out of sight.
+    # Drawn until the camera is this many meters past z. Negative for short objects, which are out
+    # of view before the camera reaches them.
     reach: ClassVar[float] = -1.5
-    shadow: ClassVar[tuple[float, float]] = (0.35, 0.5)  # half its width, and its length
+    shadow: ClassVar[tuple[float, float]] = (0.35, 0.5)  # half the width, and the length
 
     def draw(self, canvas: Canvas) -> None:
+        """Draw color and label of the object."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class House(Thing):
-    """A facade with rows of windows, flush with the side wall of the street."""
+    """A facade with rows of windows in the plane of the side wall."""
 
     length: float
     floors: int
@@ -70,7 +72,7 @@ class House(Thing):
 
 @dataclass(frozen=True)
 class Fence(Thing):
-    """Boards or railings on a backing, between the pavement and what lies behind."""
+    """A fence of boards or railings behind the pavement."""
 
     length: float
     height: float
@@ -93,7 +95,7 @@ class Fence(Thing):
 
 @dataclass(frozen=True)
 class Tree(Thing):
-    """A trunk under a crown, size (width, height)."""
+    """A tree: ``trunk`` is its height, ``size`` the (width, height) of the crown, in meters."""
 
     trunk: float
     size: tuple[float, float]
@@ -110,14 +112,14 @@ class Tree(Thing):
 
 @dataclass(frozen=True)
 class Bush(Tree):
-    """A crown on the ground, behind the wall of the street where there is no house."""
+    """A crown on the ground, where there is no house."""
 
     layer = 1
 
 
 @dataclass(frozen=True)
 class Lamp(Thing):
-    """A street lamp: a tall post with an arm over the road."""
+    """A street lamp: a post with an arm over the road."""
 
     height: float
     color: Color
@@ -134,7 +136,7 @@ class Lamp(Thing):
 
 @dataclass(frozen=True)
 class Sign(Thing):
-    """A traffic sign or a traffic light on its post."""
+    """A traffic sign or traffic light on a post."""
 
     shape: str
     height: float
@@ -164,7 +166,7 @@ class Sign(Thing):
 
 @dataclass(frozen=True)
 class Car(Thing):
-    """A car or a van along the street, seen from behind (away) or from the front."""
+    """A car or van, seen from behind (``away``) or from the front."""
 
     paint: Color
     tall: float
@@ -181,7 +183,7 @@ class Car(Thing):
         back, front = (z + 0.35, far - 1.2) if self.away else (z + 1.2, far - 0.35)
         dark, glass = (22, 24, 28), colors.scaled(canvas.light.haze, 0.3)
 
-        # Underneath, then the side that is turned to the camera.
+        # The underside, then the side that faces the camera.
         pen = Pen(canvas, CAR, max(z, canvas.camera.z + NEAR))
         pen.fill(shapes.strip(x - half, x + half, z, far, 0.2), dark)
         body = colors.scaled(self.paint, (1.0 - 0.25 * out * canvas.light.sun) * 0.85)
@@ -220,7 +222,7 @@ class Car(Thing):
 
 @dataclass(frozen=True)
 class Walker(Thing):
-    """A pedestrian; step is the phase of the stride in radians."""
+    """A pedestrian; ``step`` is the phase of the stride in radians."""
 
     height: float
     coat: Color
@@ -252,7 +254,7 @@ class Walker(Thing):
 
 @dataclass(frozen=True)
 class Rider(Thing):
-    """A bicyclist; heading is the angle to the street, step the phase of the pedals, in radians."""
+    """A bicyclist: ``heading`` relative to the street, ``step`` of the pedals, in radians."""
 
     heading: float
     jersey: Color

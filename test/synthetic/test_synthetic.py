@@ -1,4 +1,4 @@
-"""The synthetic street: exact, repeatable, learnable, not solved by reading off the palette."""
+"""Synthetic streets: deterministic, with aligned labels, and not separable by color alone."""
 
 from __future__ import annotations
 
