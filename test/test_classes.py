@@ -140,7 +140,7 @@ def test_palette() -> None:
         ),
     ],
 )
-def test_id_255_gives_colors_of_no_class(name: str, text: str, tmp_path: Path) -> None:
+def test_id_255_defines_colors_of_unlabelled_pixels(name: str, text: str, tmp_path: Path) -> None:
     path = written(tmp_path / name, text)
     assert [entry.name for entry in read_classes(path)] == ["a", "b"]
     assert read_unlabelled_colors(path) == ((0, 0, 0), (9, 9, 9))

@@ -12,7 +12,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_bare_names_are_shipped_files_whatever_lies_here() -> None:
+def test_bare_names_are_shipped_files_even_if_a_folder_has_the_name() -> None:
     Path("cityscapes").mkdir()
     Path("bisenetv2_camvid").mkdir()
     cityscapes = classes_path("cityscapes")
@@ -23,7 +23,7 @@ def test_bare_names_are_shipped_files_whatever_lies_here() -> None:
     assert model_path("").is_file()
 
 
-def test_other_names_are_what_lies_here() -> None:
+def test_other_names_are_paths() -> None:
     Path("my_run").mkdir()
     assert model_path("my_run") == Path("my_run")
     assert model_path("a/b.pth") == Path("a/b.pth")

@@ -77,7 +77,7 @@ def test_a_mask_of_0_and_255_is_a_fault(two_tone: Path) -> None:
     )
 
 
-def test_many_sizes_are_cut_short(two_tone: Path) -> None:
+def test_only_the_most_common_sizes_are_listed(two_tone: Path) -> None:
     for number in range(5):
         size = 8 + 8 * number
         pixels = np.zeros((size, size), np.uint8)

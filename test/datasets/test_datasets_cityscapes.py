@@ -48,7 +48,7 @@ def test_ids_are_those_of_the_official_scripts(root: Path) -> None:
     assert [(e.id, e.name, e.color) for e in dataset.classes] == trained
 
 
-def test_every_value_has_a_meaning_or_none() -> None:
+def test_exactly_the_official_ids_are_defined() -> None:
     known = {entry.id for entry in official if entry.id >= 0} | {255}
     assert set(np.flatnonzero(LABEL_IDS.table >= 0)) == known
 
@@ -60,7 +60,7 @@ def test_cities_are_walked_in_order(root: Path) -> None:
     assert all(label.name.endswith("_labelIds.png") for _, label in dataset.pairs)
 
 
-def test_cities_may_be_links(root: Path) -> None:
+def test_cities_may_be_symlinks(root: Path) -> None:
     before = len(open_dataset(root))
     for kind in ("leftImg8bit", "gtFine"):
         city = root / kind / "train" / "ulm"
@@ -69,7 +69,7 @@ def test_cities_may_be_links(root: Path) -> None:
     assert len(open_dataset(root)) == before == 3
 
 
-def test_train_ids_serve_where_there_are_no_label_ids(root: Path) -> None:
+def test_train_ids_are_used_if_there_are_no_label_ids(root: Path) -> None:
     for frame in FRAMES:
         path = root / "gtFine" / "train" / f"{frame}_gtFine_labelIds.png"
         path.unlink()

@@ -35,7 +35,7 @@ def test_pairs_are_sorted_and_rgb(
         assert read_labels.dtype == np.uint8
 
 
-def test_classes_may_lie_in_the_folder_above(two_tone: Path) -> None:
+def test_classes_may_be_in_the_folder_above(two_tone: Path) -> None:
     (two_tone / "classes.txt").rename(two_tone.parent / "classes.txt")
     assert len(open_dataset(two_tone).classes) == 2
 
@@ -71,7 +71,7 @@ def test_splits_are_folders_and_can_be_joined(two_tone: Path, tmp_path: Path) ->
         open_dataset(root, split="train+val")
 
 
-def test_splits_may_lie_in_images_and_labels(two_tone: Path) -> None:
+def test_splits_may_be_folders_in_images_and_labels(two_tone: Path) -> None:
     before = open_dataset(two_tone)
     for split, numbers in (("train", range(3)), ("val", range(3, 5))):
         for kind in ("images", "labels"):
@@ -86,7 +86,7 @@ def test_splits_may_lie_in_images_and_labels(two_tone: Path) -> None:
     assert evenly_spread(two_tone, 9) == [image for image, _ in train.pairs]
 
 
-def test_grey_images_become_rgb_and_suffixes_may_differ(two_tone: Path) -> None:
+def test_gray_images_become_rgb_and_suffixes_may_differ(two_tone: Path) -> None:
     gray = np.full((64, 64), 77, np.uint8)
     (two_tone / "images" / "000.png").unlink()
     assert cv2.imwrite(str(two_tone / "images" / "000.bmp"), gray)
@@ -164,12 +164,12 @@ def test_a_palette_of_an_image_editor_is_refused(two_tone: Path) -> None:
 def test_less_than_8_bits_give_the_ids_in_the_file(two_tone: Path, bits: int) -> None:
     dataset = open_dataset(two_tone)
     before = dataset.read_labels(3)
-    write_grey_png(two_tone / "labels" / "003.png", before, bits)
+    write_gray_png(two_tone / "labels" / "003.png", before, bits)
     assert cv2.imread(str(two_tone / "labels" / "003.png"), cv2.IMREAD_UNCHANGED).max() > 1
     np.testing.assert_array_equal(dataset.read_labels(3), before)
 
 
-def write_grey_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
+def write_gray_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
     """Write a PNG of 1, 2 or 4 bits by the specification: cv2 and Pillow write only 1."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -213,7 +213,7 @@ def test_files_without_a_partner_are_named(two_tone: Path) -> None:
     )
 
 
-def test_two_files_of_one_name_are_refused(two_tone: Path) -> None:
+def test_two_files_with_the_same_name_are_refused(two_tone: Path) -> None:
     (two_tone / "images" / "002.jpg").write_bytes((two_tone / "images" / "002.png").read_bytes())
     with pytest.raises(DatasetError, match=r"002.jpg and 002.png have the same name"):
         open_dataset(two_tone)

@@ -21,7 +21,7 @@ def jpeg(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_jpeg_that_is_cut_off_is_named(jpeg: Path) -> None:
+def test_a_truncated_jpeg_is_refused(jpeg: Path) -> None:
     assert read_image(jpeg).shape == PICTURE.shape
     whole = jpeg.read_bytes()
     jpeg.write_bytes(whole[: len(whole) // 2])
@@ -29,13 +29,13 @@ def test_a_jpeg_that_is_cut_off_is_named(jpeg: Path) -> None:
         read_image(jpeg)
 
 
-def test_what_a_camera_writes_behind_a_jpeg_does_no_harm(jpeg: Path) -> None:
+def test_data_after_the_end_of_a_jpeg_is_ignored(jpeg: Path) -> None:
     before = read_image(jpeg)
     jpeg.write_bytes(jpeg.read_bytes() + b"more of a camera")
     np.testing.assert_array_equal(read_image(jpeg), before)
 
 
-def test_a_header_that_claims_too_many_pixels_is_named(tmp_path: Path) -> None:
+def test_a_header_with_too_many_pixels_is_refused(tmp_path: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     path = tmp_path / "huge.png"
     path.write_bytes(
@@ -50,12 +50,12 @@ def test_a_header_that_claims_too_many_pixels_is_named(tmp_path: Path) -> None:
         read_label_image(path)
 
 
-def test_labels_are_no_jpegs(jpeg: Path) -> None:
+def test_jpeg_labels_are_refused(jpeg: Path) -> None:
     with pytest.raises(ImageFileError, match="a JPEG, which blurs labels: save them as PNG"):
         read_label_image(jpeg)
 
 
-def test_hidden_files_are_no_images() -> None:
+def test_hidden_files_are_not_images() -> None:
     assert is_image_file(Path("a/b.PNG"))
     assert not is_image_file(Path("a/._b.png"))
     assert not is_image_file(Path("a/b.txt"))

@@ -56,7 +56,7 @@ def test_any_size_and_any_strides(shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(overlay(image, labels, PALETTE, 0.0), image)
 
 
-def test_overlay_mixes_by_the_share_of_the_color() -> None:
+def test_overlay_blends_by_alpha() -> None:
     mixed = overlay(gray(100), LABELS, PALETTE, 0.25)
     assert mixed[0, 0].tolist() == [125, 100, 75]  # 0.75 * 100 + 0.25 * (200, 100, 0)
     assert mixed[0, 1].tolist() == [78, 80, 82]  # 77.5 and 82.5 round to even
@@ -64,20 +64,20 @@ def test_overlay_mixes_by_the_share_of_the_color() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-def test_overlay_leaves_the_unlabelled_as_they_are(alpha: float) -> None:
+def test_overlay_leaves_unlabelled_pixels_unchanged(alpha: float) -> None:
     image = np.random.default_rng(2).integers(0, 256, (40, 50, 3), np.uint8)
     labels = np.full((40, 50), 255, np.uint8)
     np.testing.assert_array_equal(overlay(image, labels, PALETTE, alpha), image)
 
 
-def test_overlay_writes_into_neither_argument() -> None:
+def test_overlay_does_not_change_its_arguments() -> None:
     image, labels = gray(100), LABELS.copy()
     overlay(image, labels, PALETTE, 0.5)
     np.testing.assert_array_equal(image, gray(100))
     np.testing.assert_array_equal(labels, LABELS)
 
 
-def test_refusals_name_the_values() -> None:
+def test_errors_name_the_values() -> None:
     with pytest.raises(ValueError, match=r"image is 4x3 and its labels are 2x3"):
         overlay(gray(0, 3, 4), LABELS, PALETTE, 0.5)
     for alpha in (-0.1, 1.1, float("nan")):
@@ -135,7 +135,7 @@ def test_contact_sheet_puts_the_legend_below() -> None:
     assert (wide[6 + GAP :] == 99).all()
 
 
-def test_contact_sheet_refusals() -> None:
+def test_contact_sheet_errors() -> None:
     with pytest.raises(ValueError, match="0 images in 3 columns"):
         contact_sheet([])
     with pytest.raises(ValueError, match="1 images in 0 columns"):
@@ -144,7 +144,7 @@ def test_contact_sheet_refusals() -> None:
         contact_sheet([gray(1), gray(1).astype(float)])
 
 
-def test_pictures_are_written_as_they_are_seen(
+def test_written_files_have_the_colors_of_the_image(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = np.zeros((16, 24, 3), np.uint8)

@@ -15,7 +15,7 @@ def stripes(width: int, period: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("factor", [3, 4, 5])
-def test_every_pixel_counts_where_an_image_shrinks_to_less_than_half(factor: int) -> None:
+def test_shrinking_to_less_than_half_averages_all_pixels(factor: int) -> None:
     small = resize_image(stripes(20 * factor, factor), (20, 30))
     assert small.shape == (30, 20, 3)
     np.testing.assert_allclose(small, 255 / factor, atol=1)
@@ -26,7 +26,7 @@ def test_every_pixel_counts_where_an_image_shrinks_to_less_than_half(factor: int
 
 
 @pytest.mark.parametrize(("width", "size"), [(40, (20, 15)), (30, (20, 30)), (20, (50, 60))])
-def test_a_ramp_keeps_its_place(width: int, size: tuple[int, int]) -> None:
+def test_a_ramp_is_not_shifted(width: int, size: tuple[int, int]) -> None:
     columns = np.arange(width, dtype=np.uint8) * np.uint8(4)
     ramp = np.broadcast_to(columns[None, :, None], (30, width, 3)).copy()
     resized = resize_image(ramp, size)
@@ -36,13 +36,13 @@ def test_a_ramp_keeps_its_place(width: int, size: tuple[int, int]) -> None:
     np.testing.assert_allclose(resized, np.broadcast_to(expected[:, None], resized.shape), atol=1)
 
 
-def test_labels_are_of_the_nearest_pixel() -> None:
+def test_labels_take_the_nearest_pixel() -> None:
     labels = np.array([[0, 7, 255]], np.uint8)
     assert resize_labels(labels, (6, 1)).tolist() == [[0, 0, 7, 7, 255, 255]]
     assert resize_labels(np.array([[1, 2, 3, 4, 5, 6]], np.uint8), (2, 1)).tolist() == [[2, 5]]
 
 
-def test_the_own_size_is_no_copy_and_a_buffer_is_used() -> None:
+def test_the_same_size_is_not_copied_and_a_buffer_is_used() -> None:
     image = stripes(20, 2)
     assert resize_image(image, (20, 30)) is image
     assert resize_labels(image[..., 0], (20, 30)).base is image

@@ -95,7 +95,7 @@ def test_round_trip(good: Path) -> None:
     assert not torch.equal(expected, logits)  # so the bound above is not vacuous
 
 
-def test_quantities_are_read_by_their_old_names(good: Path, tmp_path: Path) -> None:
+def test_fields_are_read_by_their_old_names(good: Path, tmp_path: Path) -> None:
     def old(document: dict[str, Any]) -> dict[str, Any]:
         quantities = document["architecture"]
         quantities |= {"alpha": quantities.pop("width"), "d": quantities.pop("depth")}
@@ -104,7 +104,7 @@ def test_quantities_are_read_by_their_old_names(good: Path, tmp_path: Path) -> N
     assert load(rewrite(good, tmp_path / "old.safetensors", old)).metadata == load(good).metadata
 
 
-def test_what_is_loaded_can_be_saved_again(good: Path, tmp_path: Path) -> None:
+def test_a_loaded_model_can_be_saved_again(good: Path, tmp_path: Path) -> None:
     model = load(good)
     save(tmp_path / "again.safetensors", model.network, model.metadata)
     assert load(tmp_path / "again.safetensors").metadata == METADATA
@@ -287,7 +287,7 @@ def test_tensors_of_another_variant(good: Path, tmp_path: Path) -> None:
         load(path)
 
 
-def test_annotate_adds_to_what_others_wrote_meanwhile(good: Path, tmp_path: Path) -> None:
+def test_update_metadata_keeps_changes_of_other_processes(good: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(good.read_bytes())
     model = load(path)
@@ -298,7 +298,7 @@ def test_annotate_adds_to_what_others_wrote_meanwhile(good: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("head_channels", [8, 16])
-def test_annotate_leaves_a_file_that_was_replaced(
+def test_update_metadata_refuses_a_file_that_was_replaced(
     good: Path, tmp_path: Path, head_channels: int
 ) -> None:
     path = tmp_path / "m.safetensors"
@@ -315,7 +315,7 @@ def test_annotate_leaves_a_file_that_was_replaced(
     assert path.read_bytes() == before
 
 
-def test_save_makes_folders_and_replaces_the_file_before(good: Path, tmp_path: Path) -> None:
+def test_save_creates_folders_and_replaces_an_existing_file(good: Path, tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "x.safetensors"
     network = network_of(METADATA.architecture)
     for dataset in ("first", "second"):
@@ -324,7 +324,7 @@ def test_save_makes_folders_and_replaces_the_file_before(good: Path, tmp_path: P
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_link_stays_one(good: Path, tmp_path: Path) -> None:
+def test_update_metadata_writes_through_a_symlink(good: Path, tmp_path: Path) -> None:
     target, link = tmp_path / "target.safetensors", tmp_path / "latest.safetensors"
     target.write_bytes(good.read_bytes())
     link.symlink_to(target)
@@ -334,7 +334,9 @@ def test_a_link_stays_one(good: Path, tmp_path: Path) -> None:
     assert load(target).metadata.license == "by the link"
 
 
-def test_failed_save_leaves_the_file_before_and_nothing_else(good: Path, tmp_path: Path) -> None:
+def test_failed_save_keeps_the_existing_file_and_leaves_no_other(
+    good: Path, tmp_path: Path
+) -> None:
     model = load(good)
     path = tmp_path / "x.safetensors"
     path.write_text("before")

@@ -40,7 +40,7 @@ def test_any_size_divisible_by_8(expand_in: Any, upsampling: Any) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 9, 44, 45, 46, 48])
-def test_coarse_features_stay_in_their_place_at_any_size(rows: int) -> None:
+def test_upsampling_does_not_shift_features_at_any_size(rows: int) -> None:
     """A stage of ``rows`` rows has ``ceil(rows / 4)`` rows at a quarter of its resolution."""
     coarse = ceil(rows / 4)
     # Cell k covers rows 4k to 4k + 3, so its center is at 4k + 1.5.
@@ -158,7 +158,7 @@ def test_logits_are_upsampled_without_aligned_corners() -> None:
     assert torch.allclose(full[0, 0], expected.expand(8, 16))
 
 
-def test_booster_heads_are_of_the_kind_of_the_main_head() -> None:
+def test_booster_heads_have_the_layers_of_the_main_head() -> None:
     network = BiSeNetV2(replace(TINY, booster_channels=16), boosters=True)
     assert len(network.boosters) == 4
 
@@ -190,7 +190,7 @@ def test_initial_weights() -> None:
             assert (module.weight == 1).all() and (module.bias == 0).all(), name
 
 
-def test_aggregation_bias_is_of_the_1x1_convolutions_alone() -> None:
+def test_aggregation_bias_is_in_the_1x1_convolutions_only() -> None:
     without, with_bias = (
         BiSeNetV2(replace(TINY, aggregation_bias=bias)).state_dict() for bias in (False, True)
     )
@@ -233,6 +233,6 @@ def test_depth_width_and_expansion() -> None:
         ({"aggregation_bias": 1}, "aggregation_bias is 1; it must be true or false"),
     ],
 )
-def test_unusable_quantities_are_named(changes: dict[str, Any], message: str) -> None:
+def test_invalid_hyperparameters_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(TINY, **changes)

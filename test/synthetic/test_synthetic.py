@@ -60,7 +60,7 @@ def test_every_class_has_its_share(frames: list[Frame]) -> None:
     assert shares[:11].min() > 0.005, shares[:11].round(4)
 
 
-def test_the_palette_does_not_solve_it(frames: list[Frame]) -> None:
+def test_color_alone_does_not_separate_the_classes(frames: list[Frame]) -> None:
     confusion = np.zeros((11, 11))
     for image, labels in frames[:10]:
         small, truth = image[::2, ::2].astype(np.int32), labels[::2, ::2]

@@ -62,7 +62,7 @@ def test_logits_are_those_of_the_original(cityscapes: Model, height: int, width:
     assert_logits(cityscapes, (height, width), GOLDEN[height, width])
 
 
-def test_sizes_that_the_original_cannot_do(cityscapes: Model) -> None:
+def test_sizes_that_the_original_does_not_support(cityscapes: Model) -> None:
     with torch.no_grad():
         assert cityscapes.network(image(40, 72)).shape == (1, 19, 40, 72)
 
@@ -84,7 +84,7 @@ def test_metadata(cityscapes: Model) -> None:
     ("num_classes", "mean", "resolution"),
     [(150, 0.49343230, (640, 640)), (171, 0.46962251, (640, 640)), (5, 0.3257, (1024, 512))],
 )
-def test_each_of_its_data_sets_has_its_own_normalization(
+def test_each_dataset_has_its_own_normalization(
     num_classes: int, mean: float, resolution: tuple[int, int], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "x.pth", checkpoint(num_classes, 8, boosters=False))
