@@ -11,10 +11,11 @@ import pytest
 import torch
 from busy import busy_processes
 from fake_clock import FakeClock
+from refusal import refusal
 
-from bisenet_ros.benchmark import cpu_load, measurement, peak_memory
 from bisenet_ros.benchmark import gemm_peak as gemm_peak
 from bisenet_ros.benchmark import interleave as turns
+from bisenet_ros.benchmark import machine, measurement, peak_memory
 from bisenet_ros.benchmark.machine import instruction_set
 from bisenet_ros.cli import benchmark as module
 from bisenet_ros.cli.main import main
@@ -155,10 +156,10 @@ class SlowMachine:
         self.memory: list[str] = []
 
         class SlowSegmenter:
-            def __init__(self, model: Model, *, backend: str, **options: Any) -> None:
+            def __init__(self, model: Model, options: EngineOptions) -> None:
                 clock.now += load
                 self.backend = SimpleNamespace(device="cpu")
-                self.resolution = options["resolution"]
+                self.resolution = options.resolution
 
             def segment(self, image: object) -> SimpleNamespace:
                 clock.now += frame
@@ -170,10 +171,8 @@ class SlowMachine:
         def make_product(*_: object) -> Callable[[], None]:
             return clock.taking(product, lambda: None)
 
-        def measure_memory(
-            load: object, backend: str, options: EngineOptions, seconds: float
-        ) -> float:
-            self.memory.append(f"{backend}:{options.precision}")
+        def measure_memory(load: object, options: EngineOptions, seconds: float) -> float:
+            self.memory.append(f"{options.backend}:{options.precision}")
             clock.now += min(memory, seconds)
             if memory > seconds:
                 raise TimeoutError
@@ -327,7 +326,7 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
         def others(self) -> float:
             return 0.0
 
-    monkeypatch.setattr(cpu_load, "watch", lambda seconds: Idle())
+    monkeypatch.setattr(machine, "watch", lambda seconds: Idle())
     file = tmp_path / "b.json"
     arguments = ["--precision", "fp32", "--rounds", "10", "--no-memory", "--json", str(file)]
     with busy_processes():
@@ -341,32 +340,37 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        ("--backend caffe", "--backend 'caffe' is none of all, tensorrt, openvino, torch"),
-        ("--precision fp64", "--precision 'fp64' is none of all, fp32, bf16, fp16, int8"),
-        ("--against torch", "--against 'torch' is not of the form BACKEND:PRECISION"),
-        ("--against torch:fp64", "--against 'torch:fp64' is not of the form BACKEND:PRECISION"),
-        ("--against torch:int8 --backend torch", "the reference torch:int8 does not work: prec"),
-        ("--threads -1", "--threads, --rounds and --seconds must not be negative"),
-        ("--resolution 100x100", "resolution 100x100 must be at least 32x32 and divisible by 8"),
-        ("--input-size 1280", "--input-size '1280' is not of the form WxH"),
-        ("--input-size 0x90", "--input-size 0x90 has no pixels"),
-        ("--json none/b.json", "cannot write none/b.json: there is no folder none"),
-        ("--plot b.doc", "cannot draw b.doc: its suffix must be one of "),
-        ("--model none.safetensors", "no model file at none.safetensors"),
+        ("--backend caffe", 2, "--backend 'caffe' is none of all, tensorrt, openvino, torch"),
+        ("--precision fp64", 2, "--precision 'fp64' is none of all, fp32, bf16, fp16, int8"),
+        ("--against torch", 2, "--against 'torch' is not of the form BACKEND:PRECISION"),
+        ("--against torch:fp64", 2, "--against 'torch:fp64' is not of the form BACKEND:PRECISION"),
+        ("--against torch:int8 --backend torch", 1, "the reference torch:int8 does not work: prec"),
+        ("--threads -1", 2, "--threads, --rounds and --seconds must not be negative"),
+        ("--resolution 100x100", 1, "resolution 100x100 must be at least 32x32 and divisible by 8"),
+        ("--input-size 1280", 1, "--input-size '1280' is not of the form WxH"),
+        ("--input-size 0x90", 2, "--input-size 0x90 has no pixels"),
+        ("--json none/b.json", 1, "cannot write none/b.json: there is no folder none"),
+        ("--plot b.doc", 1, "cannot draw b.doc: its suffix must be one of "),
+        ("--model none.safetensors", 1, "no model file at none.safetensors"),
     ],
 )
 def test_refused(
-    arguments: str, message: str, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+    arguments: str,
+    status: int,
+    message: str,
+    tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert benchmark(tiny_model, "--allow-busy", *arguments.split()) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith(f"bisenet benchmark: {message}")
-    assert captured.err.count("\n") == 1
+    line = ["benchmark", "--model", str(tiny_model), *SMALL, "--allow-busy", *arguments.split()]
+    refused = refusal(line, capsys)
+    assert refused.status == status
+    assert refused.message.startswith(message)
 
 
 def test_random_weights_of_another_form(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["benchmark", *SMALL, "--allow-busy", "--random-weights", "bisenetv2"]) == 1
-    assert "'bisenetv2' is not of the form PRESET/CLASSES" in capsys.readouterr().err
+    line = ["benchmark", *SMALL, "--allow-busy", "--random-weights", "bisenetv2"]
+    refused = refusal(line, capsys)
+    assert refused.status == 2
+    assert "'bisenetv2' is not of the form PRESET/CLASSES" in refused.message

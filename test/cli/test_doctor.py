@@ -23,7 +23,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-import bisenet_ros
+import bisenet_ros.model
 from bisenet_ros.cli.environment_checks import check_engine
 from bisenet_ros.cli.main import main
 from bisenet_ros.inference.cpu import default_threads
@@ -117,7 +117,7 @@ def test_missing_libraries(
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.delitem(sys.modules, "bisenet_ros.model.file")
-    monkeypatch.delattr(bisenet_ros, "model_file")
+    monkeypatch.delattr(bisenet_ros.model, "file")
     found = checks(tmp_path, 1, "--model", str(tiny_model))
     assert "safetensors" in found["model"]["detail"]
     remedy = f"{sys.executable} -m pip install torch -r requirements/runtime.txt"

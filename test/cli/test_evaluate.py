@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from refusal import refusal
 
 from bisenet_ros.cli.main import main
 from bisenet_ros.inference.backend import EngineOptions
@@ -52,9 +53,13 @@ def data(labelled: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tmp_path: 
     return root
 
 
-def evaluate(data: Path, model: Path, *more: str) -> int:
+def command(data: Path, model: Path, *more: str) -> list[str]:
     line = ["evaluate", "--data", str(data), "--model", str(model), "--device", "cpu"]
-    return main([*line, "--backend", "torch", "--precision", "fp32", *more])
+    return [*line, "--backend", "torch", "--precision", "fp32", *more]
+
+
+def evaluate(data: Path, model: Path, *more: str) -> int:
+    return main(command(data, model, *more))
 
 
 def test_perfect_labels_score_one(
@@ -115,11 +120,13 @@ def test_scores_are_recorded_in_the_model_and_nothing_else_changes(
         assert torch.equal(tensor, after.network.state_dict()[name])
 
     foreign = tmp_path / "foreign.pth"
-    assert evaluate(data, foreign, "--record", "blocks") == 1
-    assert "--record stores scores in a .safetensors" in capsys.readouterr().err
+    status, message = refusal(command(data, foreign, "--record", "blocks"), capsys)
+    assert status == 2
+    assert message.startswith("--record stores scores in a .safetensors")
     for more in (["--multi-scale"], ["--flip"], ["--resolution", "64x64"]):
-        assert evaluate(data, copy, "--record", "other", *more) == 1
-        assert "--record stores what the model does on its own" in capsys.readouterr().err
+        status, message = refusal(command(data, copy, "--record", "other", *more), capsys)
+        assert status == 2
+        assert message.startswith("--record stores what the model does on its own")
     assert model_file.load(copy).metadata.scores == scores
 
 
@@ -199,8 +206,9 @@ def test_scales_and_flip_change_what_is_predicted(
 def test_scales_need_the_torch_backend(
     data: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(data, tiny_model, "--flip", "--backend", "openvino") == 1
-    (message,) = capsys.readouterr().err.splitlines()
+    line = command(data, tiny_model, "--flip", "--backend", "openvino")
+    status, message = refusal(line, capsys)
+    assert status == 1
     assert "need class probabilities, and backend 'openvino' gives labels only" in message
 
 
@@ -252,8 +260,8 @@ def test_other_classes_are_refused(
     data: Path, tiny_model: Path, lines: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data / "classes.txt").write_text(lines)
-    assert evaluate(data, tiny_model) == 1
-    (message,) = capsys.readouterr().err.splitlines()
+    status, message = refusal(command(data, tiny_model), capsys)
+    assert status == 1
     assert text in message
 
 
@@ -266,37 +274,41 @@ def test_a_class_file_settles_names(data: Path, tiny_model: Path) -> None:
 def test_other_refusals(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for more, text in (
-        (["--resolution", "64"], "'64' is not of the form WxH"),
-        (["--resolution", "60x64"], "60x64"),
-        (["--backend", "nothing"], "nothing"),
-        (["--precision", "int3"], "int3"),
-        (["--worst", "x", "--worst-count", "0"], "--worst-count is 0; it must be at least 1"),
-        (["--json", str(tmp_path / "no" / "x.json")], "there is no folder"),
-        (["--confusion", str(tmp_path / "no" / "x.png")], "there is no folder"),
-        (["--worst", str(tiny_model / "x")], "tiny.safetensors is a file; give a folder"),
-        (["--confusion", "x.xyz"], "cannot draw x.xyz: its suffix must be one of "),
-        (["--multi-scale", "0"], "scales [0.0] must be at least one, each positive"),
+    for more, status, text in (
+        (["--resolution", "64"], 1, "'64' is not of the form WxH"),
+        (["--resolution", "60x64"], 1, "60x64"),
+        (["--backend", "nothing"], 1, "nothing"),
+        (["--precision", "int3"], 1, "int3"),
+        (["--worst", "x", "--worst-count", "0"], 2, "--worst-count is 0; it must be at least 1"),
+        (["--json", str(tmp_path / "no" / "x.json")], 1, "there is no folder"),
+        (["--confusion", str(tmp_path / "no" / "x.png")], 1, "there is no folder"),
+        (["--worst", str(tiny_model / "x")], 1, "tiny.safetensors is a file; give a folder"),
+        (["--confusion", "x.xyz"], 1, "cannot draw x.xyz: its suffix must be one of "),
+        (["--multi-scale", "0"], 1, "scales [0.0] must be at least one, each positive"),
     ):
-        assert evaluate(data, tiny_model, *more) == 1
-        (message,) = capsys.readouterr().err.splitlines()
-        assert text in message
-    assert evaluate(tmp_path / "nowhere", tiny_model) == 1
-    assert "nowhere" in capsys.readouterr().err
-    assert evaluate(data, tmp_path / "none.safetensors") == 1
-    assert "no model file at" in capsys.readouterr().err
+        refused = refusal(command(data, tiny_model, *more), capsys)
+        assert refused.status == status
+        assert text in refused.message
+    for line, text in (
+        (command(tmp_path / "nowhere", tiny_model), "nowhere"),
+        (command(data, tmp_path / "none.safetensors"), "no model file at"),
+    ):
+        refused = refusal(line, capsys)
+        assert refused.status == 1
+        assert text in refused.message
 
 
 def test_scales_that_are_no_numbers_are_wrong_usage(
     data: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        evaluate(data, tiny_model, "--multi-scale", "1,big")
-    assert "'1,big' is not numbers with commas between" in capsys.readouterr().err
+    status, message = refusal(command(data, tiny_model, "--multi-scale", "1,big"), capsys)
+    assert status == 2
+    assert "'1,big' is not numbers with commas between" in message
 
 
 def test_the_synthetic_street_needs_its_classes(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(Path("synthetic"), tiny_model) == 1
-    assert "has 5 classes and synthetic has 11" in capsys.readouterr().err
+    status, message = refusal(command(Path("synthetic"), tiny_model), capsys)
+    assert status == 1
+    assert "has 5 classes and synthetic has 11" in message

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusal import refusal
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.cli.main import main
@@ -114,21 +115,21 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        ("--preset bisenetv1", "--preset 'bisenetv1' is none of bisenetv2, bisenetv2_paper, "),
-        ("--num-classes 1", "num_classes is 1; it must be a whole number in 2..255"),
-        ("--head-channels 0", "head_channels is 0"),
-        ("--resolution 1024", "resolution '1024' is not of the form WxH"),
-        ("--resolution 1000x500", "resolution 1000x500 must be "),
-        ("--resolution 0x64", "resolution 0x64 must be "),
-        ("--model none.pth", "no model file at none.pth"),
-        ("--model none.pth --num-classes 3", "--num-classes says what --model's file says"),
+        ("--preset bisenetv1", 2, "--preset 'bisenetv1' is none of bisenetv2, bisenetv2_paper, "),
+        ("--num-classes 1", 1, "num_classes is 1; it must be a whole number in 2..255"),
+        ("--head-channels 0", 1, "head_channels is 0"),
+        ("--resolution 1024", 1, "resolution '1024' is not of the form WxH"),
+        ("--resolution 1000x500", 1, "resolution 1000x500 must be "),
+        ("--resolution 0x64", 1, "resolution 0x64 must be "),
+        ("--model none.pth", 1, "no model file at none.pth"),
+        ("--model none.pth --num-classes 3", 2, "--num-classes says what --model's file says"),
     ],
 )
-def test_refused(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", *arguments.split()]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith(f"bisenet info: {message}")
-    assert captured.err.count("\n") == 1
+def test_refused(
+    arguments: str, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = refusal(["info", *arguments.split()], capsys)
+    assert refused.status == status
+    assert refused.message.startswith(message)

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from refusal import refusal
 
 from bisenet_ros.cli.main import main
 from bisenet_ros.evaluation.metrics import evaluate
@@ -381,39 +382,37 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     assert torch.equal(model_file.load(model).network.head[2].bias, right)
 
 
-def refusal(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(line[3:]) == 1
-    (message,) = capsys.readouterr().err.splitlines()
-    return message
+def reason(line: list[str], capsys: pytest.CaptureFixture[str], status: int = 1) -> str:
+    refused = refusal(line[3:], capsys)
+    assert refused.status == status
+    return refused.message
 
 
 def test_refusals(
     data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in trained.iterdir()}
-    message = refusal(command(data, trained, "--resume", learning_rate="0.5"), capsys)
+    message = reason(command(data, trained, "--resume", learning_rate="0.5"), capsys)
     assert "another run (learning_rate was 0.001 and is 0.5): give the same --config" in message
-    message = refusal(command(data, trained), capsys)
+    message = reason(command(data, trained), capsys)
     assert "checkpoint.pt is there already: go on with --resume" in message
     kept = tmp_path / "kept"
     kept.mkdir()
     shutil.copy(trained / "model.safetensors", kept)
-    message = refusal(command(data, kept), capsys)
+    message = reason(command(data, kept), capsys)
     assert "model.safetensors is there already" in message
     assert {path: path.read_bytes() for path in trained.iterdir()} == before
 
     line = command(data, tmp_path / "new", "--val-data", str(data), "--val-split", "train")
-    message = refusal(line, capsys)
+    message = reason(line, capsys)
     assert f"4 of the 4 images of --val-data {data} are trained on (0.png, ...)" in message
-    message = refusal(command(data, tmp_path / "new", "--resume"), capsys)
+    message = reason(command(data, tmp_path / "new", "--resume"), capsys)
     assert "there is no checkpoint" in message
-    message = refusal(command(tmp_path / "nowhere", tmp_path / "new"), capsys)
+    message = reason(command(tmp_path / "nowhere", tmp_path / "new"), capsys)
     assert "no folder" in message
-    message = refusal(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
+    message = reason(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
     assert "setting 'crop' is (60, 60); must be [width, height], both divisible by 8" in message
-    with pytest.raises(SystemExit, match="2"):
-        main(command(data, tmp_path / "new", "--threads", "-1")[3:])
-    message = capsys.readouterr().err
+    message = reason(command(data, tmp_path / "new", "--threads", "-1"), capsys, 2)
     assert "--threads is -1; give a number of CPU threads, or leave it out" in message
     assert not (tmp_path / "new").exists()
 
@@ -423,7 +422,7 @@ def test_faults_of_val_data_are_found_before_training(
 ) -> None:
     root = Path(shutil.copytree(data, tmp_path / "faulty"))
     (root / "val" / "images" / "4.png").write_bytes(b"no image")
-    message = refusal(command(root, tmp_path / "run", "--val-data", str(root)), capsys)
+    message = reason(command(root, tmp_path / "run", "--val-data", str(root)), capsys)
     assert "val/images/4.png is not an image" in message
     assert not (tmp_path / "run").exists()
 
@@ -458,7 +457,7 @@ def test_check_data_names_every_fault(
     (root / "train" / "images" / "0.png").unlink()
     (root / "train" / "labels" / "1.png").write_bytes(b"no image")
     assert cv2.imwrite(str(root / "train" / "labels" / "2.png"), np.full((64, 64), 9, np.uint8))
-    message = refusal(command(root, tmp_path / "run"), capsys)
+    message = reason(command(root, tmp_path / "run"), capsys)
     assert message.endswith("labels/0.png has no image; bisenet train --check-data names every one")
     assert main(command(root, tmp_path / "checked", "--check-data")[3:]) == 1
     printed = capsys.readouterr().out
@@ -474,5 +473,5 @@ def test_layout_and_split_reach_the_dataset(
 ) -> None:
     line = command(data, tmp_path / "new", "--layout", "cityscapes", "--split", "val")
     for more in ([], ["--check-data"]):
-        assert "no folder" in (message := refusal([*line, *more], capsys))
+        assert "no folder" in (message := reason([*line, *more], capsys))
         assert message.split(";")[0].endswith("leftImg8bit/val")

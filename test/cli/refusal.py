@@ -1,0 +1,36 @@
+"""How a command is refused."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+
+from bisenet_ros.cli.main import main
+
+
+class Refusal(NamedTuple):
+    """Exit status, and the sentence on stderr without the command's name."""
+
+    status: int
+    message: str
+
+
+def refusal(line: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Run a command that is refused, and check the form: usage only with status 2, one sentence."""
+    capsys.readouterr()
+    try:
+        status: object = main(line)
+    except SystemExit as exit_:
+        status = exit_.code
+    *usage, last = capsys.readouterr().err.splitlines()
+    command = rf"bisenet {re.escape(line[0])}(?: [a-z]+)?"
+    pattern = rf"{command}: error: (.+)" if status == 2 else rf"{command}: (.+)"
+    match = re.fullmatch(pattern, last)
+    assert match is not None, last
+    if status == 2:
+        assert usage[0].startswith(f"usage: bisenet {line[0]} ")
+    else:
+        assert usage == []
+    assert isinstance(status, int)
+    return Refusal(status, match[1])
