@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             [parse_resolution(each) for each in args.resolution],
             args.frames,
             args.loads,
-            args.cache,
+            args.engine_cache,
             deadline,
         )
     except (OSError, ValueError) as error:
@@ -202,7 +202,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=6.0, help="of all; default: %(default)g")
     parser.add_argument("--frames", type=int, default=1000, help="default: %(default)s")
     parser.add_argument("--loads", type=int, default=50, help="default: %(default)s")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="of engines; default: the user's")
+    parser.add_argument(
+        "--engine-cache",
+        type=Path,
+        metavar="DIR",
+        help="folder for compiled engines (default: ~/.cache/bisenet_ros)",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write the section here")
     args = parser.parse_args(argv)
     if min(args.minutes, args.frames, args.loads) <= 0:
@@ -574,7 +579,7 @@ def node(setup: Setup) -> list[str]:
         command += ["--device", setup.device, "--frames", f"{min(NODE_FRAMES, setup.frames)}"]
         command += ["--output", folder, "--json", str(figures)]
         command += ["--resolution", size]
-        command += [] if setup.cache is None else ["--cache", str(setup.cache)]
+        command += [] if setup.cache is None else ["--engine-cache", str(setup.cache)]
         status, _, error = run_program(command, setup.deadline.left())
         if status is None:
             raise NotRunError("it did not end in the time left, give more --minutes")

@@ -1,16 +1,32 @@
-"""``bisenet benchmark``: how fast each engine is on this machine, side by side."""
+"""``bisenet benchmark``: measure the speed of each engine on this machine, side by side."""
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bisenet_ros.cli.argument_types import (
+    engine_device,
+    image_size,
+    network_resolution,
+    number,
+    whole_number,
+)
+from bisenet_ros.cli.engine_arguments import (
+    add_engine_cache_argument,
+    add_model_argument,
+    add_threads_argument,
+)
 from bisenet_ros.cli.output_files import check_output_files, write_json
-from bisenet_ros.errors import UsageError, UserError, quoted
+from bisenet_ros.deploy.precision import PRECISIONS
+from bisenet_ros.errors import UserError, quoted
+from bisenet_ros.inference.backend import BACKENDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +38,7 @@ if TYPE_CHECKING:
     from bisenet_ros.model.file import Model
 
 ALL = "all"
-RESOLUTIONS = ("256x128", "512x256", "1024x512", "1536x768", "2048x1024")
+RESOLUTIONS = ((256, 128), (512, 256), (1024, 512), (1536, 768), (2048, 1024))
 """What "all" means: the cost against the resolution."""
 REFERENCE = "torch:fp32"
 EXIT_BUSY = 3
@@ -35,89 +51,108 @@ MEMORY_SECONDS = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
     model = parser.add_mutually_exclusive_group()
-    model.add_argument(
-        "--model", default="", metavar="FILE", help="model file or name; default: the shipped one"
-    )
+    add_model_argument(model)
     model.add_argument(
         "--random-weights",
+        type=_random_weights,
         metavar="PRESET/CLASSES",
-        help="a network without training instead, such as bisenetv2_paper/19",
+        help="benchmark an untrained network instead, such as bisenetv2_paper/19",
     )
     parser.add_argument(
-        "--backend", nargs="+", default=[ALL], metavar="NAME", help="default: all there are"
+        "--backend",
+        nargs="+",
+        choices=(ALL, *BACKENDS),
+        default=[ALL],
+        metavar="NAME",
+        help=f"backends to measure, of {', '.join(BACKENDS)} (default: all)",
     )
     parser.add_argument(
         "--precision",
         nargs="+",
+        choices=(ALL, *PRECISIONS),
         default=[ALL],
         metavar="NAME",
-        help="of fp32, bf16, fp16, int8; default: all that a backend computes without emulation",
+        help=f"precisions to measure, of {', '.join(PRECISIONS)} (default: all that a backend "
+        "computes without emulation)",
     )
-    parser.add_argument("--device", default="auto", help="of all backends; default: auto")
+    parser.add_argument(
+        "--device",
+        type=engine_device,
+        default="auto",
+        metavar="NAME",
+        help="device of all backends (default: auto)",
+    )
     parser.add_argument(
         "--resolution",
+        type=_resolutions,
         nargs="+",
         metavar="WxH",
-        help=f"of the network, or 'all': {', '.join(RESOLUTIONS)}; default: the model's",
+        help="network input sizes in pixels, or 'all' for "
+        f"{', '.join(map(_size, RESOLUTIONS))} (default: the model's)",
     )
     parser.add_argument(
-        "--input-size", default="1280x720", metavar="WxH", help="of the camera's image"
+        "--input-size",
+        type=image_size,
+        default="1280x720",
+        metavar="WxH",
+        help="size of the camera's image in pixels (default: %(default)s)",
     )
     parser.add_argument(
         "--against",
+        type=_engine,
         default=REFERENCE,
         metavar="BACKEND:PRECISION",
-        help="what ratios refer to; default: %(default)s",
+        help="reference of the ratios (default: %(default)s)",
     )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of the CPU; default: one for each core that this process may use (affinity, quota)",
-    )
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="of engines; default: the user's cache folder"
-    )
+    add_threads_argument(parser)
+    add_engine_cache_argument(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--seconds",
-        type=float,
+        type=number(0),
         default=20.0,
-        help="for each resolution, with at most 30 more to load engines; default: %(default)g",
+        metavar="S",
+        help="time for each resolution, with at most 30 s more to load engines (default: "
+        "%(default)g)",
     )
     length.add_argument(
         "--rounds",
-        type=int,
+        type=whole_number(0),
         default=0,
         metavar="N",
-        help="instead of seconds, without a limit of time",
+        help="measure N frames of each engine, however long that takes, instead of --seconds",
     )
     parser.add_argument(
         "--no-memory",
         action="store_true",
-        help="leave out peak memory, for which each engine is loaded once more in its own process",
+        help="skip peak memory, for which each engine is loaded once more in its own process",
     )
     parser.add_argument(
         "--allow-busy",
         action="store_true",
         help="give ratios even while other processes use more than 5 %% of the CPU",
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time against resolution")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="plot time against resolution to this file"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print a table for each resolution, and write JSON and picture.
+    """Measure, print a table for each resolution, and write JSON and plot.
 
-    Returns 3 where other processes take so much of the CPU that ratios would mislead. If they do
-    so beforehand, nothing is measured; if meanwhile, that resolution has no ratios.
+    Return 3 if other processes take so much of the CPU that ratios would mislead. If they do so
+    beforehand, nothing is measured; if meanwhile, that resolution has no ratios.
+
+    Raises:
+        UsageError: an unknown preset.
+        OutputError: a file cannot be written.
+        ModelFileError: the model file cannot be used.
+        InferenceError: the reference does not work.
     """
     from bisenet_ros.benchmark.interleave import Budget
     from bisenet_ros.benchmark.machine import BUSY, watch
 
-    if min(args.threads, args.rounds, args.seconds) < 0:
-        raise UsageError("--threads, --rounds and --seconds must not be negative")
     check_output_files([args.json], plots=[args.plot])
     allowed = 1.0 if args.allow_busy else BUSY
     budget = Budget(args.seconds, args.rounds)  # what comes before the first resolution counts
@@ -150,21 +185,19 @@ class _Benchmark:
 
     def __init__(self, args: argparse.Namespace, reference: "Engine", folder: Path) -> None:
         from bisenet_ros.inference.cpu import default_threads
-        from bisenet_ros.inference.resolution import parse_resolution
 
         self.load = _loader(args)
         self.model = self.load()
         self.reference = reference
-        wanted = args.resolution or ["x".join(map(str, self.model.metadata.resolution))]
-        expanded = [each for name in wanted for each in (RESOLUTIONS if name == ALL else [name])]
-        self.resolutions = [parse_resolution(each) for each in dict.fromkeys(expanded)]
+        wanted = args.resolution or [(self.model.metadata.resolution,)]
+        self.resolutions = list(dict.fromkeys(chain.from_iterable(wanted)))
         self.image = _image(args.input_size)
         self.device = args.device
         self.asked_threads = args.threads
         self.threads = args.threads or default_threads()
         self.with_memory = not args.no_memory
         # Engines of a model that nobody uses have no place in the user's cache.
-        self.cache = args.cache or (folder if args.random_weights else None)
+        self.cache = args.engine_cache or (folder if args.random_weights else None)
 
         self.results: list[Result] = []
         self.skipped: list[dict[str, Any]] = []
@@ -199,7 +232,7 @@ class _Benchmark:
         from bisenet_ros.inference.backend import EngineOptions
         from bisenet_ros.model.flops import count_macs
 
-        name = "{}x{}".format(*resolution)
+        name = _size(resolution)
         parts = count_macs(self.model.metadata.architecture, resolution)
         self.gmacs[name] = sum(cost.gmacs for cost in parts.values())
         # Without a number, engines as the node has them: to name one makes OpenVINO pin no threads.
@@ -305,29 +338,11 @@ class _Benchmark:
 
 
 def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engine, str]]":
-    """Return the engines asked for, the reference, and backends that cannot serve, with reasons.
-
-    Raises:
-        UsageError: there is no such backend or precision.
-    """
+    """Return the engines asked for, the reference, and backends that cannot serve, with reasons."""
     from bisenet_ros.benchmark.measurement import Engine
-    from bisenet_ros.deploy.precision import PRECISIONS
     from bisenet_ros.errors import InferenceError
-    from bisenet_ros.inference.backend import BACKENDS, native_precisions
+    from bisenet_ros.inference.backend import native_precisions
 
-    for option, names, known in (
-        ("backend", args.backend, tuple(BACKENDS)),
-        ("precision", args.precision, PRECISIONS),
-    ):
-        for name in names:
-            if name not in (ALL, *known):
-                raise UsageError(f"--{option} {quoted(name)} is none of {ALL}, {', '.join(known)}")
-    backend, _, precision = args.against.partition(":")
-    if backend not in BACKENDS or precision not in PRECISIONS:
-        raise UsageError(
-            f"--against {quoted(args.against)} is not of the form BACKEND:PRECISION, such as "
-            f"{REFERENCE}"
-        )
     engines: list[Engine] = []
     unserved: dict[Engine, str] = {}
     for name in BACKENDS if ALL in args.backend else args.backend:
@@ -338,35 +353,54 @@ def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engi
             except InferenceError as error:
                 unserved[Engine(name, ALL)] = str(error)
         engines += [Engine(name, each) for each in PRECISIONS if each in wanted]
-    return engines, Engine(backend, precision), unserved
+    return engines, Engine(*args.against), unserved
 
 
 def _loader(args: argparse.Namespace) -> "Callable[[], Model]":
-    """What gives the model, here and in another process."""
+    """Return what loads the model, here and in another process."""
     from bisenet_ros.benchmark.random_model import random_model
     from bisenet_ros.model import file as model_file
     from bisenet_ros.resources import model_path
 
     if args.random_weights is None:
         return partial(model_file.load, model_path(args.model))
-    preset, _, classes = args.random_weights.partition("/")
-    if not classes.isdecimal():
-        raise UsageError(
-            f"--random-weights {quoted(args.random_weights)} is not of the form PRESET/CLASSES, "
-            "such as bisenetv2_paper/19"
+    return partial(random_model, *args.random_weights)
+
+
+def _engine(text: str) -> tuple[str, str]:
+    """Return backend and precision."""
+    backend, _, precision = text.partition(":")
+    if backend not in BACKENDS or precision not in PRECISIONS:
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not BACKEND:PRECISION, such as {REFERENCE}; backends are "
+            f"{', '.join(BACKENDS)}, precisions {', '.join(PRECISIONS)}"
         )
-    return partial(random_model, preset, int(classes))
+    return backend, precision
 
 
-def _image(size: str) -> "NDArray[np.uint8]":
-    """Noise of ``size``, "WxH": what is in an image costs no engine anything."""
+def _random_weights(text: str) -> tuple[str, int]:
+    """Return preset and number of classes."""
+    preset, _, classes = text.partition("/")
+    if not re.fullmatch("[0-9]{1,3}", classes):
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not PRESET/CLASSES, such as bisenetv2_paper/19"
+        )
+    return preset, int(classes)
+
+
+def _resolutions(text: str) -> tuple[tuple[int, int], ...]:
+    return RESOLUTIONS if text == ALL else (network_resolution(text),)
+
+
+def _size(size: tuple[int, int]) -> str:
+    return "{}x{}".format(*size)
+
+
+def _image(size: tuple[int, int]) -> "NDArray[np.uint8]":
+    """Return noise of (width, height): what is in an image costs no engine anything."""
     import numpy as np
 
-    from bisenet_ros.inference.resolution import parse_size
-
-    width, height = parse_size(size, "--input-size")
-    if not width * height:
-        raise UsageError(f"--input-size {size} has no pixels")
+    width, height = size
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 

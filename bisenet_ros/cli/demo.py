@@ -1,4 +1,4 @@
-"""``bisenet demo``: the real node at work on images, a video, a bag, a camera or a drawn street."""
+"""``bisenet demo``: run the real node on images, a video, a bag, a camera or a drawn street."""
 
 import argparse
 import os
@@ -9,9 +9,9 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisenet_ros.cli.engine import add_engine_arguments
+from bisenet_ros.cli.argument_types import positive_number, whole_number
+from bisenet_ros.cli.engine_arguments import add_engine_arguments
 from bisenet_ros.cli.output_files import check_output_files, write_json
-from bisenet_ros.errors import quoted
 
 if TYPE_CHECKING:
     from bisenet_ros.cli.demo_report import Recorder
@@ -24,11 +24,11 @@ LABEL_TIMEOUT_S = 10.0
 LOST_IN_A_ROW = 3
 """So many frames without a label, each waited for, mean that none will come."""
 
-NODE_PARAMETERS = {
-    name: name
-    for name in ("model", "classes", "backend", "device", "precision", "resolution", "threads")
-} | {"cache": "engine_cache"}
-"""Of the node, by the name of the argument."""
+NODE_PARAMETERS = (
+    *("model", "classes", "backend", "device", "precision", "resolution", "threads"),
+    "engine_cache",
+)
+"""Arguments that are passed on to the node, under the same name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ".db3), number of a camera, or 'synthetic' (default: a street drawn by code, with exact "
         "labels)",
     )
-    parser.add_argument("--topic", help="topic to read of a bag that has several with images")
+    parser.add_argument("--topic", help="topic to read from a bag that has several with images")
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="DIR",
-        help="label images (class ids, 255 = ignore): the k-th by name is that of the k-th frame",
+        help="folder of label images (class ids, 255 = ignore): the k-th by name belongs to the "
+        "k-th frame",
     )
     parser.add_argument(
         "--output",
@@ -55,19 +56,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for overlay pictures, contact sheet and the node's log (default: %(default)s)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements here")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the measurements to this file"
+    )
     parser.add_argument(
         "--rate",
-        type=_rate,
+        type=positive_number,
         metavar="HZ",
-        help="frames published a second; default: the next one when the last one's label is here",
+        help="frames to publish per second (default: publish the next frame when the previous "
+        "label arrives)",
     )
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
+    parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
     add_engine_arguments(parser.add_argument_group("parameters of the node"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start the node, show it the frames, and report how it did."""
+    """Start the node, publish the frames, and report rate, latency and scores.
+
+    Raises:
+        SourceError, ImageFileError: the input gives no frames, or one of them cannot be read.
+        LabelsError: the labels do not fit the model's classes.
+        OutputError: a file cannot be written.
+        NodeError: the node does not start, or stops answering.
+    """
     from bisenet_ros.cli.frame_sources import open_source
     from bisenet_ros.ros.fastdds import profile_environment
 
@@ -86,9 +97,7 @@ def run(args: argparse.Namespace) -> int:
     check_output_files([args.json])
     namespace = f"/bisenet_demo_{os.getpid()}"  # two demos at once do not meet
     parameters = {
-        parameter: str(value) if isinstance(value, Path) else value
-        for name, parameter in NODE_PARAMETERS.items()
-        if (value := getattr(args, name))
+        name: _parameter(value) for name in NODE_PARAMETERS if (value := getattr(args, name))
     }
     # What is measured is the node, not the frames that a best-effort transport may lose before it.
     parameters["image_qos.reliability"] = "reliable"
@@ -164,13 +173,8 @@ def _report(recorder: "Recorder", json_file: Path | None) -> None:
         write_json(json_file, recorder.measurements())
 
 
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < inf:
-        raise argparse.ArgumentTypeError(
-            f"{quoted(text)} is no rate: give frames a second, above 0"
-        )
-    return rate
+def _parameter(value: str | int | Path | tuple[int, int]) -> str | int:
+    """Return an argument as the node has it."""
+    if isinstance(value, tuple):
+        return "{}x{}".format(*value)
+    return str(value) if isinstance(value, Path) else value

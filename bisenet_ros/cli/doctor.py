@@ -1,4 +1,4 @@
-"""``bisenet doctor``: whether everything that the node needs is there, and what to do else."""
+"""``bisenet doctor``: check the environment of the node and suggest fixes."""
 
 import argparse
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
+from bisenet_ros.cli.argument_types import positive_number
+from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files, write_json
-from bisenet_ros.errors import UsageError
 
 if TYPE_CHECKING:
     from bisenet_ros.check import Check
@@ -19,20 +19,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image",
         metavar="TOPIC",
-        help="also listen to this topic, as the node would; one that ends in /compressed for JPEGs",
+        help="also subscribe to this image topic, as the node would (JPEG if its name ends in "
+        "/compressed)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=5.0, help="to listen for (default: %(default)s)"
+        "--seconds",
+        type=positive_number,
+        default=5.0,
+        metavar="S",
+        help="how long to wait for images of --image (default: %(default)g)",
     )
     add_engine_arguments(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the checks here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the checks to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line for each check as it is made; 1 if one of them failed."""
+    """Print a line for each check as it is made; return 1 if one of them failed.
+
+    Raises:
+        OutputError: the file of ``--json`` cannot be written.
+    """
     check_output_files([args.json])
-    if not args.seconds > 0:
-        raise UsageError(f"--seconds is {args.seconds:g}; it must be above 0")
     checks = []
     for check in _checks(args):
         checks.append(check)

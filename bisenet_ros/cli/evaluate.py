@@ -1,4 +1,4 @@
-"""``bisenet evaluate``: how well a model labels a folder of labelled images."""
+"""``bisenet evaluate``: score a model on a folder of labelled images."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
+from bisenet_ros.cli.argument_types import positive_number, whole_number
+from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
+from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files, write_json
 from bisenet_ros.errors import DatasetError, UsageError, quoted
 
@@ -34,14 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="DIR",
-        help="folder of a dataset: images/, labels/ and classes.txt ('id name r g b' a line), or "
-        f"see --layout; or '{SYNTHETIC}': a frame of each of {SYNTHETIC_STREETS} streets drawn "
-        "by code",
+        help=f"{DATA_HELP}; or '{SYNTHETIC}': one frame of each of {SYNTHETIC_STREETS} streets "
+        "drawn by code",
     )
-    parser.add_argument(
-        "--layout", default="auto", help="how its files lie; default: found by its folders"
-    )
-    parser.add_argument("--split", default="val", help="of a dataset that has some; default: val")
+    add_layout_arguments(parser, split="val")
     add_engine_arguments(parser)
     parser.add_argument(
         "--multi-scale",
@@ -51,27 +49,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_scales,
         metavar="S,S,...",
         dest="scales",
-        help="mean of the probabilities at these multiples of the resolution, by the torch "
+        help="average the probabilities over these multiples of the resolution, with the torch "
         f"backend; without a list {SCALES}",
     )
     parser.add_argument(
-        "--flip", action="store_true", help="mean with the mirror image, by the torch backend"
+        "--flip",
+        action="store_true",
+        help="average with the mirrored image, too, with the torch backend",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores to this file")
     parser.add_argument(
-        "--confusion", type=Path, metavar="PNG", help="draw the confusion matrix here"
+        "--confusion", type=Path, metavar="FILE", help="plot the confusion matrix to this file"
     )
     parser.add_argument(
         "--worst",
         type=Path,
         metavar="DIR",
-        help="draw the worst images here: prediction, truth and errors side by side",
+        help="write the worst images to this folder: prediction, truth and errors side by side",
     )
     parser.add_argument(
-        "--worst-count", type=int, default=10, metavar="N", help="how many of them; default: 10"
+        "--worst-count",
+        type=whole_number(1),
+        default=10,
+        metavar="N",
+        help="number of images for --worst (default: %(default)s)",
     )
     parser.add_argument(
-        "--record", metavar="NAME", help="store the scores in the model file, as those on NAME"
+        "--record",
+        metavar="NAME",
+        help="store the scores in the model file, as scores on the dataset NAME",
     )
 
 
@@ -86,10 +92,17 @@ class _Data:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score the model and print IoU by class.
+    """Score the model and print the IoU of each class.
 
     The protocol is the paper's (section 5.1): images are resized to the network's size, the labels
     back to that of the image, and compared there, at a single scale unless others are asked for.
+
+    Raises:
+        UsageError: options that exclude each other.
+        OutputError: a file or folder cannot be written.
+        DatasetError: the dataset cannot be used, or has other classes than the model.
+        ModelFileError, ClassesError: the model or class file cannot be used.
+        InferenceError: this machine has no such engine, or it failed.
     """
     from contextlib import closing
 
@@ -103,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     path = model_path(args.model)
     averaged = args.flip or args.scales != (1.0,)
     _check_request(args, path, averaged)
-    data = _open(args)
+    data = _open_data(args)
     model = open_model(args)
     _check_names([entry.name for entry in model.metadata.classes], data.classes, args.data)
     segmenter = open_segmenter(
@@ -175,8 +188,6 @@ def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None
                 "--record stores what the model does on its own; leave --multi-scale, --flip and "
                 "--resolution out"
             )
-    if args.worst_count < 1:
-        raise UsageError(f"--worst-count is {args.worst_count}; it must be at least 1")
     record = path.resolve().parent if args.record is not None else None
     check_output_files([args.json], plots=[args.confusion], folders=[args.worst, record])
 
@@ -209,14 +220,12 @@ def _record(
 
 def _scales(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{quoted(text)} is not numbers with commas between"
-        ) from None
+        return tuple(positive_number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; separate numbers by commas") from None
 
 
-def _open(args: argparse.Namespace) -> _Data:
+def _open_data(args: argparse.Namespace) -> _Data:
     from bisenet_ros.datasets import open_dataset
     from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 

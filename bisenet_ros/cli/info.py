@@ -1,4 +1,4 @@
-"""``bisenet info``: what a network costs, and what a model file is."""
+"""``bisenet info``: show what a network costs, and what is in a model file."""
 
 import argparse
 import textwrap
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bisenet_ros.cli.output_files import write_json
+from bisenet_ros.cli.argument_types import network_resolution, whole_number
+from bisenet_ros.cli.output_files import check_output_files, write_json
 from bisenet_ros.errors import UsageError, quoted
 
 if TYPE_CHECKING:
@@ -20,26 +21,43 @@ DEFAULT_RESOLUTION = (1024, 512)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
-    parser.add_argument("--model", metavar="FILE", help="model file or the name of a shipped one")
+    parser.add_argument("--model", metavar="FILE", help="model file, or name of a shipped model")
     parser.add_argument(
         "--preset",
-        help="instead of a model: bisenetv2 (the default), bisenetv2_paper or bisenetv2_large",
+        metavar="NAME",
+        help="network without a model file: bisenetv2 (default), bisenetv2_paper or "
+        "bisenetv2_large",
     )
-    parser.add_argument("--num-classes", type=int, metavar="N", help="with a preset; default: 19")
     parser.add_argument(
-        "--head-channels", type=int, metavar="C", help="C_t, with a preset; default: the preset's"
+        "--num-classes",
+        type=whole_number(2, 255),
+        metavar="N",
+        help="number of classes of the preset (default: 19)",
+    )
+    parser.add_argument(
+        "--head-channels",
+        type=whole_number(1, 4096),
+        metavar="C",
+        help="head channels C_t of the preset (default: the preset's)",
     )
     parser.add_argument(
         "--resolution",
+        type=network_resolution,
         metavar="WxH",
-        help="size to count multiply-adds at; default: the model's own, 1024x512 for a preset",
+        help="network input size in pixels to count multiply-adds at (default: the model's; of a "
+        "preset 1024x512)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the cost of each part and the model's metadata, and write them as JSON."""
-    from bisenet_ros.inference.resolution import parse_resolution
+    """Print the cost of each part and the model's metadata, and write them as JSON.
+
+    Raises:
+        UsageError: options that exclude each other, or an unknown preset.
+        ModelFileError: the model file cannot be used.
+        OutputError: the file of ``--json`` cannot be written.
+    """
     from bisenet_ros.model.file import load
     from bisenet_ros.model.flops import Cost, count_macs
     from bisenet_ros.model.metadata import to_json
@@ -54,9 +72,8 @@ def run(args: argparse.Namespace) -> int:
         model = load(model_path(args.model))
         title, metadata = model.name, model.metadata
         architecture, resolution = metadata.architecture, metadata.resolution
-    if args.resolution is not None:
-        resolution = parse_resolution(args.resolution)
-
+    resolution = args.resolution or resolution
+    check_output_files([args.json])
     parts = count_macs(architecture, resolution)
     total = Cost(
         sum(cost.parameters for cost in parts.values()), sum(cost.macs for cost in parts.values())

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from bisenet_ros.cli.engine import add_engine_arguments, open_model, open_segmenter
+from bisenet_ros.cli.argument_types import number, whole_number
+from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files
-from bisenet_ros.errors import OutputError, UsageError
+from bisenet_ros.errors import OutputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,24 +18,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image, folder of images, video, URL of a stream, ROS bag (its folder, .mcap or "
         ".db3), number of a camera, or 'synthetic' (a street drawn by code)",
     )
-    parser.add_argument("--topic", help="topic to read of a bag that has several with images")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
+    parser.add_argument("--topic", help="topic to read from a bag that has several with images")
+    parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("segment_output"),
         metavar="DIR",
-        help="folder for labels/ (PNG, a class id a pixel), overlay/ (JPEG) and classes.txt "
+        help="folder for labels/ (PNG, one class id per pixel), overlay/ (JPEG) and classes.txt "
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--alpha", type=float, default=0.5, help="share of the class color in the overlay"
+        "--alpha",
+        type=number(0, 1),
+        default=0.5,
+        metavar="A",
+        help="opacity of the class colors in the overlay, 0 to 1 (default: %(default)s)",
     )
     add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write labels and overlay of each frame, under the image's own name where it has one."""
+    """Write labels and overlay of each frame, under the image's own name where it has one.
+
+    Raises:
+        OutputError: the folder cannot be written, or has labels already.
+        SourceError, ImageFileError: the input gives no frames, or one of them cannot be read.
+        ModelFileError, ClassesError: the model or class file cannot be used.
+        InferenceError: this machine has no such engine, or it failed.
+    """
     from contextlib import closing
 
     from tqdm import tqdm
@@ -43,8 +55,6 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.cli.frame_sources import open_source
     from bisenet_ros.images.render import overlay, write_picture
 
-    if not 0 <= args.alpha <= 1:
-        raise UsageError(f"--alpha is {args.alpha}; it must be from 0 to 1")
     labels, overlays = args.output / "labels", args.output / "overlay"
     check_output_files(folders=[args.output])
     if labels.is_dir() and any(labels.iterdir()):

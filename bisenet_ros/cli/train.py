@@ -1,10 +1,12 @@
-"""``bisenet train``: from a folder of labelled images to a model file."""
+"""``bisenet train``: train the network on a folder of labelled images."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.argument_types import MAX_THREADS, torch_device, whole_number
+from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
 from bisenet_ros.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
@@ -13,19 +15,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="folder of a dataset: images/, labels/ and classes.txt ('id name r g b' a line), or "
-        "the official folders of Cityscapes, CamVid or COCO-Stuff",
-    )
-    parser.add_argument(
-        "--layout", default="auto", help="of --data, see docs/datasets.md; default: by its folders"
-    )
-    parser.add_argument(
-        "--split", default="train", help="such as train, or train+val for both; default: train"
-    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=DATA_HELP)
+    add_layout_arguments(parser, split="train")
     parser.add_argument(
         "--check-data",
         action="store_true",
@@ -36,51 +27,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         required=True,
+        metavar="DIR",
         help="folder for model.safetensors, checkpoint.pt, log.csv, curves.png and the like",
     )
     parser.add_argument(
         "--val-data",
         type=Path,
         metavar="DIR",
-        help="score the result on this dataset ten times during the run, the last time at its "
+        help="score the weights on this dataset ten times during the run, the last time at its "
         "end; may be --data itself, see --val-split",
     )
     parser.add_argument(
-        "--val-split", default="val", help="of --val-data, where it has splits; default: val"
+        "--val-split",
+        default="val",
+        metavar="NAME",
+        help="split of --val-data, if it has splits (default: %(default)s)",
     )
-    parser.add_argument("--val-layout", default="auto", help="of --val-data, as --layout")
+    parser.add_argument(
+        "--val-layout",
+        default="auto",
+        metavar="NAME",
+        help="folder layout of --val-data (default: detect it)",
+    )
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write event files for TensorBoard"
     )
     parser.add_argument(
         "--config",
         type=Path,
-        help="YAML file of settings; default: the paper's for CamVid, long, and large for a CPU",
+        metavar="FILE",
+        help="YAML file of settings (default: the paper's for CamVid, which need a GPU)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change one setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="override one setting; may be repeated",
     )
     parser.add_argument(
         "--init",
-        metavar="MODEL",
-        help="start from the weights of this model file: its architecture and normalization stay, "
-        "and what does not fit other classes is trained anew",
+        metavar="FILE",
+        help="start from the weights of this model file, or shipped model: keep its architecture "
+        "and normalization, and train layers anew that do not fit other classes",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoint.pt")
     parser.add_argument(
-        "--device", default="auto", help="cpu, cuda or cuda:N; default: cuda where there is one"
+        "--resume", action="store_true", help="continue from checkpoint.pt in --output"
+    )
+    parser.add_argument(
+        "--device",
+        type=torch_device,
+        default="auto",
+        metavar="NAME",
+        help="cpu, cuda or cuda:N (default: cuda if there is a GPU)",
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole_number(0, MAX_THREADS),
         default=0,
         metavar="N",
-        help="of the CPU, in each process; default: one for each core that this process may use "
-        "(affinity, quota), shared by the processes of torchrun on this machine",
+        help="CPU threads of each process (default: one per core that CPU affinity and quota "
+        "allow, shared by the processes of torchrun)",
     )
-    parser.add_argument("--dataset-name", help="stored in the model file; default: the folder")
     parser.add_argument(
-        "--license", help="note on the weights' use, stored likewise; default: that of --init"
+        "--dataset-name",
+        metavar="NAME",
+        help="name of the dataset to store in the model file (default: that of its folder)",
+    )
+    parser.add_argument(
+        "--license",
+        metavar="TEXT",
+        help="license of the weights to store in the model file (default: that of --init)",
     )
 
 
@@ -104,10 +121,6 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.signals import GracefulStop
 
-    if args.threads < 0:
-        raise UsageError(
-            f"--threads is {args.threads}; give a number of CPU threads, or leave it out"
-        )
     dataset = open_dataset(args.data, args.layout, args.split)
     validation = _open_validation(args, dataset) if args.val_data else None
     settings = read_settings(args.config, args.set)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from bisenet_ros.deploy.deploy_module import DeployModule
+from bisenet_ros.deploy.precision import ONNX_PRECISIONS
 from bisenet_ros.errors import InferenceError, engine_errors, quoted
 from bisenet_ros.model.file import Model
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 OPSET = 20
 """The highest of TensorRT 10.3."""
-
-ONNX_PRECISIONS = ("int8", "fp16", "fp32")
-"""Of files, fastest first; bf16 is what an engine makes of fp32 when it is loaded."""
 
 
 def build_onnx(

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.deploy.onnx import ONNX_PRECISIONS, ExactRunner, build_onnx
+from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 from bisenet_ros.deploy.parity import Parity, ParityCheck
-from bisenet_ros.deploy.precision import check_precision
+from bisenet_ros.deploy.precision import ONNX_PRECISIONS, check_precision
 from bisenet_ros.errors import InferenceError, engine_errors, quoted
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.cuda import cuda_device, cuda_number, release_memory

@@ -23,7 +23,9 @@ def refusal(line: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Refusal:
         status: object = main(line)
     except SystemExit as exit_:
         status = exit_.code
-    *usage, last = capsys.readouterr().err.splitlines()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    *usage, last = captured.err.splitlines()
     command = rf"bisenet {re.escape(line[0])}(?: [a-z]+)?"
     pattern = rf"{command}: error: (.+)" if status == 2 else rf"{command}: (.+)"
     match = re.fullmatch(pattern, last)

@@ -342,15 +342,39 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ("--backend caffe", 2, "--backend 'caffe' is none of all, tensorrt, openvino, torch"),
-        ("--precision fp64", 2, "--precision 'fp64' is none of all, fp32, bf16, fp16, int8"),
-        ("--against torch", 2, "--against 'torch' is not of the form BACKEND:PRECISION"),
-        ("--against torch:fp64", 2, "--against 'torch:fp64' is not of the form BACKEND:PRECISION"),
+        (
+            "--backend caffe",
+            2,
+            "argument --backend: invalid choice: 'caffe'",
+        ),
+        (
+            "--precision fp64",
+            2,
+            "argument --precision: invalid choice: 'fp64'",
+        ),
+        (
+            "--against torch",
+            2,
+            "argument --against: 'torch' is not BACKEND:PRECISION",
+        ),
+        (
+            "--against torch:fp64",
+            2,
+            "argument --against: 'torch:fp64' is not BACKEND:PRECISION",
+        ),
         ("--against torch:int8 --backend torch", 1, "the reference torch:int8 does not work: prec"),
-        ("--threads -1", 2, "--threads, --rounds and --seconds must not be negative"),
-        ("--resolution 100x100", 1, "resolution 100x100 must be at least 32x32 and divisible by 8"),
-        ("--input-size 1280", 1, "--input-size '1280' is not of the form WxH"),
-        ("--input-size 0x90", 2, "--input-size 0x90 has no pixels"),
+        ("--threads -1", 2, "argument --threads: '-1' is not a whole number from 0 to 1024"),
+        ("--rounds -1", 2, "argument --rounds: '-1' is not a whole number of at least 0"),
+        ("--seconds -1", 2, "argument --seconds: '-1' is not a number of at least 0"),
+        ("--seconds nan", 2, "argument --seconds: 'nan' is not a number of at least 0"),
+        ("--device npu", 2, "argument --device: 'npu' is not auto, cpu, cuda or cuda:N"),
+        (
+            "--resolution 100x100",
+            2,
+            "argument --resolution: resolution 100x100 must be at least 32x32",
+        ),
+        ("--input-size 1280", 2, "argument --input-size: size '1280' is not of the form WxH"),
+        ("--input-size 0x90", 2, "argument --input-size: size '0x90' has no pixels"),
         ("--json none/b.json", 1, "cannot write none/b.json: there is no folder none"),
         ("--plot b.doc", 1, "cannot draw b.doc: its suffix must be one of "),
         ("--model none.safetensors", 1, "no model file at none.safetensors"),
@@ -373,4 +397,4 @@ def test_random_weights_of_another_form(capsys: pytest.CaptureFixture[str]) -> N
     line = ["benchmark", *SMALL, "--allow-busy", "--random-weights", "bisenetv2"]
     refused = refusal(line, capsys)
     assert refused.status == 2
-    assert "'bisenetv2' is not of the form PRESET/CLASSES" in refused.message
+    assert "'bisenetv2' is not PRESET/CLASSES, such as bisenetv2_paper/19" in refused.message

@@ -148,8 +148,11 @@ def test_synthetic_at_a_rate_with_a_model_of_other_classes(
     status, out, err = run_demo(
         *("--frames", 8, "--rate", 200, "--output", tmp_path / "out"),
         *("--json", result, "--model", tiny_model),
+        *("--resolution", "64x32", "--engine-cache", tmp_path / "cache"),
     )
     assert status == 0, err
+    assert "a frame of 64x32: " in (tmp_path / "out" / "node.log").read_text()
+    assert list((tmp_path / "cache" / "engines").iterdir())
     found = json.loads(result.read_text())
     assert found["sent"] == 8
     assert found["received"] >= 1  # the last one at least: nothing newer replaces it

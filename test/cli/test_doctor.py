@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refusal import refusal
 
 from bisenet_ros.inference.backend import EngineOptions
 
@@ -110,6 +111,12 @@ def test_a_topic_that_is_none(tmp_path: Path, tiny_model: Path) -> None:
     found = checks(tmp_path, 1, "--model", str(tiny_model), "--image", "no topic")
     assert "'no topic'" in found["camera"]["detail"]
     assert found["camera"]["remedy"] == "give a topic such as /camera/image_raw"
+
+
+def test_the_time_to_listen_is_positive(capsys: pytest.CaptureFixture[str]) -> None:
+    for given in ("0", "-1", "inf", "long"):
+        refused = refusal(["doctor", "--seconds", given], capsys)
+        assert refused == (2, f"argument --seconds: '{given}' is not a number above 0")
 
 
 def test_missing_libraries(

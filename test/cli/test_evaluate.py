@@ -275,16 +275,16 @@ def test_other_refusals(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for more, status, text in (
-        (["--resolution", "64"], 1, "'64' is not of the form WxH"),
-        (["--resolution", "60x64"], 1, "60x64"),
-        (["--backend", "nothing"], 1, "nothing"),
-        (["--precision", "int3"], 1, "int3"),
-        (["--worst", "x", "--worst-count", "0"], 2, "--worst-count is 0; it must be at least 1"),
+        (["--resolution", "64"], 2, "'64' is not of the form WxH"),
+        (["--resolution", "60x64"], 2, "60x64"),
+        (["--backend", "nothing"], 2, "--backend: invalid choice: 'nothing'"),
+        (["--precision", "int3"], 2, "--precision: invalid choice: 'int3'"),
+        (["--worst", "x", "--worst-count", "0"], 2, "'0' is not a whole number of at least 1"),
         (["--json", str(tmp_path / "no" / "x.json")], 1, "there is no folder"),
         (["--confusion", str(tmp_path / "no" / "x.png")], 1, "there is no folder"),
         (["--worst", str(tiny_model / "x")], 1, "tiny.safetensors is a file; give a folder"),
         (["--confusion", "x.xyz"], 1, "cannot draw x.xyz: its suffix must be one of "),
-        (["--multi-scale", "0"], 1, "scales [0.0] must be at least one, each positive"),
+        (["--multi-scale", "1,0"], 2, "'0' is not a number above 0; separate numbers by commas"),
     ):
         refused = refusal(command(data, tiny_model, *more), capsys)
         assert refused.status == status
@@ -303,7 +303,7 @@ def test_scales_that_are_no_numbers_are_wrong_usage(
 ) -> None:
     status, message = refusal(command(data, tiny_model, "--multi-scale", "1,big"), capsys)
     assert status == 2
-    assert "'1,big' is not numbers with commas between" in message
+    assert "'big' is not a number above 0; separate numbers by commas" in message
 
 
 def test_the_synthetic_street_needs_its_classes(

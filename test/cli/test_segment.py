@@ -62,7 +62,8 @@ def test_frames_without_names_are_numbered(tiny_model: Path, tmp_path: Path) -> 
     ("arguments", "status", "message"),
     [
         (["--input", "nowhere"], 1, "there is no nowhere: give an image"),
-        (["--input", "synthetic", "--alpha", "2"], 2, "--alpha is 2.0; it must be from 0 to 1"),
+        (["--input", "a", "--alpha", "2"], 2, "argument --alpha: '2' is not a number from 0 to 1"),
+        (["--input", "a", "--frames", "0"], 2, "argument --frames: '0' is not a whole number of"),
     ],
 )
 def test_refused(

@@ -413,7 +413,7 @@ def test_refusals(
     message = reason(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
     assert "setting 'crop' is (60, 60); must be [width, height], both divisible by 8" in message
     message = reason(command(data, tmp_path / "new", "--threads", "-1"), capsys, 2)
-    assert "--threads is -1; give a number of CPU threads, or leave it out" in message
+    assert "--threads: '-1' is not a whole number from 0 to 1024" in message
     assert not (tmp_path / "new").exists()
 
 

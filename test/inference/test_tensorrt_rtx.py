@@ -24,7 +24,8 @@ from onnx import ModelProto, numpy_helper
 
 from bisenet_ros.benchmark.random_model import random_model
 from bisenet_ros.deploy.calibration import calibrate
-from bisenet_ros.deploy.onnx import ONNX_PRECISIONS, build_onnx
+from bisenet_ros.deploy.onnx import build_onnx
+from bisenet_ros.deploy.precision import ONNX_PRECISIONS
 from bisenet_ros.deploy.quantization import FLOAT_LAYERS
 from bisenet_ros.deploy.reference_images import reference_images
 from bisenet_ros.errors import InferenceError, UnusableEngineError
