@@ -1,7 +1,9 @@
-"""Paths of the files that the package ships: models/, config/ and launch/."""
+"""Find the package's own files: models/, config/ and launch/."""
 
 import sys
 from pathlib import Path
+
+from bisenet_ros.errors import SettingsError, quoted
 
 SHIPPED_MODEL = "bisenetv2_camvid"
 
@@ -48,6 +50,30 @@ def classes_path(name: str | Path) -> Path | None:
         FileNotFoundError: as ``share_directory``.
     """
     return _path_or_shipped(name, "config/classes", ".yaml") if name else None
+
+
+def settings_path(name: str | Path) -> Path:
+    """Return the file of training settings that a user means by ``name``.
+
+    That is the file for a path, and config/training/NAME.yaml or models/recipe/NAME.yaml for the
+    bare name of a shipped one.
+
+    Raises:
+        SettingsError: there is no such file.
+    """
+    share = share_directory()
+    shipped = {
+        path.stem: path
+        for folder in ("config/training", "models/recipe")
+        for path in sorted((share / folder).glob("*.yaml"))
+    }
+    path = shipped.get(str(name), Path(name).expanduser())
+    if not path.exists():
+        raise SettingsError(
+            f"there are no settings {quoted(str(name))}; give the path of a YAML file, or the name "
+            f"of shipped settings: {', '.join(shipped)}"
+        )
+    return path
 
 
 def _path_or_shipped(name: str | Path, folder: str, suffix: str) -> Path:

@@ -17,7 +17,7 @@ from catkin_pkg.package import parse_package
 
 from bisenet_ros.cli.main import SUBCOMMANDS
 from bisenet_ros.model import file as model_file
-from bisenet_ros.resources import model_path, share_directory
+from bisenet_ros.resources import model_path, settings_path, share_directory
 from bisenet_ros.training.settings import RENAMED, read_settings
 
 ROOT = share_directory()
@@ -119,9 +119,11 @@ def test_bisenet_takes_the_command(place: Place, capsys: pytest.CaptureFixture[s
     parser = argparse.ArgumentParser()
     import_module(f"bisenet_ros.cli.{name}").add_arguments(parser)
     try:
-        parser.parse_args(arguments)
+        args = parser.parse_args(arguments)
     except SystemExit:
         pytest.fail(f"{place}: bisenet {place.text}: {capsys.readouterr().err}")
+    if getattr(args, "config", None):
+        assert settings_path(args.config).is_file()
 
 
 @pytest.mark.parametrize("place", BISENET, ids=str)
@@ -218,7 +220,7 @@ def test_the_recipe_s_commands_are_those_that_trained_the_shipped_model() -> Non
     for _, words in commands(block[1]):
         if words:
             args = parser.parse_args(words[words.index("train") + 1 :])
-            trained.append(asdict(read_settings(ROOT / args.config, args.set)))
+            trained.append(asdict(read_settings(settings_path(args.config), args.set)))
     stored = model_file.load(model_path("")).metadata.recipe
     assert len(trained) == 12
     for settings in map(json.loads, map(json.dumps, reversed(trained))):

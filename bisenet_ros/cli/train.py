@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.argument_types import MAX_THREADS, torch_device, whole_number
 from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
+from bisenet_ros.cli.settings_arguments import add_settings_arguments, open_settings
 from bisenet_ros.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
@@ -52,19 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write event files for TensorBoard"
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="YAML file of settings (default: the paper's for CamVid, which need a GPU)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="override one setting; may be repeated",
-    )
+    add_settings_arguments(parser)
     parser.add_argument(
         "--init",
         metavar="FILE",
@@ -118,12 +107,11 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.distributed import init_distributed, use_threads
     from bisenet_ros.training.initialization import new_start, start_from
     from bisenet_ros.training.run import ModelTraining, Run
-    from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.signals import GracefulStop
 
     dataset = open_dataset(args.data, args.layout, args.split)
     validation = _open_validation(args, dataset) if args.val_data else None
-    settings = read_settings(args.config, args.set)
+    settings = open_settings(args)
     if args.init:
         start = start_from(load(model_path(args.init)), settings, dataset.classes)
     else:
@@ -187,10 +175,9 @@ def _check_data(args: argparse.Namespace) -> int:
     from bisenet_ros.datasets import find_dataset
     from bisenet_ros.datasets.report import check_dataset
     from bisenet_ros.images.render import write_picture
-    from bisenet_ros.training.settings import read_settings
     from bisenet_ros.training.train_dataset import TrainDataset, sample_sheet
 
-    settings = read_settings(args.config, args.set)
+    settings = open_settings(args)
     dataset = find_dataset(args.data, args.layout, args.split)
     with tqdm(total=len(dataset), desc="check", unit="image", disable=None) as bar:
         report = check_dataset(dataset, bar.update)

@@ -25,7 +25,9 @@ from bisenet_ros.evaluation.metrics import evaluate
 from bisenet_ros.inference import torch_backend
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.metadata import Score
+from bisenet_ros.resources import settings_path
 from bisenet_ros.training.checkpoint import read_checkpoint
+from bisenet_ros.training.settings import Settings, read_settings
 from bisenet_ros.training.trainer import Trainer
 
 ENDLESS = "10000"
@@ -475,3 +477,19 @@ def test_layout_and_split_reach_the_dataset(
     for more in ([], ["--check-data"]):
         assert "no folder" in (message := reason([*line, *more], capsys))
         assert message.split(";")[0].endswith("leftImg8bit/val")
+
+
+def test_shipped_settings_are_found_by_name(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # not the clone
+    changes = {"iterations": "1", "warmup_iterations": "0"}
+    line = command(data, tmp_path / "named", "--config", "finetune", **changes)
+    assert main(line[3:]) == 0
+    recipe = model_file.load(tmp_path / "named" / "model.safetensors").metadata.recipe
+    finetune = read_settings(settings_path("finetune"))
+    assert recipe["weight_decay"] == finetune.weight_decay != Settings().weight_decay
+    message = reason(command(data, tmp_path / "new", "--config", "finetuning"), capsys)
+    assert message.startswith("there are no settings 'finetuning'; give the path of a YAML file, ")
+    assert "custom, finetune, camvid_480, " in message
+    assert not (tmp_path / "new").exists()
