@@ -108,7 +108,11 @@ def open_model(args: argparse.Namespace) -> "Model":
 
 
 def open_segmenter(
-    args: argparse.Namespace, model: "Model", backend: str | None = None
+    args: argparse.Namespace,
+    model: "Model",
+    *,
+    backend: str | None = None,
+    confidence: bool = False,
 ) -> "Segmenter":
     """Return the segmenter that the arguments name, on ``backend`` instead of theirs if given.
 
@@ -126,5 +130,6 @@ def open_segmenter(
             resolution=args.resolution,
             threads=args.threads,
             engine_cache=args.engine_cache,
+            confidence=confidence,
         ),
     )

@@ -6,22 +6,43 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import FrameType
 
 from bisenet_ros.errors import UsageError, UserError, describe
 
 SUBCOMMANDS = {
-    "info": "parameters, multiply-adds and metadata of a network or model file",
-    "doctor": "check ROS, model, engine and camera, and say what to mend",
-    "segment": "label images, a video, a bag or a camera into files, without a node",
     "demo": "run the real node on a video, bag, folder, camera or synthetic street",
+    "segment": "label images, a video, a bag or a camera into files, without a node",
     "train": "train the network on a folder of labelled images",
     "evaluate": "score a model on a folder of labelled images",
-    "export": "write a model for other programs, build or clear engines, calibrate int8",
+    "export": "write a model as ONNX, OpenVINO or TensorRT files for other machines",
+    "calibrate": "calibrate a model file for int8 on its training images",
+    "engines": "build, list or clear the compiled engines of this machine",
+    "dataset": "check a dataset before training",
     "benchmark": "measure the speed of each engine on this machine, side by side",
+    "info": "show parameters, multiply-adds and metadata of a network or model file",
+    "doctor": "check the environment of the node and suggest fixes",
 }
+
+_ENGINE_CACHE = {"--cache": "--engine-cache DIR"}
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "benchmark": _ENGINE_CACHE,
+    "demo": _ENGINE_CACHE,
+    "doctor": _ENGINE_CACHE,
+    "evaluate": _ENGINE_CACHE,
+    "segment": _ENGINE_CACHE,
+    "export": {
+        "--calibrate": "'bisenet calibrate --model FILE --data DIR'",
+        "--list-cache": "'bisenet engines list'",
+        "--clear-cache": "'bisenet engines clear'",
+        "--device": "'bisenet engines build --backend tensorrt --device NAME'",
+        "--cache": "--output DIR with --gpu, and --engine-cache DIR of 'bisenet engines'",
+    },
+    "train": {"--check-data": "'bisenet dataset check --data DIR'", "--licence": "--license TEXT"},
+}
+"""Options of version 0.1 by subcommand, and what has replaced each; the first found is reported."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,14 +59,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="bisenet", description="BiSeNet V2 semantic segmentation for ROS 2."
     )
-    subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+    subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUB-COMMAND")
     for name, summary in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         if arguments[:1] == [name]:
             module = import_module(f"bisenet_ros.cli.{name}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+            given = {word.partition("=")[0] for word in arguments}
+            for old, new in RENAMED.get(name, {}).items():
+                if old in given:
+                    subparser.error(f"{old} is now {new}")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # By the subcommand's parser: argparse would show the usage of ``bisenet`` itself.
+        subparsers.choices[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
     signal.signal(signal.SIGTERM, _interrupt)
     # To stderr: which engine was chosen, what takes minutes. Of other libraries, warnings only.
     logging.basicConfig(format="%(message)s")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bisenet_ros.cli.argument_types import MAX_THREADS, torch_device, whole_number
 from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
 from bisenet_ros.cli.settings_arguments import add_settings_arguments, open_settings
-from bisenet_ros.errors import DatasetError, UsageError
+from bisenet_ros.errors import DatasetError
 
 if TYPE_CHECKING:
     from bisenet_ros.datasets import Dataset
@@ -18,12 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=DATA_HELP)
     add_layout_arguments(parser, split="train")
-    parser.add_argument(
-        "--check-data",
-        action="store_true",
-        help="do not train: read all of it, print figures and every fault, and draw samples as "
-        "training would see them in OUTPUT/samples.png",
-    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -91,16 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and write the model file at each checkpoint and at the end; 130 if stopped before."""
-    if args.check_data:
-        for option in ("val_data", "init", "resume"):
-            if getattr(args, option):
-                raise UsageError(
-                    f"--check-data looks at --data alone; leave out --{option.replace('_', '-')}, "
-                    "and check other data by a call of its own, with --split where it has splits"
-                )
-        return _check_data(args)
+    """Train and write the model file at each checkpoint and at the end; return 130 if stopped.
 
+    Raises:
+        DatasetError: a dataset cannot be used.
+        SettingsError: a setting is not valid.
+        ModelFileError: the model file of ``--init`` cannot be used.
+        CheckpointError, TrainingError: the run cannot start or continue.
+        DeviceError: PyTorch cannot use the device.
+    """
     from bisenet_ros.datasets import open_dataset
     from bisenet_ros.model.file import load
     from bisenet_ros.resources import model_path
@@ -166,26 +159,3 @@ def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
             "apart in val/images and val/labels, or leave out --val-data"
         )
     return validation
-
-
-def _check_data(args: argparse.Namespace) -> int:
-    """Report on the dataset; 1 if a part of it cannot be used."""
-    from tqdm import tqdm
-
-    from bisenet_ros.datasets import find_dataset
-    from bisenet_ros.datasets.report import check_dataset
-    from bisenet_ros.images.render import write_picture
-    from bisenet_ros.training.train_dataset import TrainDataset, sample_sheet
-
-    settings = open_settings(args)
-    dataset = find_dataset(args.data, args.layout, args.split)
-    with tqdm(total=len(dataset), desc="check", unit="image", disable=None) as bar:
-        report = check_dataset(dataset, bar.update)
-    print(report)
-    if len(report.usable):
-        picture = args.output / "samples.png"
-        args.output.mkdir(parents=True, exist_ok=True)
-        sheet = sample_sheet(TrainDataset(report.usable, settings))
-        write_picture(picture, sheet)
-        print(f"wrote {picture}")
-    return 1 if report.problems else 0

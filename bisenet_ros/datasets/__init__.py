@@ -72,7 +72,7 @@ def raise_if_problems(problems: Sequence[str]) -> None:
         raise DatasetError(
             problems[0]
             + (f", and {more} more problems" if more else "")
-            + "; bisenet train --check-data names every one"
+            + "; 'bisenet dataset check' names every one"
         )
 
 

@@ -42,8 +42,8 @@ def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
     ranges = model.metadata.calibration
     if not ranges:
         raise InferenceError(
-            f"model {quoted(model.name)} has no calibration, which int8 needs: run 'bisenet export "
-            "--calibrate DIR --model FILE' with its training images, or use another precision"
+            f"model {quoted(model.name)} has no calibration, which int8 needs: run 'bisenet "
+            "calibrate --model FILE --data DIR' with its training images, or use another precision"
         )
     convolutions = {_layer(node): node for node in graph.graph.node if node.op_type == "Conv"}
     unmatched = sorted(convolutions.keys() ^ ranges.keys())
@@ -51,7 +51,7 @@ def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
         raise InferenceError(
             f"the calibration of model {quoted(model.name)} does not fit its layers "
             f"({quoted(unmatched[0])} is in only one of the two; {len(unmatched)} such names): "
-            "run 'bisenet export --calibrate DIR --model FILE' again"
+            "run 'bisenet calibrate --model FILE --data DIR' again"
         )
     weights = {each.name: each for each in graph.graph.initializer}
     magnitudes: dict[str, float] = {}

@@ -92,7 +92,7 @@ class TensorRTBackend:
         release_memory()
 
 
-def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> None:
+def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> list[Key]:
     """Put an engine for each of some GPUs, which need not be here, into the cache.
 
     What is there already stays. No engine is compared with PyTorch here: the GPU does that.
@@ -101,6 +101,9 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> None
         model: what to build.
         options: with a named precision; the device does not matter.
         gpus: such as "sm86".
+
+    Returns:
+        The key of each engine in the cache, if that could be written.
 
     Raises:
         InferenceError: TensorRT for RTX is not installed, or does not take the model, the precision
@@ -121,13 +124,14 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> None
     except InferenceError as error:
         raise InferenceError(f"{error}: {how_to_install_rtx()}") from error
     onnx = _onnx(model, options)
-    for gpu in gpus:
-        key = _key(model, options, onnx, library, version, gpu)
+    keys = [_key(model, options, onnx, library, version, gpu) for gpu in gpus]
+    for gpu, key in zip(gpus, keys, strict=True):
 
         def build(gpu: str = gpu, key: Key = key) -> bytes:
             return pack({}, _build(start_tensorrt(library), onnx, gpu, key))
 
         EngineCache(cache_folder(options.engine_cache)).get(key, build, bytes)
+    return keys
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,8 @@ def _loader(
 
 def _nothing_to_learn(dataset: Dataset) -> TrainingError:
     return TrainingError(
-        f"no pixel of {dataset.root} has a class, so there is nothing to learn: 'bisenet train "
-        "--check-data' shows what its labels hold"
+        f"no pixel of {dataset.root} has a class, so there is nothing to learn: 'bisenet dataset "
+        "check' shows what its labels hold"
     )
 
 

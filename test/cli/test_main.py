@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from error_kinds import USER_ERRORS
+from refusal import refusal
 
 from bisenet_ros import errors
+from bisenet_ros.cli.main import RENAMED, SUBCOMMANDS
 
 
 def test_what_the_package_logs_is_on_stderr(tmp_path: Path) -> None:
@@ -17,7 +19,7 @@ def test_what_the_package_logs_is_on_stderr(tmp_path: Path) -> None:
         "logging.getLogger('bisenet_ros.inference.backend').info('backend auto is torch'); "
         "logging.getLogger('other').info('chatter'); sys.exit(status)"
     )
-    line = [sys.executable, "-c", code, "export", "--list-cache", "--cache", str(tmp_path)]
+    line = [sys.executable, "-c", code, "engines", "list", "--engine-cache", str(tmp_path)]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert done.stderr == "backend auto is torch\n"
     assert done.stdout == f"0 engines, 0.0 MB, in {tmp_path}/engines\n"
@@ -38,6 +40,57 @@ def test_a_missing_library_is_named_in_one_line(
     assert message.startswith(f"bisenet {subcommand}: ")
     assert library in message
     assert message.endswith("'bisenet doctor' says how to get what is missing")
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_help_loads_nothing_heavy(subcommand: str) -> None:
+    code = f"""
+import sys
+from bisenet_ros.cli.main import main
+try:
+    main(["{subcommand}", "--help"])
+except SystemExit as exit_:
+    assert exit_.code == 0
+print(*sys.modules, file=sys.stderr)
+"""
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: bisenet {subcommand} ")
+    heavy = {"cv2", "onnx", "openvino", "rclpy", "tensorrt", "torch"}
+    assert heavy & set(done.stderr.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "new"),
+    [
+        ("export --calibrate DIR --model FILE", "'bisenet calibrate --model FILE --data DIR'"),
+        ("export --list-cache", "'bisenet engines list'"),
+        ("export --clear-cache --cache DIR", "'bisenet engines clear'"),
+        (
+            "export --format tensorrt --device cuda:1",
+            "'bisenet engines build --backend tensorrt --device NAME'",
+        ),
+        (
+            "export --format tensorrt --gpu sm86 --cache=DIR",
+            "--output DIR with --gpu, and --engine-cache DIR of 'bisenet engines'",
+        ),
+        ("train --data DIR --check-data", "'bisenet dataset check --data DIR'"),
+        ("train --data DIR --output DIR --licence mine", "--license TEXT"),
+        *((f"{name} --cache DIR", "--engine-cache DIR") for name in ("benchmark", "demo")),
+        *((f"{name} --cache DIR", "--engine-cache DIR") for name in ("doctor", "segment")),
+        ("evaluate --cache DIR --data DIR", "--engine-cache DIR"),
+    ],
+)
+def test_an_old_option_names_its_successor(
+    line: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subcommand, *arguments = line.split()
+    status, message = refusal([subcommand, *arguments], capsys)
+    assert status == 2
+    old, _, told = message.partition(" is now ")
+    assert told == new
+    assert RENAMED[subcommand][old] == new
+    assert any(argument.startswith(old) for argument in arguments)
 
 
 def run_raising(error: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from bisenet_ros.cli.calibration import evenly_spread
+from bisenet_ros.cli.calibrate import evenly_spread
 from bisenet_ros.datasets import find_dataset, open_dataset
 from bisenet_ros.errors import ClassesError, DatasetError
 
@@ -202,7 +202,7 @@ def test_missing_and_empty_folders(two_tone: Path, tmp_path: Path) -> None:
 def test_files_without_a_partner_are_named(two_tone: Path) -> None:
     (two_tone / "labels" / "003.png").unlink()
     (two_tone / "images" / "001.png").unlink()
-    text = r"images/003.png has no labels, and 1 more problems; bisenet train --check-data"
+    text = r"images/003.png has no labels, and 1 more problems; 'bisenet dataset check'"
     with pytest.raises(DatasetError, match=text):
         open_dataset(two_tone)
     dataset = find_dataset(two_tone)

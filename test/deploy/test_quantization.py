@@ -272,7 +272,7 @@ def test_at_least_95_percent_of_the_multiply_adds_are_in_int8(model: Model, pres
 
 def test_without_a_calibration_the_error_names_the_remedy(model: Model) -> None:
     bare = Model("bare", model.network, replace(model.metadata, calibration={}))
-    with pytest.raises(InferenceError, match=r"'bare' has no calibration.*export --calibrate DIR"):
+    with pytest.raises(InferenceError, match=r"'bare' has no calibration.*calibrate --model FILE"):
         build_onnx(bare, resolution=RESOLUTION, precision="int8")
 
 

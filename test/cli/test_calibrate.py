@@ -1,4 +1,4 @@
-"""Images of a folder to a calibration in the model file."""
+"""``bisenet calibrate``: from images of a folder to a calibration in the model file."""
 
 import shutil
 from dataclasses import replace
@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from refusal import refusal
 
-from bisenet_ros.cli.calibration import calibrate_file, evenly_spread
+from bisenet_ros.cli.calibrate import evenly_spread
+from bisenet_ros.cli.main import main
 from bisenet_ros.deploy.calibration import calibrate
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.metadata import Score
@@ -20,6 +22,10 @@ torch.set_num_threads(1)
 @pytest.fixture
 def path(tiny_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(tiny_model, tmp_path / "model.safetensors"))
+
+
+def command(path: Path, data: Path) -> list[str]:
+    return ["calibrate", "--model", str(path), "--data", str(data)]
 
 
 def write_images(folder: Path, count: int) -> list[np.ndarray]:
@@ -34,11 +40,15 @@ def write_images(folder: Path, count: int) -> list[np.ndarray]:
     return images
 
 
-def test_calibration_is_stored_and_nothing_else_changes(path: Path, tmp_path: Path) -> None:
+def test_calibration_is_stored_and_nothing_else_changes(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = write_images(tmp_path / "data" / "images", 3)
     write_images(tmp_path / "data" / "labels", 1)  # not to be taken for an image
     before = model_file.load(path)
-    calibrate_file(path, tmp_path / "data")
+    assert main(command(path, tmp_path / "data")) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"{path} is calibrated for int8 on 3 images of {tmp_path / 'data'}\n"
     after = model_file.load(path)
     assert after.metadata.calibration == calibrate(before, images)
     # A dataset in parts: of training images alone.
@@ -48,7 +58,7 @@ def test_calibration_is_stored_and_nothing_else_changes(path: Path, tmp_path: Pa
         cv2.imwrite(str(tmp_path / "train" / "labels" / f"{number:02}.png"), ids)
     write_images(tmp_path / "val" / "images", 1)
     (tmp_path / "classes.txt").write_text("0 one 1 2 3\n1 other 4 5 6\n")
-    calibrate_file(path, tmp_path)
+    assert main(command(path, tmp_path)) == 0
     assert model_file.load(path).metadata.calibration == after.metadata.calibration
     assert replace(after.metadata, calibration={}) == before.metadata
     for name, tensor in before.network.state_dict().items():
@@ -60,7 +70,7 @@ def test_scores_of_the_former_calibration_go(path: Path, tmp_path: Path) -> None
     model = model_file.load(path)
     scores = Score("val", "miou", "fp32", 0.5), Score("val", "miou", "int8", 0.4)
     model_file.save(path, model.network, replace(model.metadata, scores=scores))
-    calibrate_file(path, tmp_path / "data")
+    assert main(command(path, tmp_path / "data")) == 0
     assert model_file.load(path).metadata.scores == scores[:1]
 
 
@@ -73,19 +83,30 @@ def test_images_are_spread_evenly(tmp_path: Path) -> None:
     assert len(evenly_spread(tmp_path, 100)) == 10
 
 
-def test_wrong_input_is_named(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
-        calibrate_file(path, tmp_path / "nowhere")
+def test_wrong_input_is_named(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty holds no images"):
-        calibrate_file(path, tmp_path / "empty")
-    with pytest.raises(ValueError, match=r"stored in a \.safetensors of ours, and model\.pth"):
-        calibrate_file(Path("model.pth"), tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"a\.png is not an image"):
-        calibrate_file(path, tmp_path / "broken")
+    for model, data, status, text in (
+        (path, tmp_path / "nowhere", 1, f"there is no folder {tmp_path / 'nowhere'}"),
+        (path, tmp_path / "empty", 1, "empty holds no images"),
+        (path, tmp_path / "broken", 1, "a.png is not an image"),
+        (tmp_path / "none.safetensors", tmp_path, 1, "no model file at"),
+        (Path("model.pth"), tmp_path, 2, "--model model.pth is not a .safetensors"),
+    ):
+        refused = refusal(command(model, data), capsys)
+        assert refused.status == status
+        assert text in refused.message
     assert model_file.load(path).metadata.calibration == {}
+
+
+def test_the_shipped_model_is_not_calibrated_by_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = refusal(["calibrate", "--data", str(tmp_path)], capsys)
+    assert refused == (2, "the following arguments are required: --model")
 
 
 @pytest.mark.parametrize(

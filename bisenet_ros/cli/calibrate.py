@@ -1,14 +1,13 @@
-"""What ``bisenet export --calibrate`` does: measures for INT8, and stores it in the model file."""
+"""``bisenet calibrate``: measure what INT8 needs, and store it in the model file."""
 
+import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.output_files import check_output_files
-from bisenet_ros.datasets import find_dataset, folder, recognize
 from bisenet_ros.errors import DatasetError, UsageError
-from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,49 +16,69 @@ if TYPE_CHECKING:
     from bisenet_ros.model.metadata import Metadata
 
 
-def calibrate_file(path: Path, data: Path) -> None:
-    """Calibrate the model file ``path`` on images of ``data``, and store the result in it.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="FILE",
+        help="model file to calibrate, a .safetensors, which is changed",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="training images: a folder, searched to any depth, or a dataset as for training",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate the model file and store the result in it.
 
     Every engine then takes INT8 from this file, at any resolution. Calibrate on training images:
     on those that the model is scored on, the score of INT8 would flatter.
 
-    Args:
-        path: a ``.safetensors`` of ours, which is replaced atomically.
-        data: a folder of images, searched to any depth, or a dataset as for training, of which the
-            training images are taken.
-
     Raises:
+        UsageError: the model file is not a ``.safetensors``.
         ModelFileError: the model file cannot be used.
         InferenceError, ImageFileError, DatasetError: naming what is wrong with the images.
+        OutputError: the model file cannot be replaced.
     """
     from tqdm import tqdm
 
     from bisenet_ros.deploy.calibration import IMAGES, calibrate
     from bisenet_ros.model import file as model_file
+    from bisenet_ros.resources import model_path
 
+    path = model_path(args.model)
     if path.suffix != ".safetensors":
-        raise UsageError(f"a calibration is stored in a .safetensors of ours, and {path} is none")
+        raise UsageError(f"--model {path} is not a .safetensors, which can store a calibration")
     check_output_files(folders=[path.resolve().parent])
     model = model_file.load(path)
-    paths = evenly_spread(data, IMAGES)
+    paths = evenly_spread(args.data, IMAGES)
     with tqdm(paths, "calibrate", unit="image", disable=None) as bar:
         ranges = calibrate(model, _read(bar))
 
     def calibrated(metadata: "Metadata") -> "Metadata":
-        # Scores of INT8 were those of the calibration before.
+        # Scores of INT8 were those of the previous calibration.
         scores = tuple(score for score in metadata.scores if score.precision != "int8")
         return replace(metadata, calibration=ranges, scores=scores)
 
     model_file.update_metadata(path, model, calibrated)
-    print(f"{path} is calibrated for int8 on {len(paths)} images of {data}")
+    print(f"{path} is calibrated for int8 on {len(paths)} images of {args.data}")
+    return 0
 
 
 def evenly_spread(data: Path, count: int) -> list[Path]:
-    """At most ``count`` image files of ``data``, evenly spread over all of them by name.
+    """Return at most ``count`` image files of ``data``, evenly spread over all of them by name.
 
     Raises:
         DatasetError: there is no such folder, or no image in it.
     """
+    from bisenet_ros.datasets import find_dataset, folder, recognize
+    from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file
+
     if not data.is_dir():
         raise DatasetError(f"there is no folder {data}; give the folder of the training images")
     layout = recognize(data, "train")
@@ -83,5 +102,7 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
 
 
 def _read(paths: Iterable[Path]) -> "Iterator[NDArray[np.uint8]]":
+    from bisenet_ros.images.files import read_image
+
     for path in paths:
         yield read_image(path)

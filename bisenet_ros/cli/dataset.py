@@ -1,0 +1,60 @@
+"""``bisenet dataset``: check a dataset before training."""
+
+import argparse
+from pathlib import Path
+
+from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
+from bisenet_ros.cli.output_files import check_output_files
+from bisenet_ros.cli.settings_arguments import add_settings_arguments, open_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    summary = "read every file, name each fault, print statistics, and draw training samples"
+    check = actions.add_parser("check", help=summary, description=summary)
+    check.set_defaults(act=_check)
+    check.add_argument("--data", type=Path, required=True, metavar="DIR", help=DATA_HELP)
+    add_layout_arguments(check, split="train")
+    check.add_argument(
+        "--output",
+        type=Path,
+        default=Path("dataset_check"),
+        metavar="DIR",
+        help="folder for samples.png, samples as training sees them (default: %(default)s)",
+    )
+    add_settings_arguments(check)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Report on the dataset; return 1 if a part of it cannot be used.
+
+    Raises:
+        DatasetError: there is no such dataset.
+        SettingsError: the training settings cannot be used.
+        OutputError: the picture cannot be written.
+    """
+    status: int = args.act(args)
+    return status
+
+
+def _check(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from bisenet_ros.datasets import find_dataset
+    from bisenet_ros.datasets.report import check_dataset
+    from bisenet_ros.images.render import write_picture
+    from bisenet_ros.training.train_dataset import TrainDataset, sample_sheet
+
+    settings = open_settings(args)
+    check_output_files(folders=[args.output])
+    dataset = find_dataset(args.data, args.layout, args.split)
+    with tqdm(total=len(dataset), desc="check", unit="image", disable=None) as bar:
+        report = check_dataset(dataset, bar.update)
+    print(report)
+    if len(report.usable):
+        picture = args.output / "samples.png"
+        args.output.mkdir(parents=True, exist_ok=True)
+        write_picture(picture, sample_sheet(TrainDataset(report.usable, settings)))
+        print(f"wrote {picture}")
+    return 1 if report.problems else 0

@@ -1,0 +1,87 @@
+"""``bisenet engines``: build, list and clear this machine's compiled engines."""
+
+import argparse
+from collections.abc import Mapping
+
+from bisenet_ros.cli.engine_arguments import (
+    add_engine_arguments,
+    add_engine_cache_argument,
+    open_model,
+    open_segmenter,
+)
+
+_SHOWN = ("backend", "model", "resolution", "precision", "device")
+"""Fields of a key that tell a reader one engine from another; all backends have them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommand's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    summary = "build the engine that a node with the same parameters loads, so that it starts fast"
+    build = actions.add_parser("build", help=summary, description=summary)
+    build.set_defaults(act=_build)
+    add_engine_arguments(build)
+    build.add_argument(
+        "--confidence",
+        action="store_true",
+        help="build for a node that publishes the confidence or has a confidence_threshold",
+    )
+    summary = "list the engines in the cache"
+    list_ = actions.add_parser("list", help=summary, description=summary)
+    list_.set_defaults(act=_list)
+    add_engine_cache_argument(list_)
+    summary = "delete all engines in the cache"
+    clear = actions.add_parser("clear", help=summary, description=summary)
+    clear.set_defaults(act=_clear)
+    add_engine_cache_argument(clear)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, list or clear.
+
+    Raises:
+        ModelFileError, ClassesError: the model or class file cannot be used.
+        InferenceError: this machine has no such engine, or it cannot run the model.
+        EngineCacheError: the cache cannot be read or cleared, or others could write in it.
+    """
+    args.act(args)
+    return 0
+
+
+def _build(args: argparse.Namespace) -> None:
+    segmenter = open_segmenter(args, open_model(args), confidence=args.confidence)
+    engine = segmenter.backend
+    width, height = segmenter.resolution
+    print(
+        f"ready: {segmenter.model.name} at {width}x{height} on {engine.name}, {engine.device}, "
+        f"{engine.precision}{', with confidence' if args.confidence else ''}"
+    )
+    segmenter.close()
+
+
+def _list(args: argparse.Namespace) -> None:
+    from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
+
+    folder = cache_folder(args.engine_cache)
+    entries = EngineCache(folder).entries()
+    for entry in entries:
+        what = f"unusable: {entry.problem}" if entry.key is None else _describe(entry.key)
+        print(f"{entry.size / 1e6:8.1f} MB  {what}")
+    total = sum(entry.size for entry in entries) / 1e6
+    print(f"{_count(len(entries))}, {total:.1f} MB, in {folder}")
+
+
+def _clear(args: argparse.Namespace) -> None:
+    from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
+
+    folder = cache_folder(args.engine_cache)
+    print(f"{_count(EngineCache(folder).clear())} deleted from {folder}")
+
+
+def _describe(key: Mapping[str, str]) -> str:
+    shown = [key[name] for name in _SHOWN if name in key]
+    return ", ".join([*shown, "with confidence"] if key.get("confidence") == "yes" else shown)
+
+
+def _count(number: int) -> str:
+    return f"{number} engine{'' if number == 1 else 's'}"
