@@ -64,7 +64,7 @@ class Metadata:
     - ``scores``: results of ``bisenet evaluate --record``.
     - ``recipe``: training settings.
     - ``calibration``: INT8 range [-v, v] of the input of each convolution, as v by module name;
-      empty until ``bisenet export --calibrate``.
+      empty until ``bisenet calibrate``.
     """
 
     preset: str
