@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import filelock
 import platformdirs
 
+from bisenet_ros.atomic import atomic_write, remove_partial_files
 from bisenet_ros.errors import EngineCacheError, UnusableEngineError
 from bisenet_ros.inference.secure_paths import check_file, check_folder, make_folder
 from bisenet_ros.model.metadata import to_json
@@ -43,7 +44,6 @@ _ENGINE, _RECORD, _KERNELS = ".engine", ".record", ".kernels"
 _NOT_USED = "%s %s is not used and built again: %s"
 
 _VERSION = b"bisenet_ros engine 2\n"
-_PARTIAL = "partial"
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,9 @@ class EngineCache:
             with self._lock():
                 paths = self._paths(_ENGINE)
                 others = (*self._paths(_RECORD), *self._paths(_KERNELS))
-                for path in (*paths, *others, self.folder / _PARTIAL):
+                for path in (*paths, *others):
                     path.unlink(missing_ok=True)
+                remove_partial_files(self.folder)
         except OSError as error:
             raise EngineCacheError(f"cannot clear engine cache {self.folder}: {error}") from error
         return len(paths)
@@ -247,23 +248,18 @@ class EngineCache:
 
     def _store(self, path: Path, key: Key, engine: bytes) -> None:
         """Write the entry, under the lock; readers see the whole of it or nothing."""
-        partial = self.folder / _PARTIAL
         content = _header(key) + engine
         try:
-            partial.unlink(missing_ok=True)  # of a process that was killed
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_VERSION + hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(descriptor)
-            partial.replace(path)
+            remove_partial_files(self.folder)
+            if path.is_symlink():  # readers refuse it, and atomic_write would follow it
+                path.unlink()
+            with atomic_write(path, mode=0o600) as written:
+                written.write_bytes(_VERSION + hashlib.sha256(content).digest() + content)
             _mark_as_used(path)
             by_use = sorted(self._paths(path.suffix), key=lambda entry: entry.lstat().st_mtime_ns)
             for entry in by_use[:-KEPT]:
                 entry.unlink(missing_ok=True)
         except OSError as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
             what = path.suffix[1:]
             logger.warning("the %s is not stored in %s: %s", what, self.folder, error)
 

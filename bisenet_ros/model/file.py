@@ -68,9 +68,9 @@ def save(path: str | Path, network: BiSeNetV2, metadata: Metadata) -> None:
     except ModelFileError as error:
         raise ModelFileError(f"cannot write {path}: {error}") from error
     try:
-        with atomic_write(path) as written:
+        # safetensors creates files that only their owner can read.
+        with atomic_write(path, mode=0o644) as written:
             safetensors.torch.save_file(tensors, written, metadata={"format": "pt", _KEY: document})
-            written.chmod(0o644)  # safetensors creates files that only their owner can read
     except safetensors.SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
 

@@ -424,17 +424,27 @@ def test_a_builder_that_is_killed_leaves_the_lock_free(cache: EngineCache) -> No
 
 
 def die_while_storing(folder: Path) -> None:
-    os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # ends the process, which Python prevents
     EngineCache(folder).get(KEY, build, bytes)
 
 
-def test_a_builder_that_is_killed_leaves_no_half_entry(cache: EngineCache) -> None:
-    assert in_process(die_while_storing, cache.folder) == -signal.SIGKILL
-    assert (cache.folder / "partial").stat().st_size > len(ENGINE)
+@pytest.mark.parametrize("then", ["store", "clear"])
+def test_what_a_killed_builder_leaves_is_no_entry_and_is_deleted(
+    cache: EngineCache, then: str
+) -> None:
+    assert in_process(die_while_storing, cache.folder) == -signal.SIGXFSZ
+    (partial,) = (path for path in cache.folder.rglob("*.engine") if path.is_file())
+    assert partial.stat().st_size == 10_000
     assert cache.entries() == []
-    assert cache.get(KEY, lambda: b"new", bytes) == b"new"
-    assert cache.get(KEY, build_never, bytes) == b"new"
-    assert not (cache.folder / "partial").exists()
+    if then == "store":
+        assert cache.get(KEY, lambda: b"new", bytes) == b"new"
+        assert cache.get(KEY, build_never, bytes) == b"new"
+    else:
+        assert cache.clear() == 0
+    left = {path.name for path in cache.folder.iterdir()}
+    assert left == {"lock", *(entry.path.name for entry in cache.entries())}
 
 
 def test_those_used_last_are_kept(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
