@@ -52,23 +52,42 @@ def gemm_peak(
         makers = [partial(_torch_product, device, precision)]
         if kind == "cpu" and precision in ("fp32", "int8"):
             makers.append(partial(_onnxruntime_product, precision, threads))
-        # GMAC/s of each maker's latest product, by which the next one's time is expected.
-        latest: dict[int, float] = {}
-        peak = 0.0
-        for size in sizes or SIZES[kind]:
-            gmacs = size**3 / 1e9
-            for number, make in enumerate(makers):
-                expected = latest.get(number, max(latest.values(), default=math.inf))
-                if gmacs / expected > PRODUCT_SECONDS:
-                    continue
-                latest[number] = gmacs / _fastest(make(size), device, budget.clock)
-                peak = max(peak, latest[number])
-        return peak
+        return fastest_product(makers, sizes or SIZES[kind], device, budget.clock)
     except RuntimeError:  # too little memory, or no such product on this GPU
         return None
     finally:
         torch.set_num_threads(before[0])
         torch.set_float32_matmul_precision(before[1])
+
+
+def fastest_product(
+    makers: Sequence[Callable[[int], Callable[[], object]]],
+    sizes: Sequence[int],
+    device: str,
+    clock: Callable[[], float],
+) -> float:
+    """Return the highest GMAC/s over all ``makers`` and ``sizes``.
+
+    Sizes that are expected to take longer than ``PRODUCT_SECONDS`` are skipped.
+
+    Args:
+        makers: each takes a size and returns a function that multiplies two matrices of it.
+        sizes: rows and columns, in ascending order.
+        device: as in ``Backend.device``.
+        clock: current time in seconds.
+    """
+    # GMAC/s of each maker's latest product, which predicts the time of its next one.
+    latest: dict[int, float] = {}
+    peak = 0.0
+    for size in sizes:
+        gmacs = size**3 / 1e9
+        for number, make in enumerate(makers):
+            expected = latest.get(number, max(latest.values(), default=math.inf))
+            if gmacs / expected > PRODUCT_SECONDS:
+                continue
+            latest[number] = gmacs / _fastest(make(size), device, clock)
+            peak = max(peak, latest[number])
+    return peak
 
 
 def _is_native(device: str, precision: str) -> bool:

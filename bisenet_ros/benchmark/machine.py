@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 
@@ -60,19 +61,29 @@ def instruction_set() -> str:
     They are what PyTorch uses, by its own word, and extensions that the CPU has besides. The
     variables ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA may leave less than the CPU has.
     """
-    base = torch.backends.cpu.get_cpu_capability()
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    flags = {
-        flag
-        for flag in instruction_flags()
-        if base.startswith("AVX512") or flag == "avx_vnni"  # which CPUs without AVX512 have
-    }
+    return effective_instructions(
+        torch.backends.cpu.get_cpu_capability(),
+        instruction_flags(),
+        os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+    )
+
+
+def effective_instructions(capability: str, flags: Collection[str], limit: str) -> str:
+    """Return ``instruction_set`` of a CPU.
+
+    Args:
+        capability: what PyTorch's kernels use, such as "AVX2".
+        flags: the CPU's, from /proc/cpuinfo.
+        limit: the value of ONEDNN_MAX_CPU_ISA; empty for none.
+    """
+    # AVX-VNNI is the only extension that CPUs without AVX512 have.
+    usable = {flag for flag in flags if capability.startswith("AVX512") or flag == "avx_vnni"}
     extensions = (
         name
-        for name in _ONEDNN_LIMITS.get(limit, tuple(_EXTENSIONS))
-        if not flags.isdisjoint(_EXTENSIONS[name])
+        for name in _ONEDNN_LIMITS.get(limit.upper(), tuple(_EXTENSIONS))
+        if not usable.isdisjoint(_EXTENSIONS[name])
     )
-    return ", ".join((base, *extensions))
+    return ", ".join((capability, *extensions))
 
 
 def _cpu_name() -> str:

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bisenet_ros.benchmark.measurement import Engine, Result
 from bisenet_ros.inference.segmenter import StageTimes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 P95_FRAMES, P99_FRAMES = 20, 100
 """Of fewer frames the percentile is little else than the slowest one."""
@@ -61,10 +64,26 @@ def by_reason(skipped: Mapping[Engine, str]) -> dict[str, list[str]]:
 
 
 def plot(path: Path, results: Sequence[Result], title: str) -> None:
-    """Write a picture of the median time of each engine at each resolution, both logarithmic.
+    """Write ``time_figure`` to an image file.
+
+    Args:
+        path: file to write; its suffix selects the format.
+        results: of one or more resolutions.
+        title: of the figure.
 
     Raises:
-        OSError, ValueError: the file cannot be written, or is of a kind that matplotlib cannot.
+        OSError: the file cannot be written.
+        ValueError: matplotlib does not support the suffix.
+    """
+    time_figure(results, title).savefig(path, dpi=150)
+
+
+def time_figure(results: Sequence[Result], title: str) -> "Figure":
+    """Return a log-log figure of each engine's median time over the pixels of the network's input.
+
+    Args:
+        results: of one or more resolutions.
+        title: of the figure.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator, ScalarFormatter
@@ -87,4 +106,4 @@ def plot(path: Path, results: Sequence[Result], title: str) -> None:
     axes.set(title=title, xlabel="network resolution", ylabel="median time of a frame, ms")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    return figure

@@ -16,17 +16,32 @@ ONNX Runtime and OpenVINO for CPUs without VNNI saturate."""
 
 
 def write_onnx(
-    model: Model, path: str | Path, *, resolution: tuple[int, int], precision: str, confidence: bool
+    model: Model,
+    path: str | Path,
+    *,
+    resolution: tuple[int, int],
+    precision: str,
+    confidence: bool,
+    check: ParityCheck | None = None,
 ) -> Parity:
-    """Write an ONNX file and run it in ONNX Runtime; see ``build_onnx``.
+    """Write an ONNX file atomically, after its labels agree with PyTorch's in ONNX Runtime.
+
+    Args:
+        model: what to export.
+        path: file to create or replace.
+        resolution: (width, height) of the input, divisible by 8.
+        precision: one of ``ONNX_PRECISIONS``, see ``build_onnx``.
+        confidence: also export the confidence.
+        check: what the labels are compared with; None for a ``ParityCheck`` of ``model``.
 
     Returns:
-        How its labels of the reference images compare with PyTorch's in fp32.
+        The agreement of its labels of the reference images with PyTorch's in fp32.
 
     Raises:
-        InferenceError: see ``build_onnx`` and ``ParityCheck``; a file that was there stays.
+        InferenceError: see ``build_onnx`` and ``ParityCheck``; an existing file is kept.
         OSError: the file cannot be written.
     """
+    check = check or ParityCheck(model, resolution)
     graph = build_onnx(
         model,
         resolution=resolution,
@@ -36,23 +51,28 @@ def write_onnx(
     ).SerializeToString()
     with atomic_write(path) as written:
         written.write_bytes(graph)
-        return ParityCheck(model, resolution)(ExactRunner(graph), precision, str(path))
+        return check(ExactRunner(graph), precision, str(path))
 
 
 def write_openvino(
-    model: Model, path: str | Path, *, resolution: tuple[int, int], precision: str, confidence: bool
+    model: Model,
+    path: str | Path,
+    *,
+    resolution: tuple[int, int],
+    precision: str,
+    confidence: bool,
+    check: ParityCheck | None = None,
 ) -> Parity:
-    """Write an OpenVINO file, ``path``.xml, with its weights in .bin beside it, and run it.
+    """Write an OpenVINO .xml file, and its weights to a .bin file beside it, atomically.
 
-    In fp16 the weights are stored in half the space; what the device computes in, OpenVINO asks
-    for when it loads the file.
-
-    Returns and raises: as ``write_onnx``.
+    fp16 halves the size of the weights; the precision of the computation is an option of loading
+    the file. Arguments, result and errors are those of ``write_onnx``.
     """
     import openvino
 
     from bisenet_ros.deploy.openvino_core import openvino_core
 
+    check = check or ParityCheck(model, resolution)
     core = openvino_core()
     graph = build_onnx(
         model,
@@ -70,4 +90,4 @@ def write_openvino(
             return np.asarray(engine(image[None])["labels"][0], np.uint8)
 
         exact = ExactRunner(graph) if precision == "int8" else None
-        return ParityCheck(model, resolution)(run, precision, str(path), exact)
+        return check(run, precision, str(path), exact)

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from bisenet_ros.classes import SemanticClass, palette
 from bisenet_ros.evaluation.metrics import ScoredImage
 from bisenet_ros.images.render import contact_sheet, legend, overlay, write_picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WRONG = (255, 40, 40)
 ALPHA = 0.6
@@ -91,14 +95,29 @@ def error_map(scored: ScoredImage) -> NDArray[np.uint8]:
 
 
 def plot_confusion(confusion: NDArray[np.int64], names: Sequence[str], path: str | Path) -> None:
-    """Write the matrix of ``Scores``, each row as percent of its true class, as an image file.
+    """Write ``confusion_figure`` to an image file.
 
-    A column "none" for pixels that were given no class is there only if there are such pixels; the
-    row of a class that is nowhere true stays empty.
+    Args:
+        confusion: int64 [C,C+1], see ``Scores``.
+        names: of the C classes.
+        path: file to write; its suffix selects the format.
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: matplotlib knows no format of its suffix.
+        ValueError: matplotlib does not support the suffix.
+    """
+    confusion_figure(confusion, names).savefig(path, dpi=120)
+
+
+def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str]) -> "Figure":
+    """Return a figure of the confusion matrix, each row in percent of its true class.
+
+    A column "none" counts pixels without a predicted class, and is drawn only if there are any. The
+    row of a class that does not occur is empty.
+
+    Args:
+        confusion: int64 [C,C+1], see ``Scores``.
+        names: of the C classes.
     """
     from matplotlib.figure import Figure
 
@@ -119,4 +138,4 @@ def plot_confusion(confusion: NDArray[np.int64], names: Sequence[str], path: str
             column, row, f"{value:.0f}", ha="center", va="center", color=color, fontsize="small"
         )
     axes.set_title("percent of the true class")
-    figure.savefig(path, dpi=120)
+    return figure

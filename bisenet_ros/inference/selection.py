@@ -34,38 +34,6 @@ HOPELESS = 1.5
 """An engine that takes so many times as long as the fastest in the first turn gets no second."""
 
 
-def load_backend(model: Model, options: EngineOptions) -> Backend:
-    """Load ``model`` as ``options`` say; "auto" takes the fastest engine that is accurate here.
-
-    What is named is taken, or is an error. Where backend or precision is "auto", each precision
-    that the device computes natively is built, compared with PyTorch and timed at the first start;
-    the choice is kept beside the engines. What was chosen, and what else was tried, goes to the
-    log.
-
-    Raises:
-        InferenceError: no such backend, or it cannot serve the options on this machine.
-    """
-    if options.precision not in ("auto", *PRECISIONS):
-        raise InferenceError(
-            f"precision {quoted(options.precision)} is unknown; there are auto, "
-            f"{', '.join(PRECISIONS)}"
-        )
-    name = options.backend
-    if name != "auto" and options.precision != "auto":
-        return open_engine(model, options)
-    if name != "auto":
-        backend_class(name)
-    selection = _Selection(model, options)
-    for group in _groups(name, options.device):
-        engine = selection.fastest(group)
-        if engine is not None:
-            return engine
-    if name != "auto" and len(selection.failed) == 1:
-        raise InferenceError(*selection.failed.values())
-    reasons = "; ".join(_reasons(selection.failed))
-    raise InferenceError(f"no backend can do this here: {reasons}")
-
-
 def time_engines(
     engines: Sequence[Backend],
     image: NDArray[np.uint8],
@@ -97,6 +65,48 @@ def time_engines(
     return [statistics.median(each) for each in times]
 
 
+EngineTimer = Callable[[Sequence[Backend], NDArray[np.uint8]], list[float]]
+"""Returns the time of each engine in milliseconds; the image is uint8 [H,W,3]."""
+
+
+def load_backend(
+    model: Model, options: EngineOptions, timer: EngineTimer = time_engines
+) -> Backend:
+    """Load ``model`` with ``options``; "auto" selects the fastest accurate engine.
+
+    A named backend or precision is used or is an error. If one of them is "auto", each precision
+    that the device computes natively is built, compared with PyTorch and timed at the first start.
+    The choice is stored in the engine cache; the log has the choice and the alternatives.
+
+    Args:
+        model: what to load.
+        options: of the engine.
+        timer: see ``time_engines``.
+
+    Raises:
+        InferenceError: the backend is unknown, or cannot serve the options on this machine.
+    """
+    if options.precision not in ("auto", *PRECISIONS):
+        raise InferenceError(
+            f"precision {quoted(options.precision)} is unknown; there are auto, "
+            f"{', '.join(PRECISIONS)}"
+        )
+    name = options.backend
+    if name != "auto" and options.precision != "auto":
+        return open_engine(model, options)
+    if name != "auto":
+        backend_class(name)
+    selection = _Selection(model, options, timer)
+    for group in _groups(name, options.device):
+        engine = selection.fastest(group)
+        if engine is not None:
+            return engine
+    if name != "auto" and len(selection.failed) == 1:
+        raise InferenceError(*selection.failed.values())
+    reasons = "; ".join(_reasons(selection.failed))
+    raise InferenceError(f"no backend can do this here: {reasons}")
+
+
 class _Candidate(NamedTuple):
     backend: str
     device: str
@@ -122,11 +132,12 @@ def _groups(name: str, device: str) -> list[list[tuple[str, str]]]:
 class _Selection:
     """The search for the fastest accurate engine; ``failed`` says why others are not it."""
 
-    def __init__(self, model: Model, options: EngineOptions) -> None:
+    def __init__(self, model: Model, options: EngineOptions, timer: EngineTimer) -> None:
         self.failed: dict[str, str] = {}
         self._identities: dict[str, str] = {}
         self._model = model
         self._options = options
+        self._timer = timer
         self._resolution = options.resolution_for(model)
         self._check = ParityCheck(model, self._resolution)
         self._cache = EngineCache(cache_folder(options.engine_cache))
@@ -149,7 +160,7 @@ class _Selection:
             engines = self._build(candidates, opened)
             if not engines:
                 return None
-            times = time_engines(list(engines.values()), self._check.images["street"])
+            times = self._timer(list(engines.values()), self._check.images["street"])
             milliseconds = dict(zip(engines, times, strict=True))
             best = min(engines, key=milliseconds.__getitem__)
             opened.pop_all()

@@ -30,8 +30,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_PROGRESS_PERIOD_S = 5.0
-
 _OUTPUTS = ("labels", "confidence")
 """As the ONNX file names them; an engine may have them in another order."""
 
@@ -68,13 +66,14 @@ class TensorRT:
         _check_opset(onnx)
         return Network(self, onnx)
 
-    def build(self, onnx: bytes, gpu: str) -> bytes:
-        """Return a serialized engine; takes seconds or minutes, with progress in the log.
+    def build(self, onnx: bytes, gpu: str, progress_period: float = 5.0) -> bytes:
+        """Return a serialized engine; takes seconds to minutes, with progress in the log.
 
         Args:
-            onnx: the file.
-            gpu: the one that it is for, such as "sm86"; TensorRT itself needs it as the current
-                CUDA device.
+            onnx: content of an ONNX file.
+            gpu: compute capability of the target, such as "sm86". TensorRT requires the target to
+                be the current CUDA device.
+            progress_period: least time between log messages on progress, in seconds.
 
         Raises:
             InferenceError: TensorRT does not take the file, or has too little memory.
@@ -87,7 +86,7 @@ class TensorRT:
         config = network.builder.create_builder_config()
         self.library.set_target(self.api, config, gpu)
         with _noted_interrupt() as interrupted:
-            config.progress_monitor = _make_progress_monitor(self.api, interrupted)
+            config.progress_monitor = _make_progress_monitor(self.api, interrupted, progress_period)
             serialized = network.builder.build_serialized_network(network.definition, config)
         if serialized is None:
             raise InferenceError(
@@ -301,10 +300,12 @@ def _make_logger(api: Any, messages: _Messages) -> "trt.ILogger":
     return Logger()
 
 
-def _make_progress_monitor(api: Any, interrupted: Callable[[], bool]) -> "trt.IProgressMonitor":
-    """Tells Python's log now and then how far a build is, and ends it once ``interrupted``."""
+def _make_progress_monitor(
+    api: Any, interrupted: Callable[[], bool], period: float
+) -> "trt.IProgressMonitor":
+    """Log the progress of a build every ``period`` seconds; cancel it once ``interrupted``."""
     steps: dict[str, int] = {}
-    told = time.monotonic()
+    logged = time.monotonic()
 
     class ProgressMonitor(api.IProgressMonitor):  # type: ignore[misc]  # of either library
         """Called by TensorRT, from any thread."""
@@ -317,12 +318,12 @@ def _make_progress_monitor(api: Any, interrupted: Callable[[], bool]) -> "trt.IP
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             """Whether to go on."""
-            nonlocal told
+            nonlocal logged
             now = time.monotonic()
-            if now - told >= _PROGRESS_PERIOD_S:
-                told = now
+            if now - logged >= period:
+                logged = now
                 count = steps.get(phase_name, step + 1)
-                logger.info("TensorRT builds: %s, step %d of %d", phase_name, step + 1, count)
+                logger.info("TensorRT: %s, step %d of %d", phase_name, step + 1, count)
             return not interrupted()
 
         def phase_finish(self, phase_name: str) -> None:

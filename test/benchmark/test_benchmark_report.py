@@ -7,7 +7,7 @@ import cv2
 import pytest
 
 from bisenet_ros.benchmark.measurement import Engine, Result
-from bisenet_ros.benchmark.report import entry, plot, table
+from bisenet_ros.benchmark.report import entry, plot, table, time_figure
 from bisenet_ros.inference.segmenter import StageTimes
 
 
@@ -44,12 +44,25 @@ RESULTS = [
 ]
 
 
-def test_it_is_drawn_with_engines_at_some_resolutions_only(tmp_path: Path) -> None:
+def test_each_engine_has_a_line_over_its_own_resolutions() -> None:
+    (axes,) = time_figure(RESULTS, "a title").axes
+    assert {line.get_label(): line.get_xydata().tolist() for line in axes.lines} == {
+        "torch:fp32, cpu": [[256 * 128, 15], [1024 * 512, 240]],
+        "torch:bf16, cpu": [[256 * 128, 9]],
+    }
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == ["torch:fp32, cpu", "torch:bf16, cpu"]
+    assert axes.get_xticks().tolist() == [256 * 128, 1024 * 512]
+    assert [each.get_text() for each in axes.get_xticklabels()] == ["256x128", "1024x512"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_title() == "a title"
+    assert axes.get_xlabel() == "network resolution"
+    assert axes.get_ylabel() == "median time of a frame, ms"
+
+
+def test_it_is_written_as_a_picture(tmp_path: Path) -> None:
     plot(tmp_path / "time.png", RESULTS, "a title")
-    image = cv2.imread(str(tmp_path / "time.png"))
-    assert image is not None
-    assert image.shape == (750, 1200, 3)
-    assert len({tuple(pixel) for row in image for pixel in row[::3]}) > 20  # lines, text, colors
+    assert cv2.imread(str(tmp_path / "time.png")).shape == (750, 1200, 3)
 
 
 def test_a_kind_of_file_that_there_is_not(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from onnx import ModelProto, TensorProto
 from bisenet_ros.deploy import export as exported
 from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.deploy.onnx import build_onnx
+from bisenet_ros.deploy.parity import ParityCheck
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.file import Model
@@ -186,13 +188,13 @@ def test_a_file_is_written_whole_or_not_at_all(model: Model, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
 def test_a_file_with_other_labels_does_not_replace_a_good_one(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    model: Model, tmp_path: Path, name: str
 ) -> None:
     other = replace(model, metadata=replace(model.metadata, channel_order="bgr"))
-    monkeypatch.setattr(exported, "build_onnx", lambda _, **how: build_onnx(other, **how))
+    options: dict[str, Any] = {"resolution": (64, 32), "precision": "fp32", "confidence": False}
     (tmp_path / name).write_text("good")
     write = exported.write_onnx if name == "model.onnx" else exported.write_openvino
     with pytest.raises(InferenceError, match=rf"in fp32, .* PyTorch's.*discarding .*{name}"):
-        write(model, tmp_path / name, resolution=(64, 32), precision="fp32", confidence=False)
+        write(model, tmp_path / name, check=ParityCheck(other, (64, 32)), **options)
     assert (tmp_path / name).read_text() == "good"
     assert [each.name for each in tmp_path.iterdir()] == [name]

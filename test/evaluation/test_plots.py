@@ -5,12 +5,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.evaluation.metrics import ScoredImage, Scores, confusion_matrix
-from bisenet_ros.evaluation.plots import ALPHA, WRONG, WorstImages, error_map, plot_confusion
+from bisenet_ros.evaluation.plots import (
+    ALPHA,
+    WRONG,
+    WorstImages,
+    confusion_figure,
+    error_map,
+    plot_confusion,
+)
 from bisenet_ros.images.render import GAP
 
 CLASSES = SemanticClass(0, "dark", (10, 20, 30)), SemanticClass(1, "bright", (200, 210, 220))
@@ -90,36 +96,28 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
         WorstImages(1, CLASSES).write(tmp_path / "file", str)
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved, on their way to the file."""
-    seen: list[Figure] = []
-    save = Figure.savefig
-
-    def record(figure: Figure, *args: object, **more: object) -> None:
-        seen.append(figure)
-        save(figure, *args, **more)
-
-    monkeypatch.setattr(Figure, "savefig", record)
-    return seen
-
-
-def test_rows_are_percent_of_the_true_class(tmp_path: Path, figures: list[Figure]) -> None:
+def test_rows_are_percent_of_the_true_class() -> None:
     confusion = np.array([[3, 1, 0, 0], [0, 0, 0, 0], [0, 10, 10, 0]])
-    path = tmp_path / "confusion.png"
-    plot_confusion(confusion, ["sky", "road", "pole"], path)
-    (axes,) = figures[0].axes
+    (axes,) = confusion_figure(confusion, ["sky", "road", "pole"]).axes
     (image,) = axes.images
     np.testing.assert_allclose(image.get_array(), [[75, 25, 0], [0, 0, 0], [0, 50, 50]])
     shown = {(text.get_position(), text.get_text()) for text in axes.texts}
     assert shown == {((0, 0), "75"), ((1, 0), "25"), ((1, 2), "50"), ((2, 2), "50")}
     assert [label.get_text() for label in axes.get_xticklabels()] == ["sky", "road", "pole"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
-    assert cv2.imread(str(path)).shape[2] == 3
 
 
-def test_pixels_without_a_prediction_have_a_column(tmp_path: Path, figures: list[Figure]) -> None:
-    plot_confusion(np.array([[1, 0, 1], [0, 1, 0]]), ["a", "b"], tmp_path / "c.png")
-    (axes,) = figures[0].axes
+def test_pixels_without_a_prediction_have_a_column() -> None:
+    (axes,) = confusion_figure(np.array([[1, 0, 1], [0, 1, 0]]), ["a", "b"]).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "none"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[50, 0, 50], [0, 100, 0]])
+
+
+def test_the_suffix_selects_the_format(tmp_path: Path) -> None:
+    confusion = np.array([[1, 0, 0], [0, 1, 0]])
+    plot_confusion(confusion, ["a", "b"], tmp_path / "c.png")
+    assert read(tmp_path / "c.png").ndim == 3
+    plot_confusion(confusion, ["a", "b"], tmp_path / "c.svg")
+    assert "</svg>" in (tmp_path / "c.svg").read_text()
+    with pytest.raises(ValueError, match="xyz"):
+        plot_confusion(confusion, ["a", "b"], tmp_path / "c.xyz")

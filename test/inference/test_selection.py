@@ -14,7 +14,6 @@ import torch
 
 from bisenet_ros.deploy.calibration import calibrate
 from bisenet_ros.errors import InferenceError
-from bisenet_ros.inference import selection
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.openvino_backend import OpenVINOBackend
 from bisenet_ros.inference.selection import FRAMES, load_backend, time_engines
@@ -44,12 +43,12 @@ def options(tmp_path: Path) -> EngineOptions:
 
 
 def taking(**milliseconds: float) -> Times:
-    """Frame times by precision instead of measured ones; PyTorch takes 0.5 ms more."""
+    """A timer with given times for each precision; PyTorch takes 0.5 ms more."""
 
-    def time_engines(engines: Any, image: np.ndarray) -> list[float]:
+    def timer(engines: Any, image: np.ndarray) -> list[float]:
         return [milliseconds[e.precision] + 0.5 * (e.name == "torch") for e in engines]
 
-    return time_engines
+    return timer
 
 
 def scored(model: Model, **scores: float) -> Model:
@@ -95,12 +94,11 @@ def test_the_fastest_accurate_precision_is_taken(
     options: EngineOptions,
     milliseconds: dict[str, float],
     expected: str,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(selection, "time_engines", taking(**milliseconds))
+    timer = taking(**milliseconds)
     good = scored(model, fp32=0.7, int8=0.6951)
-    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(good, options)) as e:
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(good, options, timer)) as e:
         assert (e.name, e.precision) == ("openvino", expected)
     assert f"auto is openvino on cpu in {expected} (a frame of 64x32: openvino int8 " in caplog.text
     fastest_of_torch = TorchBackend.native_precisions("cpu")[0]
@@ -110,12 +108,11 @@ def test_the_fastest_accurate_precision_is_taken(
 def test_a_score_of_this_arithmetic_decides(
     model: Model,
     options: EngineOptions,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(selection, "time_engines", taking(int8=1, bf16=2, fp32=3))
+    timer = taking(int8=1, bf16=2, fp32=3)
     bad = scored(model, fp32=0.7, int8=0.6949)
-    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(bad, options)) as e:
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(bad, options, timer)) as e:
         assert e.precision != "int8"
     assert "not openvino int8: it loses 0.5 points of mIoU by the scores" in caplog.text
 
@@ -123,17 +120,16 @@ def test_a_score_of_this_arithmetic_decides(
 def test_without_a_score_of_this_arithmetic_the_reference_images_decide(
     model: Model,
     options: EngineOptions,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A random network in int8 is far from fp32, whatever scores of another machine say."""
-    monkeypatch.setattr(selection, "time_engines", taking(int8=1, bf16=2, fp32=3))
+    timer = taking(int8=1, bf16=2, fp32=3)
     elsewhere = tuple(
         replace(score, measured_on="openvino on another machine")
         for score in scored(model, fp32=0.7, int8=0.7).metadata.scores
     )
     other = replace(model, metadata=replace(model.metadata, scores=elsewhere))
-    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(other, options)) as e:
+    with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(other, options, timer)) as e:
         assert e.precision != "int8"
     assert "and the model file has no score for openvino" in caplog.text
     with closing(
@@ -143,7 +139,7 @@ def test_without_a_score_of_this_arithmetic_the_reference_images_decide(
 
 
 def test_the_choice_is_kept_for_this_model_and_these_options(
-    model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+    model: Model, options: EngineOptions
 ) -> None:
     counted = itertools.count()
 
@@ -151,11 +147,9 @@ def test_the_choice_is_kept_for_this_model_and_these_options(
         next(counted)
         return taking(int8=2, bf16=2, fp32=1)(engines, image)
 
-    monkeypatch.setattr(selection, "time_engines", counting)
-
     def choose(model: Model, options: EngineOptions) -> int:
         """How often was timed so far."""
-        with closing(load_backend(model, options)) as engine:
+        with closing(load_backend(model, options, counting)) as engine:
             assert engine.precision == "fp32"
         return next(counted)
 
@@ -170,14 +164,14 @@ def test_the_choice_is_kept_for_this_model_and_these_options(
 def test_a_kept_choice_that_no_longer_works_is_made_again(
     model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "time_engines", taking(int8=9, bf16=9, fp32=1))
-    load_backend(model, options).close()
+    timer = taking(int8=9, bf16=9, fp32=1)
+    load_backend(model, options, timer).close()
 
     def run(self: OpenVINOBackend, image: np.ndarray) -> None:
         raise InferenceError("the device is hot")
 
     monkeypatch.setattr(OpenVINOBackend, "run", run)
-    with closing(load_backend(model, options)) as engine:
+    with closing(load_backend(model, options, timer)) as engine:
         assert engine.name == "torch"
 
 
@@ -207,10 +201,9 @@ def test_an_error_while_engines_are_timed_closes_them(
 
         monkeypatch.setattr(backend, "close", close)
 
-    def time_engines(engines: Any, image: np.ndarray) -> list[float]:
+    def fail(engines: Any, image: np.ndarray) -> list[float]:
         raise InferenceError("the device is gone")
 
-    monkeypatch.setattr(selection, "time_engines", time_engines)
     with pytest.raises(InferenceError, match="the device is gone"):
-        load_backend(model, replace(options, precision="fp32"))
+        load_backend(model, replace(options, precision="fp32"), fail)
     assert sorted(closed) == ["openvino", "torch"]

@@ -290,17 +290,16 @@ def test_engine_that_was_not_proven_is_refused_at_each_start(
     assert TensorRTBackend(model, options).parity.wrong < 0.01
 
 
-def test_engine_that_the_gpu_has_no_memory_for_is_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from bisenet_ros.inference.tensorrt_engine import Engine, start_tensorrt
+def test_engine_that_the_gpu_has_no_memory_for_is_an_error() -> None:
+    from bisenet_ros.inference.tensorrt_engine import Engine
 
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
-    tensorrt = start_tensorrt(TENSORRT_RTX)
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda serialized: b"loaded")
-    monkeypatch.setattr(tensorrt, "start", lambda kind: runtime)
-    monkeypatch.setattr(tensorrt, "error", lambda: " (out of memory)")
-    monkeypatch.setattr(type(TENSORRT_RTX), "create_context", lambda *_: (None, bytes))
+    tensorrt: Any = SimpleNamespace(
+        api=SimpleNamespace(Runtime=object),
+        start=lambda kind: runtime,
+        error=lambda: " (out of memory)",
+        library=SimpleNamespace(create_context=lambda engine, kernels: (None, bytes)),
+    )
     with pytest.raises(
         InferenceError,
         match=r"^cuda:0 has too little memory left for the engine \(out of memory\): ",

@@ -52,7 +52,7 @@ SIZES = ((256, 128), (480, 360), (1024, 512), (2048, 1024))
 def converted(kind: str) -> Model:
     """A checkpoint of another project, calibrated."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TESTS / "readers")
+        patch.syspath_prepend(TESTS / "model" / "converters")
         checkpoint = import_module(f"{kind}_checkpoint").checkpoint()
     path = Path(os.environ["XDG_CACHE_HOME"]) / f"{kind}.pth"
     torch.save(checkpoint, path)
@@ -309,17 +309,15 @@ def test_progress_and_messages_go_to_the_log(
     graph: ModelProto,
     tensorrt: TensorRT,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tensorrt_engine, "_PROGRESS_PERIOD_S", 0.0)
     with caplog.at_level(logging.DEBUG, tensorrt_engine.__name__):
-        tensorrt.build(graph.SerializeToString(), "sm86")
+        tensorrt.build(graph.SerializeToString(), "sm86", progress_period=0.0)
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-        tensorrt.build(graph.SerializeToString(), "sm86")
+        tensorrt.build(graph.SerializeToString(), "sm86", progress_period=0.0)
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    steps = [each for each in caplog.messages if each.startswith("TensorRT builds: ")]
-    assert "TensorRT builds: Building engine, step 1 of 6" in steps
-    assert "TensorRT builds: Building engine, step 5 of 6" in steps  # it tells of no sixth
+    steps = [each for each in caplog.messages if re.search(r", step \d+ of \d+$", each)]
+    assert "TensorRT: Building engine, step 1 of 6" in steps
+    assert "TensorRT: Building engine, step 5 of 6" in steps  # it reports no sixth
     others = [record for record in caplog.records if record.getMessage() not in steps]
     assert {record.levelno for record in others} <= {logging.DEBUG, logging.WARNING}
     warnings = [record.getMessage() for record in others if record.levelno == logging.WARNING]
@@ -346,15 +344,14 @@ from bisenet_ros.inference.tensorrt_library import TENSORRT_RTX
 
 class Interrupting(logging.Handler):
     def emit(self, record):
-        if "TensorRT builds" in record.getMessage():
+        if ", step " in record.getMessage():
             print("interrupting", flush=True)
             os.kill(os.getpid(), signal.SIGINT)
 
-tensorrt_engine._PROGRESS_PERIOD_S = 0.0
 tensorrt_engine.logger.setLevel(logging.INFO)
 tensorrt_engine.logger.addHandler(Interrupting())
 with open(sys.argv[1], "rb") as file:
-    tensorrt_engine.start_tensorrt(TENSORRT_RTX).build(file.read(), "sm86")
+    tensorrt_engine.start_tensorrt(TENSORRT_RTX).build(file.read(), "sm86", progress_period=0.0)
 print("built")
 """
 
