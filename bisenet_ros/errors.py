@@ -1,4 +1,4 @@
-"""Errors that users can fix, one tree, and how outside values appear in their messages.
+"""The tree of errors that users can fix, and quoting of outside values in their messages.
 
 ``bisenet``, the node's lifecycle transitions and its frame handler catch ``UserError`` and
 ``OSError`` and show the message alone. Everything else is a bug and shows its traceback.
@@ -16,11 +16,11 @@ MAX_MESSAGE = 4096
 
 
 class UserError(ValueError):
-    """What a user can fix. The message names the thing, its value and the remedy."""
+    """Base of all errors that a user can fix; the message names thing, value and remedy."""
 
 
 class UsageError(UserError):
-    """A command-line option or a combination of options that is not valid; exit status 2."""
+    """An invalid command-line option or combination of options; exit status 2."""
 
 
 class OutputError(UserError):
@@ -32,7 +32,7 @@ class DocumentError(UserError):
 
 
 class ClassesError(UserError):
-    """A class list that is not valid."""
+    """An invalid class list."""
 
 
 class ModelFileError(UserError):
@@ -44,7 +44,7 @@ class ImageFileError(UserError):
 
 
 class SourceError(UserError):
-    """An input (video, folder, bag, camera) that gives no frames."""
+    """An input (video, folder, bag, camera) that yields no frames."""
 
 
 class BagError(SourceError):
@@ -56,11 +56,11 @@ class DatasetError(UserError):
 
 
 class LabelsError(DatasetError):
-    """Label images that do not fit the model's classes."""
+    """Label images that do not match the model's classes."""
 
 
 class SettingsError(UserError):
-    """A training setting that is not valid."""
+    """An invalid training setting."""
 
 
 class CheckpointError(UserError):
@@ -72,7 +72,7 @@ class TrainingError(UserError):
 
 
 class InferenceError(UserError):
-    """A backend, device, precision or resolution that this machine or model cannot serve."""
+    """A backend, device, precision or resolution that this machine or model does not support."""
 
 
 class DeviceError(InferenceError):
@@ -80,11 +80,11 @@ class DeviceError(InferenceError):
 
 
 class UnusableEngineError(InferenceError):
-    """A compiled engine that its library does not load."""
+    """A compiled engine that its library cannot load."""
 
 
 class ParityError(InferenceError):
-    """An engine whose labels differ from its model's beyond the limit."""
+    """An engine whose labels differ from PyTorch's beyond the limit."""
 
 
 class EngineCacheError(UserError):
@@ -92,7 +92,7 @@ class EngineCacheError(UserError):
 
 
 class ParameterError(UserError):
-    """A ROS parameter whose value is not valid."""
+    """A ROS parameter with an invalid value."""
 
 
 class ImageError(UserError):
@@ -100,7 +100,7 @@ class ImageError(UserError):
 
 
 class NodeError(UserError):
-    """A node that does not do what was asked; the message has the cause from its log."""
+    """A node that did not do what was asked; the message has the cause from its log."""
 
 
 def quoted(value: object) -> str:
@@ -126,34 +126,40 @@ def describe(error: BaseException) -> str:
 
 @contextmanager
 def engine_errors(engine: str, device: str) -> Iterator[None]:
-    """Turn what a library raises where a device fails or memory runs out into ``InferenceError``.
+    """Convert a library's exception on device failure or lack of memory to ``InferenceError``.
 
-    ``engine`` and ``device`` are for the message.
+    Args:
+        engine: name of the library, for the message.
+        device: name of the device, for the message. On the CPU, torch's other errors are bugs of
+            this package and are not converted.
+
+    Raises:
+        InferenceError: the body raised RuntimeError or MemoryError.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if (engine, device) == ("torch", "cpu") and not _is_of_memory(error):
-            raise  # nothing is there that could fail but our own code
-        driver = "" if device == "cpu" else f"; else see that the driver of {device} fits {engine}"
+        if (engine, device) == ("torch", "cpu") and not _is_out_of_memory(error):
+            raise
+        driver = "" if device == "cpu" else f"; else check that {engine} supports {device}'s driver"
         raise InferenceError(
-            f"{engine} failed on {device} ({cause(error)}); if memory ran out, end what else uses "
-            f"it, or lower the resolution{driver}"
+            f"{engine} failed on {device} ({cause(error)}); if memory ran out, stop other "
+            f"processes that use it, or lower the resolution{driver}"
         ) from error
 
 
-def _is_of_memory(error: Exception) -> bool:
-    """On the CPU PyTorch has no class of its own for these."""
+def _is_out_of_memory(error: Exception) -> bool:
+    # PyTorch has no exception class for this on the CPU.
     return isinstance(error, MemoryError) or any(
         text in str(error) for text in ("allocate memory", "out of memory")
     )
 
 
 def cause(error: Exception) -> str:
-    """The line of a library's message that says what happened.
+    """Return the line of a library's message that states the cause.
 
-    That is the first one, but in OpenVINO's, whose lines before the last name places in its
-    sources: "Exception from src/inference/...".
+    This is the first line, except in OpenVINO's messages: these start with source locations
+    ("Exception from src/inference/...") and end with the cause.
     """
     first = first_line(error)
     return str(error).strip().splitlines()[-1] if first.startswith("Exception from ") else first

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Run the CUDA engines on the GPU at hand, and print a section for docs/engines.md.
+"""Test and measure the CUDA engines of this machine's GPU; print a section for docs/engines.md.
 
     PYTHONPATH=. python3 scripts/gpu_report.py --output report.md
 
-The section has the GPU tests, the time of each engine, GPU memory over many frames and many loads,
-and the node end to end. It needs neither ROS nor TensorRT: what cannot run here, or no longer fits
-in --minutes, stands in the section with the reason.
+The section has the results of the GPU tests, the time of each engine, GPU memory over many frames
+and many loads, and the node end to end. ROS and TensorRT are optional: for parts that cannot run or
+exceed --minutes, the section has the reason.
 
-Besides PyTorch it needs what requirements/gpu_report.txt lists. On a machine without a network
-these travel as wheels, downloaded elsewhere for its Python:
+Besides PyTorch it needs the packages in requirements/gpu_report.txt. For a machine without a
+network, download them as wheels for its Python:
 
     pip download -d wheels --python-version 3.12 --only-binary :all: -r requirements/gpu_report.txt
     python3 -m pip install --no-index --find-links wheels -r requirements/gpu_report.txt
 
---device cpu is a dry run. The exit status is 1 if a part or a test failed.
+With --device cpu it is a dry run. The exit status is 1 if a part or a test failed.
 """
 
 import argparse
@@ -61,23 +61,23 @@ ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("torch", "tensorrt")
 RESOLUTIONS = ("480x360", "1024x512", "2048x1024")
 SEED = 7
-"""Of the street that engines are shown."""
+"""Seed of the street that engines label."""
 
 USABLE = 0.95
-"""The share of --minutes that parts may use; the rest is for Python's start and its end."""
+"""Share of --minutes for the parts; the rest is for Python's start and exit."""
 TESTS_SHARE = 0.25
-"""Of --minutes; TensorRT's tests build engines, which may take longer than all else."""
+"""Share of --minutes for the tests; TensorRT's build engines, which may take very long."""
 AFTER_ENGINES_SHARE = 0.3
-"""Of --minutes, kept for the parts after the benchmark."""
+"""Share of --minutes reserved for the parts after the benchmark."""
 ROUNDS_S = 10.0
-"""How long the engines of one resolution take turns, if time allows."""
+"""Duration of the rounds of one resolution."""
 EXPECTED_LOAD_S = {"torch": 5.0, "tensorrt": 60.0}
-"""Until one was loaded. Loading cannot be interrupted."""
+"""Expected time of the first load. Loading cannot be interrupted."""
 NO_TIME = "no time left, give more --minutes"
 WARM_UP_FRAMES = 10
-"""Before anything is counted: clocks rise, and caches of memory fill."""
+"""Uncounted frames, in which clocks rise and memory caches fill."""
 PATIENCE_S = 10.0
-"""After which a program that was interrupted is killed."""
+"""Grace period after an interrupt, before a program is killed."""
 NODE_FRAMES = 200
 
 TEST_LINE = re.compile(r"^(test/\S+?\.py)::(\S+) (PASSED|FAILED|ERROR|SKIPPED)", re.MULTILINE)
@@ -88,33 +88,33 @@ Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], ...]]
 
 
 class NotRunError(Exception):
-    """A part that cannot run here; the text is the reason."""
+    """A part that cannot run here; the message is the reason."""
 
 
 class FailedError(Exception):
-    """A part that ran and went wrong; the text is its Markdown."""
+    """A part that failed; the message is its Markdown."""
 
 
 @dataclass
 class Deadline:
-    """Seconds that may be used from when this object is made."""
+    """A time limit in seconds from the construction of this object."""
 
     seconds: float
     _started: float = field(default_factory=time.monotonic)
 
     def left(self) -> float:
-        """Return the seconds that are left, negative after the end."""
+        """Return the remaining seconds, negative after the end."""
         return self._started + self.seconds - time.monotonic()
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What the parts share.
+    """Settings shared by the parts.
 
     - ``device``: "cpu" or "cuda:N".
-    - ``resolutions``: (width, height) each.
-    - ``frames``, ``loads``: of the parts on memory.
-    - ``slowest_load_s``: by backend, of those so far.
+    - ``resolutions``: (width, height) in pixels.
+    - ``frames``, ``loads``: repetitions of the parts on memory.
+    - ``slowest_load_s``: longest load so far, by backend.
     """
 
     model: Model
@@ -129,16 +129,16 @@ class Setup:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it is no dry run."""
+        """Whether this runs on a GPU, not as a dry run."""
         return self.device != "cpu"
 
     @property
     def middle(self) -> tuple[int, int]:
-        """The resolution of the parts that have one alone."""
+        """The resolution of the parts that use only one."""
         return self.resolutions[len(self.resolutions) // 2]
 
     def options(self, resolution: tuple[int, int], backend: str, precision: str) -> EngineOptions:
-        """Return those of an engine."""
+        """Return the options of an engine."""
         return EngineOptions(
             backend=backend,
             device=self.device,
@@ -196,12 +196,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu; default: cuda")
-    parser.add_argument("--model", default="", metavar="FILE", help="default: the shipped one")
+    parser.add_argument(
+        "--device", default="cuda", help="cuda, cuda:N or cpu; default: %(default)s"
+    )
+    parser.add_argument("--model", default="", metavar="FILE", help="default: the shipped model")
     parser.add_argument("--resolution", nargs="+", default=RESOLUTIONS, metavar="WxH")
-    parser.add_argument("--minutes", type=float, default=6.0, help="of all; default: %(default)g")
-    parser.add_argument("--frames", type=int, default=1000, help="default: %(default)s")
-    parser.add_argument("--loads", type=int, default=50, help="default: %(default)s")
+    parser.add_argument(
+        "--minutes", type=float, default=6.0, help="time limit; default: %(default)g"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=1000, help="of the memory test; default: %(default)s"
+    )
+    parser.add_argument(
+        "--loads", type=int, default=50, help="of the memory test; default: %(default)s"
+    )
     parser.add_argument(
         "--engine-cache",
         type=Path,
@@ -233,28 +241,28 @@ def run_part(part: Callable[[Setup], list[str]], setup: Setup) -> tuple[list[str
         lines = [f"Not run: {error}."]
     except FailedError as error:
         lines, ok = [str(error)], False
-    except Exception as error:  # it must not take the other parts along
+    except Exception as error:  # the other parts still run
         traceback.print_exc()
         lines, ok = [f"**Failed**: {type(error).__name__}: {first_line(error)}"], False
     finally:
         logger.removeHandler(warnings)
-    told = [f"- Warning: {text}" for text in dict.fromkeys(warnings.texts)]
-    return ([*lines, "", *told] if told else lines), ok
+    logged = [f"- Warning: {text}" for text in dict.fromkeys(warnings.texts)]
+    return ([*lines, "", *logged] if logged else lines), ok
 
 
 class _Warnings(logging.Handler):
-    """Keeps what is logged as a warning or worse, such as that there is no CUDA graph."""
+    """Collect warnings and errors from the log, such as that there is no CUDA graph."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by ``logging``."""
+        """Keep the message of ``record``."""
         self.texts.append(record.getMessage())
 
 
-# What machine it is.
+# The machine.
 
 
 def heading(setup: Setup, command: str) -> list[str]:
@@ -280,7 +288,7 @@ def heading(setup: Setup, command: str) -> list[str]:
 
 
 def _versions(libraries: object) -> dict[str, str]:
-    """Of PyTorch with its CUDA and cuDNN, and of the other libraries."""
+    """Return versions of PyTorch with its CUDA and cuDNN, and of the other libraries."""
     assert isinstance(libraries, dict)
     found = {"torch": str(torch.__version__)}
     if torch.version.cuda is not None:
@@ -290,24 +298,24 @@ def _versions(libraries: object) -> dict[str, str]:
 
 
 def clocks(setup: Setup) -> str:
-    """Return the GPU's clocks now."""
+    """Return the current clocks of the GPU."""
     return _nvidia_smi(setup, "clocks.sm,clocks.max.sm,clocks.mem", "SM {} of {}, memory {}")
 
 
 def _nvidia_smi(setup: Setup, query: str, form: str = "{}") -> str:
-    """Return what nvidia-smi tells of the GPU in ``form``, or why it does not."""
-    # By UUID: CUDA_VISIBLE_DEVICES numbers the GPUs anew.
+    """Return nvidia-smi's values of ``query`` in ``form``, or why they are unknown."""
+    # By UUID, since CUDA_VISIBLE_DEVICES renumbers the GPUs.
     uuid = torch.cuda.get_device_properties(setup.device).uuid
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader", f"--id=GPU-{uuid}"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         return f"unknown ({first_line(error)})"
-    values = told.stdout.strip().split(", ")
+    values = done.stdout.strip().split(", ")
     return form.format(*values) if form.count("{}") == len(values) else ", ".join(values)
 
 
-# The parts. Each returns the lines of its Markdown.
+# The parts. Each returns lines of Markdown.
 
 
 def gpu_tests(setup: Setup) -> list[str]:
@@ -329,15 +337,15 @@ def gpu_tests(setup: Setup) -> list[str]:
 
 
 def summarize_tests(status: int | None, output: str, seconds: float) -> list[str]:
-    """Return the Markdown of what ``pytest -v -rfE`` printed.
+    """Return the Markdown of the output of ``pytest -v -rfE``.
 
     Args:
         status: its exit status; None if it was interrupted.
-        output: what it printed.
-        seconds: after which it was interrupted.
+        output: its output.
+        seconds: time after which it was interrupted.
 
     Raises:
-        FailedError: a test failed, or none could be run; with the same Markdown.
+        FailedError: a test failed or pytest did not run; the message is the same Markdown.
     """
     rows = [
         [f"`{test}`", {"PASSED": "passed", "SKIPPED": "skipped"}.get(result, f"**{result}**")]
@@ -349,7 +357,7 @@ def summarize_tests(status: int | None, output: str, seconds: float) -> list[str
     if status is None:
         lines += [
             "",
-            f"Stopped after {seconds:.0f} s; what is not in the table was not run.",
+            f"Stopped after {seconds:.0f} s; tests that are not in the table were not run.",
         ]
     if reasons or status not in (0, None):
         lines += [] if reasons else ["", f"**pytest failed**: {_last_line(output)}"]
@@ -358,7 +366,7 @@ def summarize_tests(status: int | None, output: str, seconds: float) -> list[str
 
 
 class Eager:
-    """``DeployModule`` in fp32 as plain calls of PyTorch, which ratios refer to."""
+    """``DeployModule`` in fp32 as plain PyTorch calls; ratios refer to it."""
 
     def __init__(self, setup: Setup) -> None:
         self._device = setup.device
@@ -373,7 +381,12 @@ class Eager:
 
 @dataclass(frozen=True)
 class Measured:
-    """An engine that was measured: times in ms, load in s, equal labels as a share or None."""
+    """Figures of one engine.
+
+    - ``load_s``: time to load it in seconds.
+    - ``equal``: share of labels equal to PyTorch's on the CPU, 0..1; None if not compared.
+    - ``times``: of the frames in milliseconds.
+    """
 
     name: str
     load_s: float
@@ -381,7 +394,7 @@ class Measured:
     times: Sequence[float]
 
     def row(self, reference: float) -> list[str]:
-        """Return the table's cells; ``reference`` is the median time that the ratio refers to."""
+        """Return the cells of a table row; the ratio is that of ``reference``, a time in ms."""
         p50, p95, p99 = np.percentile(self.times, (50, 95, 99))
         frames = len(self.times)
         return [
@@ -402,7 +415,7 @@ COLUMNS += ["labels equal to the CPU's fp32", "load s"]
 
 
 def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
-    """Measure each engine at one of the resolutions, in turns."""
+    """Measure the engines at one resolution in turns."""
     after = len(setup.resolutions) - setup.resolutions.index(resolution)
     kept = AFTER_ENGINES_SHARE * setup.deadline.seconds
     deadline = Deadline((setup.deadline.left() - kept) / after)
@@ -443,7 +456,7 @@ def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
         seconds = [_warm_up(call) for call in calls]
         times = take_turns(calls, Budget(ROUNDS_S), seconds)
         at_clocks = f"; clocks after it: {clocks(setup)}" if setup.on_gpu else ""
-        runs.clear()  # so that the memory of plain calls can be given back
+        runs.clear()  # frees the memory of plain calls
         calls.clear()
     measured = [
         Measured(engine, *facts[engine], each) for engine, each in zip(facts, times, strict=True)
@@ -457,7 +470,7 @@ def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
 
 
 def _wanted(device: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Backends with the precisions that they compute natively, and why others cannot."""
+    """Return (backend, native precision) pairs, and reasons by backend that cannot run."""
     wanted, skipped = [], {}
     for backend in BACKENDS:
         try:
@@ -470,19 +483,19 @@ def _wanted(device: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
 
 
 def _time(run: Run, image: NDArray[np.uint8]) -> float:
-    """Run once; the milliseconds that it took."""
+    """Run once and return the time in milliseconds."""
     started = time.perf_counter()
     run(image)
     return 1e3 * (time.perf_counter() - started)
 
 
 def _warm_up(call: Callable[[], float]) -> float:
-    """Return the seconds of the last of several calls."""
+    """Return the time of the last of several calls in seconds."""
     return [call() for _ in range(WARM_UP_FRAMES)][-1] / 1e3
 
 
 def memory_over_frames(setup: Setup) -> list[str]:
-    """Run many frames on the fastest precision of each backend, and look at the memory."""
+    """Run many frames on the fastest precision of each backend, and record the memory."""
 
     def row(backend: str, precision: str) -> list[str]:
         before = used_mb(setup)
@@ -522,7 +535,7 @@ def loads_and_closes(setup: Setup) -> list[str]:
             finally:
                 engine.close()
             closed.append(used_mb(setup))
-        # The first loads what the libraries keep.
+        # The first load includes memory that the libraries never free.
         figures = [closed[0], closed[-1]]
         return [
             f"{len(seconds)}",
@@ -539,7 +552,7 @@ def loads_and_closes(setup: Setup) -> list[str]:
 def _for_each_backend(
     setup: Setup, columns: Sequence[str], row: Callable[[str, str], list[str]]
 ) -> list[str]:
-    """A table on memory: ``row`` of the fastest precision of each backend that works."""
+    """Return a memory table with one ``row`` for the fastest precision of each backend."""
     what = "Memory of the GPU" if setup.on_gpu else "Resident memory of the process"
     rows = []
     wanted, skipped = _wanted(setup.device)
@@ -560,16 +573,16 @@ def _for_each_backend(
 
 
 def used_mb(setup: Setup) -> float:
-    """Return the memory in use: of the whole GPU, or, in a dry run, of this process."""
+    """Return the used memory of the whole GPU, or of this process in a dry run, in MB."""
     if not setup.on_gpu:
         return float(psutil.Process().memory_info().rss) / MB
-    # TensorRT does not ask PyTorch for its memory.
+    # PyTorch's allocator does not count TensorRT's memory.
     free, total = torch.cuda.mem_get_info(setup.device)
     return (total - free) / MB
 
 
 def node(setup: Setup) -> list[str]:
-    """Run ``bisenet demo``: the node as a process, images published to it, labels received."""
+    """Run ``bisenet demo``: publish images to the node, a process, and receive its labels."""
     if importlib.util.find_spec("rclpy") is None:
         raise NotRunError("rclpy is not installed")
     size = "{}x{}".format(*setup.middle)
@@ -594,14 +607,14 @@ def node(setup: Setup) -> list[str]:
     return [f"`backend: auto` at {size}, from a frame's publication to its labels:", "", *table]
 
 
-# Small things.
+# Helpers.
 
 
 def run_program(arguments: Sequence[str], seconds: float) -> tuple[int | None, str, str]:
     """Run Python with ``arguments`` in the project's folder.
 
     Returns:
-        The exit status, None if it was interrupted after ``seconds``; standard output and errors.
+        The exit status, or None if it was interrupted after ``seconds``; stdout and stderr.
     """
     with subprocess.Popen(
         [sys.executable, *arguments],
@@ -614,7 +627,7 @@ def run_program(arguments: Sequence[str], seconds: float) -> tuple[int | None, s
             out, error = process.communicate(timeout=max(seconds, 0.0))
             return process.returncode, out, error
         except subprocess.TimeoutExpired:
-            # pytest tells what it has then, and bisenet demo ends its node.
+            # pytest then reports its results, and bisenet demo stops its node.
             process.send_signal(signal.SIGINT)
         try:
             out, error = process.communicate(timeout=PATIENCE_S)
@@ -629,7 +642,7 @@ def _street(resolution: tuple[int, int], index: int = 0) -> NDArray[np.uint8]:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it says nothing"])[-1]
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -170,7 +170,7 @@ def test_tests_that_were_stopped_are_told(script: ModuleType) -> None:
         "| --- | --- |",
         "| `test_good` | passed |",
         "",
-        "Stopped after 86 s; what is not in the table was not run.",
+        "Stopped after 86 s; tests that are not in the table were not run.",
     ]
 
 
@@ -204,7 +204,7 @@ def test_what_no_longer_fits_is_not_run(script: ModuleType, tiny_model: Path) ->
 
 
 def test_a_gpu_that_is_not_there_is_named(script: ModuleType) -> None:
-    with pytest.raises(SystemExit, match="device 'cuda:99' is not there"):
+    with pytest.raises(SystemExit, match="device 'cuda:99' not found"):
         script.main(["--device", "cuda:99"])
 
 

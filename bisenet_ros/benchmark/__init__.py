@@ -1,1 +1,1 @@
-"""How fast engines are on this machine, measured so that the figures can be compared."""
+"""Benchmark of engines on this machine, with comparable figures."""

@@ -1,4 +1,4 @@
-"""The multiply-adds per second that matrix products reach here: what an engine can hope for."""
+"""Peak multiply-adds per second of matrix products, an upper bound for engines."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,34 +12,33 @@ from bisenet_ros.inference.backend import native_precisions
 from bisenet_ros.inference.torch_backend import DTYPES
 
 SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
-"""Rows and columns that are tried, by the kind of device: which suits its caches best differs."""
+"""Rows and columns to try by kind of device; the fastest depends on its caches."""
 REPEAT_SECONDS = 0.15
-"""How long a product is repeated; the fastest counts."""
+"""How long a product is repeated; the fastest run counts."""
 PRODUCT_SECONDS = 0.5
-"""A product that is expected to take longer is not tried: a smaller one is no slower then."""
+"""Products that would take longer are skipped; smaller ones reach the same speed then."""
 PEAK_SECONDS = 5.0
-"""How long all products of one precision may take together."""
+"""Total time limit for the products of one precision."""
 
 
 def gemm_peak(
     device: str, precision: str, threads: int, budget: Budget, sizes: Sequence[int] = ()
 ) -> float | None:
-    """Return the GMAC/s of the fastest square matrix product, or None.
+    """Return the GMAC/s of the fastest square matrix product, or None if it was not measured.
 
-    None stands for a precision that PyTorch only emulates on this device (which takes up to 500
-    times as long, and is no peak of anything), for devices that it does not have, and for want of
-    time.
+    Not measured are precisions that PyTorch emulates on the device (up to 500 times slower, so no
+    peak), devices that PyTorch does not support, and anything without enough time.
 
-    On the CPU fp32 and int8 are the faster of torch's and ONNX Runtime's, since which of them has
-    kernels for the instructions at hand differs from machine to machine; all else is torch's. fp32
-    on CUDA is TF32, as it is in convolutions. Sums of int8 are int32.
+    On the CPU, fp32 and int8 are the faster of PyTorch and ONNX Runtime, since it depends on the
+    machine which of them has kernels for its instructions; all other products are PyTorch's. fp32
+    on CUDA is TF32, as in convolutions. int8 accumulates in int32.
 
     Args:
-        device: as ``Backend.device`` has it.
+        device: as in ``Backend.device``.
         precision: one of ``precision.PRECISIONS``.
-        threads: of the CPU.
+        threads: CPU threads.
         budget: nothing is measured if it has less than ``PEAK_SECONDS`` left.
-        sizes: rows and columns that are tried, in ascending order; ``SIZES`` if there are none.
+        sizes: rows and columns to try, in ascending order; ``SIZES`` if empty.
     """
     kind = device.partition(":")[0]
     if kind not in SIZES or not _is_native(device, precision) or budget.left() < PEAK_SECONDS:
@@ -53,7 +52,7 @@ def gemm_peak(
         if kind == "cpu" and precision in ("fp32", "int8"):
             makers.append(partial(_onnxruntime_product, precision, threads))
         return fastest_product(makers, sizes or SIZES[kind], device, budget.clock)
-    except RuntimeError:  # too little memory, or no such product on this GPU
+    except RuntimeError:  # memory ran out, or the GPU lacks this product
         return None
     finally:
         torch.set_num_threads(before[0])
@@ -91,12 +90,12 @@ def fastest_product(
 
 
 def _is_native(device: str, precision: str) -> bool:
-    # PyTorch multiplies int8 matrices, though it has no engines in int8.
+    # PyTorch multiplies int8 matrices, although its backend has no int8.
     return precision == "int8" or precision in native_precisions("torch", device)
 
 
 def _fastest(product: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
-    """Return the seconds of the fastest of several runs."""
+    """Return the time of the fastest of several runs in seconds."""
 
     def run() -> float:
         started = clock()
@@ -106,7 +105,7 @@ def _fastest(product: Callable[[], object], device: str, clock: Callable[[], flo
         return clock() - started
 
     times = [run()]
-    # The first one also chooses kernels, so it stands alone only where time allows no other.
+    # The first run also selects kernels, so it counts only if there is no time for another.
     if times[0] <= PEAK_SECONDS / 2:
         times.append(run())
     while sum(times[1:]) < REPEAT_SECONDS and sum(times) < PRODUCT_SECONDS:
@@ -125,7 +124,7 @@ def _torch_product(device: str, precision: str, size: int) -> Callable[[], objec
 
 
 def _onnxruntime_product(precision: str, threads: int, size: int) -> Callable[[], object]:
-    """Of fp32 matrices, or of a uint8 by an int8 matrix, which its fast kernels ask for."""
+    """Return a product in fp32, or of uint8 by int8, for which ONNX Runtime has fast kernels."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 

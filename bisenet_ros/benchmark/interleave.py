@@ -1,4 +1,4 @@
-"""Rounds in which engines take turns, so that what the machine does besides hits them alike."""
+"""Interleaved measurement: engines take turns, so that other load affects all of them alike."""
 
 import math
 import time
@@ -9,26 +9,25 @@ from typing import TypeVar
 T = TypeVar("T")
 
 FRAMES_PER_TURN = 4
-"""Counted calls of a turn, fewer if engines are slow. One more comes before them and is not
-counted: it finds the caches full of the engine before it, whose threads may still spin, and neither
-happens to an engine alone."""
+"""Counted calls per turn, fewer if engines are slow. An uncounted call precedes them, since after
+another engine's turn the caches are cold and its threads may still spin."""
 MIN_ROUNDS = 2
-"""One in each direction."""
+"""Least number of rounds: one in each direction."""
 OVERHEAD_SECONDS = 28.0
-"""Allowed beyond ``Budget.seconds``, mostly to load engines. With Python's start and the files that
-are written at the end it makes the 30 seconds that users are promised."""
+"""Time allowed beyond ``Budget.seconds``, mainly to load engines. Together with Python's start and
+the files written at the end it makes the documented 30 seconds."""
 ROUNDS_SHARE = 0.75
-"""The share of ``Budget.seconds`` that rounds may use; the rest is for matrix products and peak
-memory."""
+"""Share of ``Budget.seconds`` for rounds; the rest is for matrix products and peak memory."""
 
 
 @dataclass
 class Budget:
-    """How long one resolution may take, from when this object is made.
+    """Time budget of one resolution, starting when this object is constructed.
 
-    - ``seconds``: for rounds, matrix products and peak memory; ``OVERHEAD_SECONDS`` come on top.
-    - ``rounds``: if not 0, exactly so many are run, and there is no limit of time.
-    - ``clock``: seconds since any moment.
+    - ``seconds``: for rounds, matrix products and peak memory, in addition to
+      ``OVERHEAD_SECONDS``.
+    - ``rounds``: if not 0, run exactly this number of rounds without a time limit.
+    - ``clock``: current time in seconds.
     """
 
     seconds: float
@@ -41,28 +40,33 @@ class Budget:
         self._started = self.clock()
 
     def left(self) -> float:
-        """Return the seconds after which everything must be done."""
+        """Return the remaining time in seconds; infinite if ``rounds`` is set."""
         if self.rounds:
             return math.inf
         return self._started + self.seconds + OVERHEAD_SECONDS - self.clock()
 
     def extended(self, missing: float, share: float = 1.0) -> int:
-        """Return ``seconds`` with which ``missing`` more are left to what has a ``share`` of it."""
+        """Return the least ``seconds`` that would leave more time.
+
+        Args:
+            missing: additional time that is needed, in seconds.
+            share: share of ``seconds`` that is available to what needs it.
+        """
         return math.ceil(self.seconds + missing / share)
 
 
 def take_turns(
     calls: Sequence[Callable[[], T]], budget: Budget, seconds: Sequence[float]
 ) -> list[list[T]]:
-    """Return what each of ``calls`` returned when it was counted.
+    """Run ``calls`` in rounds and return the results of each one's counted calls.
 
-    Every second round goes backwards, so a machine that slows down steadily favors none. There are
-    at least ``MIN_ROUNDS``, and after them only rounds that are expected to end in time.
+    Every second round is in reverse order, so that a machine that slows down steadily favors none.
+    At least ``MIN_ROUNDS`` are run, and more as long as they are expected to end in time.
 
     Args:
         calls: one for each engine.
         budget: of the resolution.
-        seconds: how long one call of each took before.
+        seconds: time of an earlier call of each.
     """
     results: list[list[T]] = [[] for _ in calls]
     expected = list(seconds)
@@ -82,13 +86,13 @@ def take_turns(
 
 
 def _plan_turn(budget: Budget, done: int, seconds: float, end: float) -> tuple[int, int] | None:
-    """Return uncounted and counted calls of each turn in the next round; None if there is none.
+    """Return the uncounted and counted calls per turn of the next round, or None to stop.
 
     Args:
         budget: of the resolution.
-        done: rounds so far.
-        seconds: how long one call of every engine takes, in all.
-        end: when rounds should be over, by the budget's clock.
+        done: number of finished rounds.
+        seconds: total time of one call of each engine.
+        end: time by the budget's clock when rounds should end.
     """
     if budget.rounds:
         return (1, FRAMES_PER_TURN) if done < budget.rounds else None

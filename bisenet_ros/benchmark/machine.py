@@ -1,4 +1,4 @@
-"""What machine and libraries figures come from."""
+"""Description of the machine and its libraries, and the CPU load of other processes."""
 
 import os
 import platform
@@ -17,25 +17,25 @@ _EXTENSIONS = {
     "BF16": ("avx512_bf16",),
     "AMX": ("amx_tile",),
 }
-"""Instructions that make low precisions fast, with their flags in /proc/cpuinfo."""
+"""Instruction sets for low precisions, with their flags in /proc/cpuinfo."""
 
 _ONEDNN_LIMITS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("SSE41", "AVX", "AVX2", "AVX512_CORE"), ()),
     **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE_VNNI"), ("VNNI",)),
     **dict.fromkeys(("AVX512_CORE_BF16", "AVX512_CORE_FP16"), ("VNNI", "BF16")),
 }
-"""Values of ONEDNN_MAX_CPU_ISA, with the extensions that they leave; all others leave all."""
+"""Values of ONEDNN_MAX_CPU_ISA with the extensions that they allow; others allow all."""
 
 _LIBRARIES = (
     *("torch", "openvino", "onnxruntime", "numpy", "opencv-python-headless"),
-    # apt's and pip's.
+    # Package names of apt and pip.
     *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
     *("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 )
 
 
 def describe_machine() -> dict[str, object]:
-    """Return processor, memory, GPU, system and versions of the libraries that are installed."""
+    """Return CPU, memory, GPU, system and versions of installed libraries, ready for JSON."""
     versions = {}
     for name in _LIBRARIES:
         try:
@@ -56,10 +56,10 @@ def describe_machine() -> dict[str, object]:
 
 
 def instruction_set() -> str:
-    """Return the CPU's vector instructions that are in effect, such as "AVX512, VNNI, BF16".
+    """Return the CPU's vector instructions in effect, such as "AVX512, VNNI, BF16".
 
-    They are what PyTorch uses, by its own word, and extensions that the CPU has besides. The
-    variables ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA may leave less than the CPU has.
+    These are what PyTorch reports to use, and further extensions of the CPU. The environment
+    variables ATEN_CPU_CAPABILITY and ONEDNN_MAX_CPU_ISA may disable some of them.
     """
     return effective_instructions(
         torch.backends.cpu.get_cpu_capability(),
@@ -69,12 +69,12 @@ def instruction_set() -> str:
 
 
 def effective_instructions(capability: str, flags: Collection[str], limit: str) -> str:
-    """Return ``instruction_set`` of a CPU.
+    """Return ``instruction_set`` for given properties of a CPU.
 
     Args:
-        capability: what PyTorch's kernels use, such as "AVX2".
-        flags: the CPU's, from /proc/cpuinfo.
-        limit: the value of ONEDNN_MAX_CPU_ISA; empty for none.
+        capability: instruction set of PyTorch's kernels, such as "AVX2".
+        flags: the CPU's flags in /proc/cpuinfo.
+        limit: value of ONEDNN_MAX_CPU_ISA; empty for no limit.
     """
     # AVX-VNNI is the only extension that CPUs without AVX512 have.
     usable = {flag for flag in flags if capability.startswith("AVX512") or flag == "avx_vnni"}
@@ -97,14 +97,14 @@ def _cpu_name() -> str:
 
 
 BUSY = 0.05
-"""The share of the CPU from which on other processes make ratios worthless."""
+"""CPU share of other processes, 0..1, above which ratios are unreliable."""
 
 
 class CpuLoad:
-    """The load of other processes since this object was made.
+    """CPU load of other processes since this object was constructed.
 
-    Shares are of all cores, 0..1. Ours are this process and those of its children that it has
-    waited for.
+    Shares are of all cores, 0..1. This process and its children that it has waited for do not
+    count as others.
     """
 
     def __init__(self) -> None:
@@ -114,14 +114,14 @@ class CpuLoad:
         self._processes = _process_seconds()
 
     def others(self) -> float:
-        """The share of other processes, and of the host where it takes a virtual CPU away."""
+        """Return the CPU share of other processes, including time stolen by a VM's host."""
         total, busy = _cpu_seconds()
         own = self._own_seconds() - self._own
         elapsed = total - self._total
         return max(0.0, busy - self._busy - own) / elapsed if elapsed else 0.0
 
     def busiest(self, count: int = 3) -> str:
-        """The processes that took most, for a message: "python3 (4711) 48 %, ..."."""
+        """Return the ``count`` busiest other processes, as in "python3 (4711) 48%, ..."."""
         elapsed = _cpu_seconds()[0] - self._total
         used = {
             f"{name} ({pid})": seconds - self._processes.get(pid, ("", 0.0))[1]
@@ -138,25 +138,25 @@ class CpuLoad:
 
 
 def watch(seconds: float) -> CpuLoad:
-    """The load of the next ``seconds``, in which this thread does nothing."""
+    """Sleep for ``seconds`` and return the load in the meantime."""
     load = CpuLoad()
     time.sleep(seconds)
     return load
 
 
 def _cpu_seconds() -> tuple[float, float]:
-    """Time of all cores since the start of the machine, and the busy part of it."""
+    """Return the total and busy time of all cores since boot, in seconds."""
     times = psutil.cpu_times()._asdict()
-    # Guests are in "user" and "nice" already.
+    # "user" and "nice" include the time of guests.
     total: float = sum(value for name, value in times.items() if not name.startswith("guest"))
     return total, total - times["idle"] - times.get("iowait", 0.0)
 
 
 def _process_seconds() -> dict[int, tuple[str, float]]:
-    """Name and time of each process, by its id."""
+    """Return the name and CPU time in seconds of each process by its id."""
     result = {}
     for process in psutil.process_iter(["name", "cpu_times"]):
         times = process.info["cpu_times"]
-        if times is not None:  # of a process that others may not look at
+        if times is not None:  # None without permission to read them
             result[process.pid] = process.info["name"], times.user + times.system
     return result

@@ -1,4 +1,4 @@
-"""Engines of one model, measured side by side at one resolution."""
+"""Interleaved measurement of a model's engines at one resolution."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -18,7 +18,7 @@ from bisenet_ros.model.file import Model
 
 
 class Engine(NamedTuple):
-    """What is asked for: a backend and a precision, both by name."""
+    """An engine to measure: names of a backend and a precision."""
 
     backend: str
     precision: str
@@ -29,16 +29,16 @@ class Engine(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What one engine takes at one resolution, (width, height).
+    """Figures of one engine at one resolution, (width, height) in pixels.
 
-    - ``p50_ms``, ``p95_ms``, ``p99_ms``: percentiles of the time of the engine alone, from image
-      to labels at ``resolution``.
-    - ``fps``: frames per second of the engine alone, at its median time.
-    - ``ratio``: median time of the reference over that of this engine; None if not to be trusted.
-    - ``stages_ms``: medians of resizing the input, of the engine, and of resizing back.
-    - ``frames``: how many were counted.
-    - ``gmacs_per_s``: multiply-adds of the network's convolutions, in 1e9, per second.
-    - ``peak_memory_mb``: see ``peak_memory``; None where it was not measured.
+    - ``p50_ms``, ``p95_ms``, ``p99_ms``: percentiles of the engine's time in milliseconds, from
+      image to labels at ``resolution``, without resizing.
+    - ``fps``: frames per second at the median time.
+    - ``ratio``: median time of the reference divided by that of this engine; None if unreliable.
+    - ``stages_ms``: median times of resizing the input, inference, and resizing the labels.
+    - ``frames``: number of counted frames.
+    - ``gmacs_per_s``: 1e9 multiply-adds of the network's convolutions per second.
+    - ``peak_memory_mb``: see ``peak_memory``; None if not measured.
     """
 
     engine: Engine
@@ -59,9 +59,9 @@ class Result:
 class Measurement:
     """The results of one resolution.
 
-    - ``results``: of the engines that work, the reference first.
-    - ``skipped``: of those that do not, the reason.
-    - ``others``: the share of the CPU, 0..1, that other processes had meanwhile.
+    - ``results``: of the engines that were measured, the reference first.
+    - ``skipped``: reasons by engine that was not measured.
+    - ``others``: CPU share of other processes during the measurement, 0..1.
     """
 
     results: list[Result]
@@ -81,14 +81,14 @@ def measure(
     """Measure ``engines`` and the ``reference`` in rounds in which they take turns.
 
     Args:
-        model: what they run.
-        engines: may hold the reference.
-        reference: what ratios refer to.
-        options: the same for each, but for the precision.
-        image: the camera's, uint8 [H,W,3] RGB, of any size.
-        gmacs: multiply-adds of one frame, in 1e9.
-        budget: of all of it. Engines whose loading would leave no time for the rounds are skipped;
-            one that has begun to load is not interrupted.
+        model: the model to run.
+        engines: engines to measure; may include the reference.
+        reference: engine that ratios refer to.
+        options: of all engines; backend and precision are replaced.
+        image: camera image, uint8 [H,W,3] RGB of any size.
+        gmacs: 1e9 multiply-adds per frame.
+        budget: total time. Engines whose loading would leave too little time for the rounds are
+            skipped; loading is not interrupted.
 
     Raises:
         InferenceError: the reference does not work.
@@ -98,10 +98,10 @@ def measure(
     skipped: dict[Engine, str] = {}
     frame_seconds: list[float] = []
     slowest_load = 0.0
-    # The last one is closed first: each puts back the number of threads that it found.
+    # In reverse order of loading: each engine restores the number of threads that it found.
     with ExitStack() as stack:
         for position, engine in enumerate(wanted):
-            # One more engine is expected to take as long as the slowest so far.
+            # The next engine is expected to take as long as the slowest so far.
             one_more = slowest_load + MIN_ROUNDS * max(frame_seconds, default=0.0)
             missing = MIN_ROUNDS * sum(frame_seconds) + one_more - budget.left()
             if segmenters and missing > 0:
@@ -146,7 +146,7 @@ def _loaded(
     image: NDArray[np.uint8],
     clock: Callable[[], float],
 ) -> Iterator[tuple[Segmenter, float]]:
-    """Yield a segmenter that has labeled ``image``, and the seconds that it took to; close it."""
+    """Yield a segmenter and the seconds that it took to label ``image``; close it at the end."""
     wanted = replace(options, backend=engine.backend, precision=engine.precision)
     with closing(Segmenter(model, wanted)) as segmenter:
         started = clock()

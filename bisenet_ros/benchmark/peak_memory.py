@@ -1,4 +1,4 @@
-"""The memory that an engine needs, measured in a process of its own."""
+"""Peak memory of an engine, measured in a separate process."""
 
 import math
 import multiprocessing
@@ -19,32 +19,33 @@ FRAMES = 3
 def peak_memory(
     load: Callable[[], Model], options: EngineOptions, seconds: float = math.inf
 ) -> float:
-    """Return the peak resident memory in MB (1e6 bytes) of a process with this one engine.
+    """Return the peak resident memory of a process with one engine, in MB (1e6 bytes).
 
-    It loads the model and the engine, from the engine cache where it is in there, and labels a few
-    frames. Python and the libraries are in the figure, memory of a GPU is not.
+    The process loads the model and the engine, from the engine cache if possible, and labels a few
+    frames. The figure includes Python and libraries, but no GPU memory.
 
     Args:
-        load: gives the model; it is pickled, so a function of a module or a ``partial`` of one.
+        load: returns the model. It is pickled, so it must be a module's function or a ``partial``
+            of one.
         options: of the engine, with a named backend.
-        seconds: after which the process is killed.
+        seconds: time limit, after which the process is killed.
 
     Raises:
-        InferenceError: the engine cannot be loaded, or its process was killed by others.
+        InferenceError: the engine cannot be loaded, or its process was killed.
         TimeoutError: it took more than ``seconds``.
     """
     spawn = multiprocessing.get_context("spawn")
     receiver, sender = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_send, args=(sender, load, options), daemon=True)
     process.start()
-    sender.close()  # the process has its own, so that its end is seen here
+    sender.close()  # the process has its own copy; now its end gives EOFError here
     try:
         if not receiver.poll(None if math.isinf(seconds) else max(seconds, 0.0)):
-            raise TimeoutError(f"the process of {options.backend} took more than {seconds:.0f} s")
+            raise TimeoutError(f"the {options.backend} process took more than {seconds:.0f} s")
         result: float | Exception = receiver.recv()
     except EOFError as error:
         raise InferenceError(
-            f"the process of {options.backend} was killed, probably for want of memory; use a "
+            f"the {options.backend} process was killed, probably because memory ran out; use a "
             "lower resolution"
         ) from error
     finally:
@@ -59,7 +60,7 @@ def peak_memory(
 def _send(sender: Connection, load: Callable[[], Model], options: EngineOptions) -> None:
     try:
         result: float | Exception = _measure(load, options)
-    except Exception as error:  # raised again in the process that asked
+    except Exception as error:  # raised again by the parent
         result = error
     sender.send(result)
 
@@ -75,7 +76,7 @@ def _measure(load: Callable[[], Model], options: EngineOptions) -> float:
 
 
 def _peak_bytes() -> int:
-    # Not getrusage(): its maximum survives exec(), so it starts with the parent's.
+    # Not getrusage(): its maximum survives exec(), so it includes the parent's.
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""A model without training, to measure a network's speed before there are weights."""
+"""Models with random weights, to measure the speed of a network before training."""
 
 from dataclasses import replace
 
@@ -16,35 +16,45 @@ from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 SEED = 0
 _RESOLUTION = 1024, 512
 _NOISE = 256, 128
-"""(width, height) of the images that stand in for data."""
+"""(width, height) of the noise images used in place of data."""
 _MEAN, _STD = 0.5, 0.25
 
 
 def random_model(preset: str, num_classes: int) -> Model:
-    """The network of ``preset`` with random weights, the same in every process.
+    """Return a model of ``preset`` with random weights, the same in every process.
 
-    Its batch norms have the statistics of noise, and it is calibrated for INT8 with that: without,
-    activations would fade from layer to layer to numbers that no data ever gives.
+    Its batch norms have the statistics of noise images, on which it is also calibrated for INT8.
+    Otherwise activations would vanish from layer to layer.
+
+    Args:
+        preset: a key of ``PRESETS``.
+        num_classes: number of classes.
 
     Raises:
-        UsageError: no such preset.
-        ModelFileError: it cannot have so many classes.
+        UsageError: the preset is unknown.
+        ModelFileError: the number of classes is not supported.
     """
     if preset not in PRESETS:
-        raise UsageError(f"preset {quoted(preset)} is none of {', '.join(PRESETS)}")
+        raise UsageError(f"preset {quoted(preset)} is unknown; use {', '.join(PRESETS)}")
     architecture = vary_architecture(PRESETS[preset], num_classes=num_classes)
     name = f"random {preset} of {num_classes} classes"
     return with_random_weights(name, preset, architecture)
 
 
 def with_random_weights(name: str, preset: str, architecture: Architecture) -> Model:
-    """Return ``random_model`` of any architecture, which is stored as a variant of ``preset``."""
+    """Return a model of any architecture with random weights, see ``random_model``.
+
+    Args:
+        name: of the model.
+        preset: of which ``architecture`` is a variant, for the metadata.
+        architecture: of the network.
+    """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(SEED)
         network = BiSeNetV2(architecture).train()
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 1.0  # the statistics of the one batch that comes
+                module.momentum = 1.0  # the statistics of the only batch
         noise = _noise()
         network(noise)
     metadata = Metadata(
@@ -63,9 +73,9 @@ def with_random_weights(name: str, preset: str, architecture: Architecture) -> M
 
 
 def _noise() -> Tensor:
-    """Normalized images [8,3,H,W] of blocks, each image with a mean of its own.
+    """Return normalized images float32 [8,3,H,W] of random blocks, with different means.
 
-    Without one, what Context Embedding averages would be the same in all of them.
+    With equal means, the averages in Context Embedding would be the same for all images.
     """
     width, height = _NOISE
     blocks = torch.randn(8, 3, 1, 1) + torch.randn(8, 3, height // 16, width // 16)

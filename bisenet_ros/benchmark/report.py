@@ -1,4 +1,4 @@
-"""Figures of a benchmark, for eyes and for JSON."""
+"""Reports of a benchmark: text, JSON and a plot."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 P95_FRAMES, P99_FRAMES = 20, 100
-"""Of fewer frames the percentile is little else than the slowest one."""
+"""Least number of frames: with fewer, the percentile is nearly the slowest frame."""
 
 _STAGES = [field.name for field in fields(StageTimes) if field.name != "inference_ms"]
-"""Columns of the table beside p50, which is the inference."""
+"""Stages with a column in the table; p50 is the time of the inference."""
 
 
 def entry(result: Result) -> dict[str, Any]:
-    """Return a result as JSON has it."""
+    """Return a result as a dictionary for JSON."""
     values = asdict(result)
     del values["engine"]
     return {
@@ -33,7 +33,12 @@ def entry(result: Result) -> dict[str, Any]:
 
 
 def table(results: Sequence[Result], peaks: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Return results as text, with ``peaks`` in GMAC/s by device and precision."""
+    """Return a text table of results.
+
+    Args:
+        results: rows of the table.
+        peaks: best GMAC/s by device and precision; None if unknown.
+    """
     stages = "".join(f"{stage.removesuffix('_ms'):>13}" for stage in _STAGES)
     head = (
         f"{'engine':<15}{'device':<8}{'frames':>7}{'p50 ms':>8}{'p95 ms':>8}{'p99 ms':>8}{'FPS':>8}"
@@ -56,7 +61,7 @@ def table(results: Sequence[Result], peaks: Mapping[str, Mapping[str, float | No
 
 
 def by_reason(skipped: Mapping[Engine, str]) -> dict[str, list[str]]:
-    """The engines that were not run, by the reason."""
+    """Group the names of skipped engines by reason."""
     names: dict[str, list[str]] = {}
     for engine, reason in skipped.items():
         names.setdefault(reason, []).append(str(engine))

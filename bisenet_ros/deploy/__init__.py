@@ -1,1 +1,1 @@
-"""From a model to a graph that an engine takes: export, quantization, and their checks."""
+"""From a model to a graph for engines: export, quantization, and their checks."""

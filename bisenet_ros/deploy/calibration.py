@@ -1,4 +1,4 @@
-"""Calibration: how large the activations get that INT8 has to represent."""
+"""INT8 calibration: the range of activations that INT8 represents."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,11 +13,11 @@ from bisenet_ros.images.resize import resize_image
 from bisenet_ros.model.file import Model
 
 IMAGES = 50
-"""How many are enough: on CamVid 5 gave the same mIoU as 100, to 0.03 points."""
+"""A sufficient number of images: on CamVid, 5 and 100 gave the same mIoU within 0.03 points."""
 
 _BINS = 4096
 _LEVELS = 127
-"""Of a magnitude in signed INT8 with zero point 0; -128 is left unused, as TensorRT does."""
+"""Largest value of signed INT8 with zero point 0; as in TensorRT, -128 is not used."""
 
 
 def calibrate(
@@ -25,20 +25,22 @@ def calibrate(
     images: Iterable[NDArray[np.uint8]],
     resolution: tuple[int, int] | None = None,
 ) -> dict[str, float]:
-    """The magnitude up to which INT8 shall represent the input of each convolution.
+    """Return the largest magnitude that INT8 represents for the input of each convolution.
 
-    That which gives the smallest mean square error over all activations of all images: rounding
-    errs less with a small one, clipping with a large one. One table serves any resolution and any
-    engine, and fp32 and fp16 files alike. The names are those of the convolutions in
-    ``model.network``, which no exporter can change.
+    Each minimizes the mean squared error over all activations of all images: a small magnitude
+    reduces rounding errors, a large one clipping errors. The result applies to any resolution and
+    engine, and to fp32 and fp16 files.
 
     Args:
         model: what to calibrate.
-        images: uint8 [H,W,3] RGB of training data, of any size; about ``IMAGES`` of them.
-        resolution: (W, H) that they are resized to; None for the model's own.
+        images: uint8 [H,W,3] RGB of any size, from training data; about ``IMAGES``.
+        resolution: (width, height) that they are resized to; None for the model's.
+
+    Returns:
+        Magnitudes by name of the convolution in ``model.network``, which exporters do not change.
 
     Raises:
-        InferenceError: there is no image, or an activation is zero on all of them.
+        InferenceError: ``images`` is empty, or an activation is zero on all of them.
     """
     network = DeployModule(model).eval()
     histograms: dict[str, _Histogram] = {}
@@ -61,7 +63,7 @@ def calibrate(
 
 
 class _Histogram:
-    """Of the magnitudes of a tensor, over many images: ``_BINS`` even bins from 0 to ``top``."""
+    """Histogram of a tensor's magnitudes over many images: ``_BINS`` equal bins in 0..``top``."""
 
     def __init__(self) -> None:
         self.counts = torch.zeros(_BINS, dtype=torch.float64)
@@ -71,7 +73,7 @@ class _Histogram:
     def add(self, values: Tensor) -> None:
         magnitudes = values.detach().float().abs()
         self.largest = max(self.largest, float(magnitudes.max()))
-        while self.top < self.largest:  # each two bins become one, which loses no count
+        while self.top < self.largest:  # merge pairs of bins
             pairs = self.counts.view(-1, 2).sum(1)
             self.counts = torch.cat((pairs, torch.zeros_like(pairs)))
             self.top *= 2

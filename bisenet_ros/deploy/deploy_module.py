@@ -1,4 +1,4 @@
-"""The one definition of what leaves the network for a robot."""
+"""The model as deployed on a robot: the definition that all engines share."""
 
 import copy
 
@@ -10,19 +10,19 @@ from bisenet_ros.deploy.upsample_argmax import upsample_argmax
 from bisenet_ros.model.file import Model
 
 _FIRST_WEIGHTS = ("detail.S1.0.0.weight", "semantic.stem.conv.0.weight")
-"""Of the convolutions that see the image's channels."""
+"""Weights of the convolutions whose input is the image."""
 
 
 class DeployModule(nn.Module):
-    """Image, uint8 [1,H,W,3] RGB, to labels, uint8 [1,H,W], and confidence if asked for.
+    """Map an image, uint8 [1,H,W,3] RGB, to labels, uint8 [1,H,W], and optionally confidence.
 
-    Normalization, bilinear upsampling and argmax are inside, so that no caller can disagree
-    about them; see ``upsample_argmax`` for the last two. H and W must be divisible by 8. Confidence
-    is the softmax probability of the label, 0..255 for 0..1, uint8 [1,H,W].
+    It includes normalization, bilinear upsampling and argmax (see ``upsample_argmax``), so that all
+    engines agree on them. H and W must be divisible by 8. Confidence is the softmax probability of
+    the label, uint8 [1,H,W], 0..255 for 0..1.
 
     Args:
         model: what to deploy; it is copied, not changed.
-        confidence: also give the confidence.
+        confidence: also return the confidence.
         dtype: of the network; normalization, upsampling and softmax stay in float32.
     """
 
@@ -38,7 +38,7 @@ class DeployModule(nn.Module):
         self.network.to(dtype)
         self.dtype = dtype
         self.confidence = confidence
-        # Of pixels in 0..255, which spares a division of the whole image.
+        # For pixels in 0..255, which saves a division of the whole image.
         mean = torch.tensor(model.metadata.mean) * 255
         std = torch.tensor(model.metadata.std) * 255
         if model.metadata.channel_order == "bgr":
@@ -51,28 +51,28 @@ class DeployModule(nn.Module):
         self.register_buffer("std", std.view(1, 3, 1, 1))
 
     def on(self, device: str) -> "DeployModule":
-        """Itself on ``device``, laid out as convolutions are fastest, to be run and not trained."""
-        # PyTorch's own types lack this form of `to`.
+        """Move this module to ``device`` in the fastest memory format, set eval mode, return it."""
+        # PyTorch's types lack this overload of `to`.
         self.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Labels, or labels and confidence; see the class."""
+        """Return labels, or labels and confidence; see the class."""
         label, *probability = upsample_argmax(self.logits(image), confidence=self.confidence)
-        # Of float32, the only type that TensorRT makes uint8 of.
+        # From float32, the only type that TensorRT casts to uint8.
         return label.to(torch.uint8), *((p * 255).round().to(torch.uint8) for p in probability)
 
     def logits(self, image: Tensor) -> Tensor:
-        """float32 [N,classes,H/8,W/8] of images [N,H,W,3] RGB in 0..255, of any type."""
-        # First of all, since TensorRT computes nothing in uint8.
+        """Return logits float32 [N,classes,H/8,W/8] of images [N,H,W,3] RGB, 0..255, any dtype."""
+        # Cast first, since TensorRT does not compute in uint8.
         x = image.float().permute(0, 3, 1, 2)
         x = ((x - self.mean) / self.std).to(self.dtype)
-        # In float32, since bf16 has too few digits to interpolate between close logits.
+        # In float32, since bf16 is too coarse to interpolate between close logits.
         return self.network.heads(x)[0].float().contiguous()
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Merge each batch norm into the convolution before it, which gives the same in less time."""
+    """Fold each batch norm into the convolution before it, in place; results stay the same."""
     for child in module.modules():
         if not isinstance(child, nn.Sequential):
             continue

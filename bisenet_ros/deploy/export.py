@@ -1,4 +1,4 @@
-"""Files for other programs, each run once and compared with PyTorch before it counts."""
+"""Export to ONNX and OpenVINO files, each compared with PyTorch before it is written."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.model.file import Model
 
 WEIGHT_BITS = 7
-"""Of INT8 weights: nobody knows the CPU that a file will run on, and with 8 bits the kernels of
-ONNX Runtime and OpenVINO for CPUs without VNNI saturate."""
+"""Bits of INT8 weights. The file may run on a CPU without VNNI, where kernels of ONNX Runtime and
+OpenVINO saturate with 8 bits."""
 
 
 def write_onnx(

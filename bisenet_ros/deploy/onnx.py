@@ -1,4 +1,4 @@
-"""``DeployModule`` as an ONNX file, and what such a file computes by definition."""
+"""Export of ``DeployModule`` to ONNX, and exact evaluation of the exported graph."""
 
 import io
 import warnings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 OPSET = 20
-"""The highest of TensorRT 10.3."""
+"""The newest opset that TensorRT 10.3 supports."""
 
 
 def build_onnx(
@@ -32,26 +32,27 @@ def build_onnx(
     fp16_rest: bool = False,
     weight_bits: int = 8,
 ) -> ModelProto:
-    """``DeployModule`` of ``model`` as an ONNX graph with all sizes fixed.
+    """Export ``DeployModule`` of ``model`` to an ONNX graph with fixed sizes.
 
-    Input "image" uint8 [1,H,W,3]; outputs "labels" and, if asked for, "confidence", uint8 [1,H,W].
+    Input "image" uint8 [1,H,W,3]; outputs "labels" and optionally "confidence", uint8 [1,H,W].
 
     Args:
         model: what to export.
-        resolution: (W, H), divisible by 8.
-        precision: of the network inside: fp32, fp16, or int8, which needs a calibration in the
-            model. Normalization and the last step are in fp32 always.
-        confidence: also give the confidence.
-        weight_bits: in int8, see ``quantize``.
-        fp16_rest: in int8, what is not in INT8 is in fp16 instead of fp32, as GPUs are fast in.
+        resolution: (width, height) in pixels, divisible by 8.
+        precision: of the network: fp32, fp16, or int8, which requires a calibration in the model.
+            Normalization, upsampling and argmax are always in fp32.
+        confidence: also export the confidence.
+        fp16_rest: with int8, compute in fp16 instead of fp32 what is not in INT8, for GPUs.
+        weight_bits: with int8, see ``quantize``.
 
     Raises:
-        InferenceError: there is no such precision, no calibration, or too little memory: the
-            network runs once.
+        InferenceError: the precision is unknown, the model has no calibration, or memory ran out
+            (the exporter runs the network once).
     """
     if precision not in ONNX_PRECISIONS:
         raise InferenceError(
-            f"precision {quoted(precision)} is not for ONNX files; use {', '.join(ONNX_PRECISIONS)}"
+            f"precision {quoted(precision)} is not supported by ONNX files; use "
+            f"{', '.join(ONNX_PRECISIONS)}"
         )
     in_fp16 = precision == "fp16" or (precision == "int8" and fp16_rest)
     dtype = torch.float16 if in_fp16 else torch.float32
@@ -69,7 +70,7 @@ def _trace(deployed: DeployModule, resolution: tuple[int, int], outputs: list[st
     width, height = resolution
     buffer = io.BytesIO()
     with warnings.catch_warnings(), engine_errors("torch", "cpu"):
-        # The newer exporter needs onnxscript, and gives nodes no names to tell layers by.
+        # The newer exporter needs onnxscript, and its node names do not identify layers.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             deployed,
@@ -81,14 +82,14 @@ def _trace(deployed: DeployModule, resolution: tuple[int, int], outputs: list[st
             output_names=outputs,
         )
     model = onnx.load_from_string(buffer.getvalue())
-    del model.graph.value_info[:]  # has sizes that the exporter could not follow
+    del model.graph.value_info[:]  # inferred below, since the exporter's is incomplete
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     _simplify(model.graph)
     return model
 
 
 def _simplify(graph: GraphProto) -> None:
-    """Store what the exporter leaves to be computed, and drop the nodes that do nothing."""
+    """Fold constants that the exporter leaves to be computed, and drop nodes without effect."""
     known = (*graph.value_info, *graph.input, *graph.output)
     tensors = {info.name: info.type.tensor_type for info in known}
     types = {name: tensor.elem_type for name, tensor in tensors.items()}
@@ -124,16 +125,20 @@ def _simplify(graph: GraphProto) -> None:
 
 
 class ExactRunner:
-    """Labels uint8 [H,W] that an ONNX file of ``build_onnx`` gives for an image uint8 [H,W,3].
+    """Run a graph of ``build_onnx`` in ONNX Runtime without optimizations.
 
-    Without any graph optimization: with them ONNX Runtime, too, fuses INT8 into kernels that
-    saturate on CPUs without VNNI. The session is made at the first image.
+    The optimizations would fuse INT8 into kernels that saturate on CPUs without VNNI. The session
+    is created at the first image.
+
+    Args:
+        graph: content of the ONNX file.
     """
 
     def __init__(self, graph: bytes) -> None:
         self._graph = graph
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return labels uint8 [H,W] of an image uint8 [H,W,3] RGB."""
         return np.asarray(self._session.run(["labels"], {"image": image[None]})[0][0], np.uint8)
 
     @cached_property

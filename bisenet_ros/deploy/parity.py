@@ -1,4 +1,4 @@
-"""Compare an engine's labels with PyTorch's in fp32, allowing for the rounding of its precision."""
+"""Comparison of an engine's labels with PyTorch's in fp32, within its rounding errors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from bisenet_ros.model.file import Model
 from bisenet_ros.network import upsample
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""Labels uint8 [H,W] of an image uint8 [H,W,3] RGB."""
+"""Returns labels uint8 [H,W] of an image uint8 [H,W,3] RGB."""
 
 MARGINS = {"fp32": 0.02, "fp16": 0.02, "bf16": 0.5, "int8": 0.5}
-"""How far PyTorch's logit of an acceptable label may lie under its best one, in standard
-deviations of the logits of a pixel. fp32 is TF32 on a GPU, which has the digits of fp16."""
+"""How far below PyTorch's best logit that of an acceptable label may be, in standard deviations of
+a pixel's logits. On a GPU, fp32 is TF32, which has the mantissa of fp16."""
 
 MAX_WRONG = 0.01
-"""Largest share of wrong labels of a reference image. Good engines of trained and random networks
-have none in fp32 and at most 0.002 in bf16; of labels 4 pixels beside their place, 0.07 to 0.27
-are wrong in fp32 and 0.03 to 0.08 in int8."""
+"""Largest share of wrong labels in a reference image. Correct engines of trained and random
+networks have none in fp32 and at most 0.002 in bf16. If labels are shifted by 4 pixels, 0.07 to
+0.27 are wrong in fp32 and 0.03 to 0.08 in int8."""
 
 MAX_EXCESS = 0.02
-"""How much more INT8 may have than the exact computation of the same file. Good engines have at
-most 0.009 more; INT8 that saturates has 0.1 to 0.6 more on several of the images."""
+"""Largest share of wrong labels that INT8 may have in excess of exact evaluation of the same file.
+Correct engines have at most 0.009, saturating ones 0.1 to 0.6 on several images."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How the labels of the reference images compare with PyTorch's, as shares 0..1 of all pixels.
+    """Agreement of the labels of the reference images with PyTorch's, as shares 0..1 of the pixels.
 
-    - ``equal``: the same label.
-    - ``wrong``: another label than the precision explains (``MARGINS``).
+    - ``equal``: pixels with the same label.
+    - ``wrong``: pixels with a label that rounding cannot explain (``MARGINS``).
     """
 
     equal: float
@@ -46,13 +46,17 @@ class Parity:
 
 
 class ParityCheck:
-    """PyTorch's logits of the reference images, and the comparison of an engine's labels with them.
+    """Compare the labels of engines with PyTorch's logits of the reference images.
 
-    A label is wrong if it is another one than PyTorch's, whose logit for it is further below the
-    best one than the precision explains. Counting mismatches would penalize low-margin pixels, and
-    every model is unsure of pictures unlike those that it was trained on.
+    A label is wrong if it differs from PyTorch's and PyTorch's logit for it is further below the
+    best one than rounding explains. Counting mismatches would penalize low-margin pixels, of which
+    a model has many on images unlike its training data.
 
-    The logits are computed at the first comparison and kept, for several engines of one model.
+    The logits are computed at the first comparison and shared by all engines of the model.
+
+    Args:
+        model: the reference.
+        resolution: (width, height) of the images in pixels.
     """
 
     def __init__(self, model: Model, resolution: tuple[int, int]) -> None:
@@ -60,16 +64,15 @@ class ParityCheck:
         self._resolution = resolution
 
     def __call__(self, run: Run, precision: str, what: str, exact: Run | None = None) -> Parity:
-        """Return how the labels of ``run`` compare.
+        """Return the agreement of the labels of ``run``.
 
         Args:
             run: the engine.
-            precision: what it computes in, one of ``precision.PRECISIONS``.
-            what: for the error, such as "the engine".
-            exact: for INT8, the exact computation of the file that the engine was made from. A
-                quantized network may itself be far from fp32 on such images; with ``exact`` the
-                engine may be as far, and ``MAX_EXCESS`` more. Without, INT8 is judged by the plain
-                street alone.
+            precision: of the engine, one of ``precision.PRECISIONS``.
+            what: name of the engine for the error, such as "the engine".
+            exact: for INT8, exact evaluation of the engine's graph. A quantized network may itself
+                be far from fp32 on these images; the engine may have ``MAX_EXCESS`` more wrong
+                labels than ``exact``. Without it, INT8 is judged by the plain street only.
 
         Raises:
             ParityError: an image has too many wrong labels.
@@ -94,12 +97,12 @@ class ParityCheck:
 
     @cached_property
     def images(self) -> Mapping[str, NDArray[np.uint8]]:
-        """See ``reference_images``."""
+        """Images uint8 [H,W,3] RGB by name, see ``reference_images``."""
         return reference_images(self._resolution)
 
     @cached_property
     def _logits(self) -> dict[str, Tensor]:
-        """float32 [1,C,H/8,W/8] of each image."""
+        """Logits float32 [1,C,H/8,W/8] by name of the image."""
         deployed = DeployModule(self._model).on("cpu")
         with torch.inference_mode():
             return {
@@ -108,12 +111,12 @@ class ParityCheck:
             }
 
     def _compare(self, run: Run, name: str, precision: str) -> tuple[float, float]:
-        """Shares of wrong and of equal labels of one image."""
+        """Return the shares of wrong and of equal labels of one image."""
         labels = torch.from_numpy(run(self.images[name]).astype(np.int64))
         with torch.inference_mode():
             logits = self._logits[name]
             spread = logits.std(dim=1).square().mean().sqrt()
-            # What the definition itself gives is right, where it picks another class, too.
+            # The candidates of upsample_argmax are the reference, even where they miss a class.
             expected = upsample_argmax(logits)[0][0].long()
             logits = upsample(logits, tuple(labels.shape))[0]
             known = labels.clamp(max=len(logits) - 1)

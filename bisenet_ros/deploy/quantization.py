@@ -1,6 +1,7 @@
-"""INT8: an exported graph with Q/DQ nodes, from the calibration that the model file carries.
+"""INT8 quantization of an exported graph with Q/DQ nodes.
 
-No data is needed here, and the result depends on nothing but the weights and the calibration.
+It uses the calibration in the model file and no data: the result depends only on weights and
+calibration.
 """
 
 import numpy as np
@@ -12,32 +13,31 @@ from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.model.file import Model
 
 FLOAT_LAYERS = ("semantic.stem.fuse.0", "head.2")
-"""Convolutions that stay in float, each for a reason that was measured; see docs/engines.md."""
+"""Convolutions that stay in float; docs/engines.md has the measurements behind each."""
 
 _PREFIX, _SUFFIX = "network.", ".weight"
-"""Around a convolution's name in the name of its weights, in ``DeployModule`` and so in the
-graph."""
+"""Parts of the names of weights in ``DeployModule`` around the name of the convolution."""
 
 
 def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
-    """``graph`` with the inputs and weights of its convolutions in INT8.
+    """Quantize the inputs and weights of convolutions to INT8, and return the graph.
 
-    What TensorRT and OpenVINO both take: signed, zero points 0, a scale for each output channel
-    of the weights and one for each activation, biases in float. Scales have the type of the
-    weights, so that a graph in fp16 stays one; there, grouped convolutions (0.4 % of the
-    multiply-adds) stay in fp16, since TensorRT wants groups of a multiple of 4 channels in INT8
-    (NvInfer.h, setNbGroups). What is between convolutions is computed in float, of values some
-    of which were rounded for a convolution; engines fuse what they can and keep it in INT8.
+    The form that both TensorRT and OpenVINO accept: signed with zero point 0, weights scaled per
+    output channel, activations per tensor, biases in float. Scales have the dtype of the weights,
+    so an fp16 graph stays in fp16. In such a graph grouped convolutions (0.4 % of the
+    multiply-adds) stay in fp16, since TensorRT requires a multiple of 4 channels per group in INT8
+    (NvInfer.h, setNbGroups). Operations between convolutions are in float; engines fuse them into
+    INT8 kernels where they can.
 
     Args:
-        graph: of ``DeployModule`` with ``model``, fp32 or fp16, from ``onnx_export``; it is
-        changed.
-        model: whose ``metadata.calibration`` is used.
-        weight_bits: 8, or 7 for kernels that saturate with 8 (``int8_probe``): the same type, with
-            values from -64 to 64.
+        graph: ``DeployModule`` of ``model`` in fp32 or fp16, exported by ``build_onnx``; it is
+            modified.
+        model: has the ``metadata.calibration`` to use.
+        weight_bits: 8; or 7, with values in -64..64, for kernels that saturate with 8
+            (``int8_probe``).
 
     Raises:
-        InferenceError: the model has no calibration, or it is one of other layers.
+        InferenceError: the model has no calibration, or it does not match the layers.
     """
     ranges = model.metadata.calibration
     if not ranges:
@@ -84,10 +84,10 @@ def quantize(graph: ModelProto, model: Model, weight_bits: int) -> ModelProto:
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
             "QuantizeBias": False,
-            # Of 255 steps. Up to onnxruntime 1.31 a scale below the smallest normal number, as one
-            # in fp16 of a channel of small weights can be, became 1, and all its weights 0.
+            # Range of 255 steps. Up to onnxruntime 1.31, a scale below the smallest normal number,
+            # possible in fp16 with small weights, became 1 and the channel's weights all 0.
             "MinimumRealRange": 256 * float(np.finfo(dtype).tiny),
-            # Q belongs before the next convolution: an engine fuses ReLU and addition with this.
+            # Q belongs before the next convolution, so that engines fuse ReLU and addition here.
             "OpTypesToExcludeOutputQuantization": ["Conv"],
         },
     )
@@ -102,6 +102,6 @@ def _groups(convolution: NodeProto) -> int:
 
 
 def _layer(convolution: NodeProto) -> str:
-    """The name in ``model.network`` of the module that this node came from."""
+    """Return the name of the node's module in ``model.network``."""
     weights: str = convolution.input[1]
     return weights.removeprefix(_PREFIX).removesuffix(_SUFFIX)

@@ -1,8 +1,8 @@
-"""Images on which faulty arithmetic shows: what an engine labels before it is trusted.
+"""Images that reveal faulty arithmetic; every new engine labels them before it is used.
 
-INT8 that saturates labels an ordinary street rightly and an overexposed sky wrongly, so the set
-goes to the extremes of what a camera delivers. On it, the inputs of nearly all layers of the
-shipped model reach the largest value that its calibration represents.
+Saturating INT8 labels an ordinary street correctly and an overexposed sky wrongly, so the set
+includes extremes of what a camera delivers. With it, the inputs of nearly all layers of the shipped
+model reach the largest value that its calibration represents.
 """
 
 import cv2
@@ -14,14 +14,14 @@ from bisenet_ros.synthetic.street import Street
 Image = NDArray[np.uint8]
 
 _CORNERS = np.array([[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)], np.uint8)
-"""The extremes of the color space, where normalized channels are largest and smallest."""
+"""The corners of the RGB cube, where normalized channels are largest and smallest."""
 
 
 def reference_images(resolution: tuple[int, int]) -> dict[str, Image]:
-    """Return the reference images by what they show, uint8 [H,W,3] RGB, always the same.
+    """Return the reference images by name, uint8 [H,W,3] RGB; they are deterministic.
 
     Args:
-        resolution: (W, H).
+        resolution: (width, height) in pixels.
     """
     width, height = resolution
     rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def _saturated(image: Image) -> Image:
 
 
 def _blocks_and_texture(street: Image, rng: np.random.Generator) -> Image:
-    """Blocks of the color space's corners above, a checkerboard over the street below."""
+    """Draw blocks of the RGB cube's corners above, a checkerboard over the street below."""
     height, width = street.shape[:2]
     rows, columns = np.mgrid[:height, :width]
     checkers = ((rows // 2 + columns // 2) % 2 * 128)[..., None]

@@ -1,9 +1,9 @@
-"""Labels of all pixels from logits at an eighth of the size, without upsampling every class.
+"""Bilinear upsampling by 8 and argmax, without upsampling every class.
 
-Upsampling 19 maps to 1024x512 and taking the argmax moves 40 MB a frame, which costs as much as a
-large part of the network. But between four neighboring logits only few classes can win: one that
-is far below the winner at all four is so in between. So the classes that come closest to winning
-are picked for each cell between four logits, and these few are interpolated.
+Upsampling 19 maps to 1024x512 followed by argmax moves 40 MB per frame, which costs as much as a
+large part of the network. Between four neighboring logits only few classes can win: one that is far
+below the maximum at all four is so in between. So only the top classes of each cell between four
+logits are interpolated.
 """
 
 import torch
@@ -13,28 +13,28 @@ SCALE = 8
 HALF = SCALE // 2
 
 CANDIDATES = 7
-"""For each cell. With six instead, up to 8 labels in 100,000 of a CamVid image change, with seven
-none; of 150 classes and smooth random logits it is 80."""
+"""Interpolated classes per cell. With six, up to 8 of 100,000 labels of a CamVid image change, with
+seven none; with 150 classes and smooth random logits, 80 do."""
 
 
 def upsample_argmax(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor, ...]:
-    """The class of each pixel, and its probability if asked for.
+    """Return the class of each pixel and optionally its probability.
 
-    What argmax and softmax of the logits give after bilinear upsampling by 8 (half-pixel centers,
-    edges repeated), but for pixels whose class is none of the ``CANDIDATES`` of their cell, and
-    for the other classes' part in the probability, which is interpolated as one class.
+    Equals argmax and softmax after bilinear upsampling by 8 (half-pixel centers, edges repeated),
+    except for pixels whose class is not among the ``CANDIDATES`` of their cell. In the probability,
+    all other classes are interpolated as if they were one.
 
     Args:
         logits: float32 [1,C,h,w].
-        confidence: also give the probability.
+        confidence: also return the probability.
 
     Returns:
-        Class ids, float32 [1,8h,8w], and probabilities 0..1, float32 [1,8h,8w].
+        Class ids, float32 [1,8h,8w], and optionally probabilities 0..1, float32 [1,8h,8w].
     """
-    # As plain numbers, since the exporter makes nodes of everything that it sees computed.
+    # Plain numbers, since the exporter traces all computations with tensors.
     classes, height, width = (int(size) for size in logits.shape[1:])
     count = min(CANDIDATES, classes)
-    rows, columns = height + 1, width + 1  # of cells: a pixel lies between four logits
+    rows, columns = height + 1, width + 1  # of cells, whose corners are four logits
     padded = torch.cat((logits[:, :, :1], logits, logits[:, :, -1:]), dim=2)
     padded = torch.cat((padded[..., :1], padded, padded[..., -1:]), dim=3)
     above, below = padded[:, :, :-1], padded[:, :, 1:]
@@ -50,13 +50,13 @@ def upsample_argmax(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor
         others = behind.exp().sum(1, keepdim=True) - (values - winner).exp().sum(1, keepdim=True)
         values = torch.cat((values, others.clamp(min=1e-9).log() + winner), dim=1)
 
-    # Rows of cells are interpolated across first, and then down for one candidate after another.
-    # The axes stay in the order of the image: candidate, row of cells, 8 down, all pixels across.
+    # Interpolate horizontally first, then vertically for one candidate after another. Axes keep
+    # the order of the image: candidate, row of cells, 8 pixels down, all pixels across.
     steps = (torch.arange(SCALE, device=logits.device) + 0.5) / SCALE
     down = steps.view(SCALE, 1)
 
     def across(cells: Tensor) -> Tensor:
-        """[1,N,rows,columns,8] to [1,N,rows,1,8w]."""
+        """Reshape [1,N,rows,columns,8] to [1,N,rows,1,8w]."""
         return cells.reshape(1, -1, rows, 1, SCALE * columns)[..., HALF:-HALF]
 
     left, right = values.unsqueeze(4)[:2], values.unsqueeze(4)[2:]

@@ -1,1 +1,1 @@
-"""Scores of a model on a dataset, and their pictures."""
+"""Evaluation of a model on a dataset: scores and plots."""

@@ -1,4 +1,4 @@
-"""Scores of labels against the truth, from one confusion matrix over all images."""
+"""Segmentation metrics, computed from one confusion matrix over all images."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,20 @@ Labels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Scores:
-    """Fractions in 0..1 from a confusion matrix, int64 [C, C+1]: [true class, predicted class].
+    """Metrics in 0..1 of a confusion matrix.
 
-    Pixels without a true class are not in it. The last column counts pixels that have a true class
-    and were given none. As in the evaluation script of Cityscapes, a class that is predicted but
-    nowhere true has an IoU of 0; one that is neither has NaN, and does not count in ``miou``.
+    As in Cityscapes' evaluation script, a class that is predicted but never true has an IoU of 0; a
+    class that is neither has NaN and is left out of ``miou``.
+
+    - ``confusion``: int64 [C,C+1], pixels by true class and predicted class. The last column counts
+      pixels without a predicted class; pixels without a true class are left out.
     """
 
     confusion: NDArray[np.int64]
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of each class."""
+        """Intersection over union of each class, float64 [C]; NaN if the class does not occur."""
         hits = self.confusion.diagonal().astype(np.float64)
         predicted = self.confusion.sum(axis=0)[: len(hits)]
         union = self.confusion.sum(axis=1) + predicted - hits
@@ -41,7 +43,7 @@ class Scores:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the labelled pixels that are right."""
+        """Share of the labeled pixels with the correct class."""
         return float(self.confusion.diagonal().sum() / self.confusion.sum())
 
     @property
@@ -51,9 +53,14 @@ class Scores:
         return float(np.nansum(share * self.iou))
 
     def confusions(self, count: int) -> list[tuple[int, int, float]]:
-        """The worst ``(true class, predicted class, share of the true class)``, worst first.
+        """Return the most frequent confusions, most frequent first.
 
-        The predicted class is C where none was predicted. Pairs that never occur are left out.
+        Args:
+            count: largest number of pairs; pairs that do not occur are left out.
+
+        Returns:
+            (true class, predicted class, share of the true class's pixels, 0..1); the predicted
+            class is C for pixels without one.
         """
         pixels = self.confusion.sum(axis=1, keepdims=True)
         shares = self.confusion / np.maximum(pixels, 1)
@@ -65,7 +72,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """Sample ``number`` from 0, uint8 [H,W,3] RGB and [H,W], and how well it was predicted."""
+    """One sample with its prediction and scores.
+
+    - ``number``: index of the sample, from 0.
+    - ``image``: uint8 [H,W,3] RGB.
+    - ``truth``, ``predicted``: class ids uint8 [H,W].
+    """
 
     number: int
     image: Image
@@ -75,7 +87,16 @@ class ScoredImage:
 
 
 def confusion_matrix(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:
-    """The matrix of ``Scores`` for one image; pixels without a true class are left out."""
+    """Return the confusion matrix of one image, int64 [C,C+1], see ``Scores``.
+
+    Args:
+        truth: class ids uint8 [H,W]; values of ``num_classes`` and above are unlabeled.
+        predicted: class ids uint8 [H,W]; values of ``num_classes`` and above are no class.
+        num_classes: C.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if truth.shape != predicted.shape:
         raise ValueError(f"truth has shape {truth.shape} and the prediction {predicted.shape}")
     counted = truth < num_classes
@@ -91,13 +112,17 @@ def evaluate(
     num_classes: int,
     watch: Callable[[ScoredImage], object] | None = None,
 ) -> Scores:
-    """Score ``predict`` (image uint8 [H,W,3] RGB to labels uint8 [H,W]) over all samples.
+    """Score ``predict`` over all samples.
 
-    ``watch`` sees each sample with its prediction, in order.
+    Args:
+        samples: images uint8 [H,W,3] RGB with class ids uint8 [H,W].
+        predict: returns class ids uint8 [H,W] of an image.
+        num_classes: number of classes C.
+        watch: called with each sample and its prediction, in order.
 
     Raises:
         DatasetError: no pixel of any sample has a class.
-        ValueError: a prediction has another size than its truth.
+        ValueError: a prediction and its truth differ in size.
     """
     total = np.zeros((num_classes, num_classes + 1), np.int64)
     for number, (image, truth) in enumerate(samples):
@@ -112,7 +137,7 @@ def evaluate(
 
 
 def iou_by_class(scores: Scores, names: Sequence[str]) -> dict[str, float | None]:
-    """IoU by class name; None where the class does not occur, so that it is valid JSON."""
+    """Return the IoU by class name; None, valid in JSON, if the class does not occur."""
     return {
         name: None if np.isnan(value) else float(value)
         for name, value in zip(names, scores.iou, strict=True)

@@ -1,4 +1,4 @@
-"""Labels from several sizes of an image and its mirror image: slower, and a little better."""
+"""Multi-scale and flip inference: slower, and slightly more accurate."""
 
 import math
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from bisenet_ros.inference.torch_backend import DTYPES
 
 
 class MultiScale:
-    """The mean of the class probabilities at several sizes of the network's input.
+    """Average class probabilities over several sizes of the network's input.
 
-    It runs a copy of ``segmenter``'s network in PyTorch, since an engine gives labels and a mean
-    needs probabilities. They are averaged at the segmenter's resolution, so that scale 1 alone
-    labels as the segmenter does.
+    It runs a copy of the segmenter's network in PyTorch, since engines return labels instead of
+    probabilities. They are averaged at the segmenter's resolution, so scale 1 alone gives the
+    segmenter's labels.
 
     Args:
-        segmenter: of the torch backend; model, resolution, device and precision are its own.
-        scales: factors of the resolution, each size rounded to a multiple of 8.
+        segmenter: has model, resolution, device and precision; its backend must be torch.
+        scales: factors of the resolution; each size is rounded to a multiple of 8.
         flip: add the mirror image at each scale.
 
     Raises:
-        InferenceError: another backend, or no or unusable scales.
+        InferenceError: the backend is not torch, or ``scales`` is empty or not positive.
     """
 
     def __init__(self, segmenter: Segmenter, scales: Sequence[float], flip: bool) -> None:
         backend = segmenter.backend
         if backend.name != "torch":
             raise InferenceError(
-                f"several scales and flipping need class probabilities, and backend "
-                f"{quoted(backend.name)} gives labels only; take backend torch"
+                f"multi-scale and flip inference need class probabilities, and backend "
+                f"{quoted(backend.name)} returns only labels; use backend torch"
             )
         if not scales or not all(0 < scale < math.inf for scale in scales):
-            raise InferenceError(f"scales {list(scales)} must be at least one, each positive")
+            raise InferenceError(f"scales {list(scales)}: give one or more positive numbers")
         self.resolution = segmenter.resolution
         self.sizes = [_scaled(self.resolution, scale) for scale in scales]
         self.flip = flip
@@ -49,7 +49,7 @@ class MultiScale:
 
     @torch.inference_mode()
     def labels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Label ``image``, uint8 [H,W,3] RGB; class ids uint8 [H,W]."""
+        """Return class ids uint8 [H,W] of ``image``, uint8 [H,W,3] RGB."""
         width, height = self.resolution
         total = torch.zeros((), device=self._device)
         for size in self.sizes:
@@ -57,7 +57,7 @@ class MultiScale:
             x = torch.from_numpy(resized).to(self._device).unsqueeze(0)
             for mirrored in (False, True) if self.flip else (False,):
                 logits = self._deployed.logits(x.flip(2) if mirrored else x)
-                # To the one size of all scales, of which theirs are no simple fractions.
+                # To the common size, which is no multiple of the logits' size at other scales.
                 logits = functional.interpolate(
                     logits.float(), (height, width), mode="bilinear", align_corners=False
                 )

@@ -1,4 +1,4 @@
-"""Pictures of how a model errs: the images that it labels worst, and the confusion matrix."""
+"""Plots of a model's errors: its worst images and the confusion matrix."""
 
 import heapq
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 WRONG = (255, 40, 40)
 ALPHA = 0.6
-"""Share of the class colors in the overlays."""
+"""Opacity of the class colors in overlays, 0..1."""
 
 
 class WorstImages:
-    """Keeps those of the lowest mIoU among the images that ``watch`` sees.
+    """Collect the images with the lowest mIoU among those passed to ``watch``.
 
     Args:
-        count: as many as are kept, and held in memory.
-        classes: for the colors and the legend.
+        count: number of images to keep, in memory.
+        classes: for colors and legend.
     """
 
     def __init__(self, count: int, classes: Sequence[SemanticClass]) -> None:
@@ -35,10 +35,10 @@ class WorstImages:
         self._kept: list[tuple[float, int, ScoredImage]] = []
 
     def watch(self, scored: ScoredImage) -> None:
-        """Take an image into account, unless no pixel of it has a class."""
+        """Consider an image, unless none of its pixels has a class."""
         if not scored.scores.confusion.any():
             return
-        # A heap has the smallest first: the best of the worst, which the next one may replace.
+        # The heap's smallest element is the best of the kept images, which is replaced next.
         entry = (-scored.scores.miou, -scored.number, scored)
         if len(self._kept) < self.count:
             heapq.heappush(self._kept, entry)
@@ -46,14 +46,14 @@ class WorstImages:
             heapq.heappushpop(self._kept, entry)
 
     def write(self, folder: str | Path, name: Callable[[int], str]) -> list[Path]:
-        """Write a PNG each, worst first: prediction, truth and errors side by side, and a legend.
+        """Write a PNG for each image: prediction, truth and errors side by side, with a legend.
 
-        What an earlier run wrote there goes.
+        Files of an earlier run are deleted.
 
         Args:
-            folder: made where it is missing.
-            name: of the image of a number, without a suffix; part of the file's name, after its
-                rank and its mIoU.
+            folder: created if missing.
+            name: returns the name of a sample by its number. Files are named by rank, mIoU and this
+                name.
 
         Returns:
             The files, worst first.
@@ -81,10 +81,10 @@ class WorstImages:
 
 
 def error_map(scored: ScoredImage) -> NDArray[np.uint8]:
-    """Red where the label is wrong, black where no class is true, else the image in dark gray.
+    """Return an image of the errors, uint8 [H,W,3] RGB.
 
-    Returns:
-        uint8 [H,W,3] RGB.
+    Wrong labels are red, pixels without a true class black, all others a dark gray version of the
+    image.
     """
     gray = cv2.cvtColor(scored.image, cv2.COLOR_RGB2GRAY) // 2
     picture = np.repeat(np.asarray(gray, np.uint8)[..., None], 3, axis=2)

@@ -1,1 +1,1 @@
-"""From an image to labels on this machine's hardware. No ROS in here."""
+"""Run a model on this machine's hardware: from an image to labels, without ROS."""

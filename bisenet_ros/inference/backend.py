@@ -1,4 +1,4 @@
-"""What a backend is, and how one is loaded by name."""
+"""The interface of a backend, and loading one by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.inference.resolution import check_resolution
 
 if TYPE_CHECKING:
-    # They import torch, which the launch file, for one, has to do without.
+    # These import torch, which importers such as the launch file must not need.
     from bisenet_ros.deploy.parity import Parity, ParityCheck
     from bisenet_ros.model.file import Model
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """Which engine to load, by the names that the node's parameters have.
+    """Options of an engine, named like the node's parameters.
 
-    - ``backend``: auto, or a name in ``BACKENDS``.
-    - ``device``: auto, cpu, cuda, cuda:N, or an Intel GPU as gpu, gpu.N.
+    - ``backend``: auto, or a key of ``BACKENDS``.
+    - ``device``: auto, cpu, cuda or cuda:N; gpu or gpu.N for an Intel GPU.
     - ``precision``: auto, or one of ``precision.PRECISIONS``.
-    - ``resolution``: (width, height) of the network's input, see ``check_resolution``; None for
-      the model's own.
+    - ``resolution``: (width, height) of the network's input in pixels, see ``check_resolution``;
+      None for the model's resolution.
     - ``threads``: CPU threads; 0 for ``cpu.default_threads``.
-    - ``engine_cache``: folder for compiled engines, in its engines/; None for the user's cache
-      folder.
+    - ``engine_cache``: folder whose subfolder engines/ stores compiled engines; None for the
+      user's cache folder.
     - ``confidence``: also compute the confidence of each label.
 
     Raises:
@@ -47,16 +47,16 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise InferenceError(
-                f"threads is {self.threads}; give a number of CPU threads, or 0 for one a core"
+                f"threads is {self.threads}; give a number of CPU threads, or 0 for one per core"
             )
         if self.resolution is not None:
             check_resolution(self.resolution)
 
     def resolution_for(self, model: "Model") -> tuple[int, int]:
-        """Return (width, height) in pixels of the network's input.
+        """Return (width, height) of the network's input in pixels.
 
         Raises:
-            InferenceError: no engine can have the model's own resolution.
+            InferenceError: the model's resolution is invalid, see ``check_resolution``.
         """
         if self.resolution is not None:
             return self.resolution
@@ -65,17 +65,17 @@ class EngineOptions:
 
 
 class Backend(Protocol):
-    """An engine, loaded for one model and ``EngineOptions`` with a named precision.
+    """An engine loaded for one model and ``EngineOptions`` with a named precision.
 
-    The constructor compares a new engine's labels with PyTorch's (``ParityCheck``) and raises
-    ``InferenceError`` where this machine cannot serve what is asked or computes it wrongly.
+    The constructor compares the labels of a new engine with PyTorch's (``ParityCheck``). It raises
+    ``InferenceError`` if this machine does not support the options or computes wrong labels.
 
-    - ``device``: what "auto" became.
-    - ``threads``: of the CPU; 0 on other devices.
-    - ``instruction_set``: of the CPU that the kernels use, such as avx2, or the kind of GPU.
+    - ``device``: the resolved device, never "auto".
+    - ``threads``: CPU threads; 0 on other devices.
+    - ``instruction_set``: CPU instructions that the kernels use, such as avx2, or kind of GPU.
     - ``arithmetic``: all that the labels depend on besides the precision, such as
-      "openvino avx2 7-bit"; what ``Score.measured_on`` holds.
-    - ``parity``: how its labels compared with PyTorch's when it was built.
+      "openvino avx2 7-bit"; stored as ``Score.measured_on``.
+    - ``parity``: agreement of its labels with PyTorch's, measured when it was built.
     """
 
     name: str
@@ -92,16 +92,16 @@ class Backend(Protocol):
 
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
-        """Return what ``device`` computes without emulation, the likely fastest first.
+        """Return the precisions that ``device`` computes natively, probably fastest first.
 
         Raises:
-            InferenceError: the backend does not serve this device, or the device is not there.
+            InferenceError: the backend does not support the device, or it does not exist.
         """
         ...
 
     @staticmethod
     def identity(device: str) -> str:
-        """Return all that an engine depends on besides its model: library, version and device.
+        """Return what an engine depends on besides its model: library, version and device.
 
         Raises:
             InferenceError: as ``native_precisions``.
@@ -109,18 +109,22 @@ class Backend(Protocol):
         ...
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        """Labels uint8 [H,W], and confidence uint8 [H,W] if loaded with it.
+        """Label one image.
 
-        ``image`` is uint8 [H,W,3] RGB, contiguous, of the engine's resolution. The results are the
-        caller's.
+        Args:
+            image: uint8 [H,W,3] RGB, contiguous, of the engine's resolution.
+
+        Returns:
+            Class ids, uint8 [H,W], and with ``EngineOptions.confidence`` the confidence, uint8
+            [H,W], 0..255 for 0..1. The caller owns the arrays.
 
         Raises:
-            InferenceError: the device failed, mostly for want of memory.
+            InferenceError: the device failed, usually because memory ran out.
         """
         ...
 
     def close(self) -> None:
-        """Give back the engine's memory, once; it cannot run afterwards."""
+        """Free the engine's memory. Call this once; the engine cannot run afterwards."""
         ...
 
 
@@ -129,42 +133,41 @@ BACKENDS: Mapping[str, str] = {
     "openvino": "OpenVINOBackend",
     "torch": "TorchBackend",
 }
-"""Class of each backend, in the module ``<name>_backend``, which only loading it imports."""
+"""Class of each backend, in the module ``<name>_backend``, which is imported on first use."""
 
 
 def backend_class(name: str) -> type[Backend]:
     """Return the class of the backend ``name``.
 
     Raises:
-        InferenceError: no such backend, or its library cannot be imported.
+        InferenceError: the backend is unknown, or its library cannot be imported.
     """
     if name not in BACKENDS:
-        raise InferenceError(
-            f"backend {quoted(name)} is unknown; there are auto, {', '.join(BACKENDS)}"
-        )
+        raise InferenceError(f"backend {quoted(name)} is unknown; use auto, {', '.join(BACKENDS)}")
     try:
         module = import_module(f"bisenet_ros.inference.{name}_backend")
     except ImportError as error:
         raise InferenceError(
             f"backend {quoted(name)} needs a library that cannot be imported ({error}); install "
-            "it for this Python, or take another backend"
+            "it for this Python, or use another backend"
         ) from error
     found: type[Backend] = getattr(module, BACKENDS[name])
     return found
 
 
 def native_precisions(name: str, device: str) -> tuple[str, ...]:
-    """Return what the backend ``name`` computes on ``device`` without emulation.
+    """Return the precisions that the backend ``name`` computes natively on ``device``.
 
     Args:
         name: a key of ``BACKENDS``.
         device: as in ``EngineOptions``.
 
     Returns:
-        Names in ``precision.PRECISIONS``, the likely fastest first.
+        Names in ``precision.PRECISIONS``, probably fastest first.
 
     Raises:
-        InferenceError: no such backend, its library is missing, or it does not serve the device.
+        InferenceError: the backend is unknown, its library cannot be imported, or it does not
+            support the device.
     """
     return backend_class(name).native_precisions(device)
 
@@ -172,10 +175,15 @@ def native_precisions(name: str, device: str) -> tuple[str, ...]:
 def open_engine(
     model: "Model", options: EngineOptions, check: "ParityCheck | None" = None
 ) -> Backend:
-    """Load ``model`` into the backend and precision that ``options`` name, and run it once.
+    """Load ``model`` with the backend and precision that ``options`` name, and run it once.
 
-    The first run allocates and chooses kernels, and no frame should wait for it; nor does a backend
-    work that loads and cannot run.
+    The warm-up run allocates memory and selects kernels, so that the first frame is not delayed.
+    It also detects engines that load but cannot run.
+
+    Args:
+        model: what to load.
+        options: with a named backend and precision.
+        check: reference labels to share among engines of ``model``; None to compute them.
 
     Raises:
         InferenceError: see ``Backend``.

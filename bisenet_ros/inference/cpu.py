@@ -1,4 +1,4 @@
-"""CPU threads available to this process, and the instructions that the CPU has."""
+"""CPU threads available to this process, and the CPU's instruction sets."""
 
 import hashlib
 import os
@@ -17,8 +17,11 @@ _LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 def default_threads(root: Path = Path("/")) -> int:
     """Return one thread per physical core that this process may use, at least 1.
 
-    That is the smallest of its CPU affinity, the machine's physical cores and its CPU quota,
-    rounded up. ``root``: see ``cpu_quota``.
+    This is the minimum of its CPU affinity, the machine's physical cores and its CPU quota rounded
+    up.
+
+    Args:
+        root: see ``cpu_quota``.
     """
     usable = len(os.sched_getaffinity(0))
     limits = [usable, psutil.cpu_count(logical=False) or usable]
@@ -29,10 +32,10 @@ def default_threads(root: Path = Path("/")) -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return the CPU time per second that cgroups allow this process, in CPUs; None: no limit.
+    """Return the CPU quota of this process's cgroups in CPUs, or None if there is no limit.
 
-    It is the smallest quota of the process's cgroup and all its ancestors that are mounted, of
-    cgroup v2 and v1. What cannot be read, or is malformed, sets no limit.
+    This is the minimum over the process's cgroup and its mounted ancestors, in cgroup v2 and v1.
+    Files that are malformed or cannot be read set no limit.
 
     Args:
         root: folder with proc/self/cgroup, proc/self/mountinfo and the mounted cgroups.
@@ -42,7 +45,11 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def instruction_flags(root: Path = Path("/")) -> frozenset[str]:
-    """Return what the CPU says that it can do, in the words of /proc/cpuinfo, such as "avx2"."""
+    """Return the CPU's feature flags in /proc/cpuinfo, such as "avx2"; empty if unknown.
+
+    Args:
+        root: folder with proc/cpuinfo.
+    """
     for line in _lines(root / "proc/cpuinfo"):
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):  # of x86 and of ARM
@@ -51,10 +58,13 @@ def instruction_flags(root: Path = Path("/")) -> frozenset[str]:
 
 
 def cpu_identity(root: Path = Path("/")) -> str:
-    """Return a digest of all of the CPU that compiled kernels can depend on.
+    """Return a digest of all CPU properties that compiled kernels can depend on.
 
-    The instructions and not the model's name, which is "AMD EPYC" in many virtual machines, and the
-    variables by which oneDNN and PyTorch are told to use fewer of them.
+    These are the instruction sets and the environment variables that limit them in oneDNN and
+    PyTorch. The model name is of no use: many virtual machines report only "AMD EPYC".
+
+    Args:
+        root: see ``instruction_flags``.
     """
     limits = [f"{name}={os.environ.get(name, '')}" for name in _LIMITS]
     parts = (platform.machine(), *sorted(instruction_flags(root)), *limits)
@@ -64,7 +74,7 @@ def cpu_identity(root: Path = Path("/")) -> str:
 def has_native_bf16() -> bool:
     """Return whether PyTorch computes bf16 natively on this CPU.
 
-    Elsewhere it is emulated, and far slower than fp32.
+    Where it is emulated, it is much slower than fp32.
     """
     import torch
 
@@ -72,7 +82,7 @@ def has_native_bf16() -> bool:
     onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    # On x86 that says no more than AVX512.
+    # On x86 oneDNN reports support on every CPU with AVX512.
     return platform.machine() not in ("x86_64", "AMD64") or torch.cpu._is_avx512_bf16_supported()
 
 
@@ -84,7 +94,7 @@ class _Mount(NamedTuple):
 
 
 def _cgroups(root: Path) -> Iterator[Path]:
-    """The folders of this process's cgroups that can limit its CPU time, and of their ancestors."""
+    """Yield the folders of this process's cgroups that can limit CPU time, and their ancestors."""
     for line in _lines(root / "proc/self/cgroup"):
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -97,13 +107,13 @@ def _cgroups(root: Path) -> Iterator[Path]:
             yield point / below
             yield from (point / parent for parent in below.parents)
         if not inside:
-            # Path and mount are named from different cgroup namespaces, as in some nested
-            # containers; what is mounted there is the container's own cgroup.
+            # Path and mount belong to different cgroup namespaces, as in some nested containers;
+            # the container's own cgroup is mounted there.
             yield from (mount.point for mount in mounts)
 
 
 def _mounts(root: Path, *, unified: bool) -> Iterator[_Mount]:
-    """Mounts of cgroup v2 (``unified``), or of v1's cpu controller."""
+    """Yield the mounts of cgroup v2 (``unified``) or of v1's cpu controller."""
     for line in _lines(root / "proc/self/mountinfo"):
         # See proc_pid_mountinfo(5).
         place, _, kind = line.partition(" - ")
@@ -119,12 +129,12 @@ def _mounts(root: Path, *, unified: bool) -> Iterator[_Mount]:
 
 
 def _unescape(text: str) -> str:
-    """``text`` of mountinfo without its octal escapes, of blanks and of systemd's backslashes."""
+    """Decode the octal escapes of mountinfo, such as those of spaces."""
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
 
 
 def _quota(cgroup: Path) -> float | None:
-    """The CPU quota of one cgroup alone."""
+    """Return the CPU quota of one cgroup, without its ancestors."""
     words = " ".join(_lines(cgroup / "cpu.max")).split()  # v2: quota or "max", period
     if not words:  # v1
         files = (cgroup / "cpu.cfs_quota_us", cgroup / "cpu.cfs_period_us")
@@ -133,7 +143,7 @@ def _quota(cgroup: Path) -> float | None:
         quota, period = map(int, words)
     except ValueError:  # "max", or malformed
         return None
-    # -1 is v1's word for no limit.
+    # In v1, -1 stands for no limit.
     return quota / period if quota > 0 and period > 0 else None
 
 

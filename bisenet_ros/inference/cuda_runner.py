@@ -1,4 +1,4 @@
-"""``DeployModule`` on a GPU for one size of image, as a CUDA graph where it can be one."""
+"""``DeployModule`` on a GPU for one image size, as a CUDA graph if it can be captured."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -13,28 +13,28 @@ from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.errors import cause
 
 Call = Callable[[], tuple[Tensor, ...]]
-"""Work on fixed tensors of a GPU; gives its results there."""
+"""Computes on fixed GPU tensors and returns its results on the GPU."""
 
 logger = logging.getLogger(__name__)
 
 WARM_UP = 3
-"""Plain calls before a capture, as in PyTorch's documentation: libraries start and allocate in
-them, and kernels are chosen, none of which can be captured."""
+"""Plain calls before a capture, as in PyTorch's documentation: libraries initialize, allocate and
+select kernels in them, none of which can be captured."""
 
 
 class CudaRunner:
-    """Copies an image to the GPU, labels it there, and copies the results back.
+    """Copy images to the GPU, label them there, and copy the results back.
 
-    It has a stream of its own, and buffers that are made once. Those of the host are pinned, so
-    that the GPU copies by itself. Deleting it frees all of it for ``release_memory``.
+    It has its own stream, and buffers that are allocated once. Host buffers are pinned for
+    asynchronous copies. After deleting it, ``release_memory`` frees all of its memory.
 
     Args:
-        deployed: on ``device``.
-        resolution: (width, height) of the images.
-        device: a CUDA device.
+        deployed: the module, on ``device``.
+        resolution: (width, height) of the images in pixels.
+        device: a CUDA device, such as "cuda:0".
 
     Raises:
-        RuntimeError: PyTorch's, where the device fails or has too little memory.
+        RuntimeError: raised by PyTorch if the device fails or memory runs out.
     """
 
     @torch.inference_mode()
@@ -42,9 +42,9 @@ class CudaRunner:
         width, height = resolution
         # PyTorch has no types for some of these.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # Waiting for the stream itself would keep a core of the CPU busy.
+        # Synchronizing the stream itself would keep a CPU core busy.
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        # The weights are laid out on the current stream.
+        # Weights may still be copied on the current stream.
         self._stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(self._stream):
             image = torch.zeros((1, height, width, 3), dtype=torch.uint8, device=device)
@@ -56,8 +56,8 @@ class CudaRunner:
             for _ in range(WARM_UP):
                 outputs = call()
             self._outputs = [_pinned_like(output) for output in outputs]
-            del outputs  # the graph has memory of its own
-        self._deployed = deployed  # a graph knows its weights by their addresses alone
+            del outputs  # the graph allocates its own memory
+        self._deployed = deployed  # the graph holds addresses of weights, not references
         self._image = image
         self._host_image = _pinned_like(image)
         self._label = graphed(call, self._stream)
@@ -76,27 +76,27 @@ class CudaRunner:
 
 
 def graphed(call: Call, stream: torch.cuda.Stream) -> Call:
-    """Return a replay of the GPU's work in ``call``; ``call`` itself, with a warning, on failure.
+    """Return a replay of ``call`` as a CUDA graph, or ``call`` with a warning if capture fails.
 
-    A replay gives the same tensors each time, overwritten, and is started on the current stream.
+    A replay runs on the current stream, and overwrites and returns the same tensors each time.
 
     Args:
-        call: has run before on ``stream``.
-        stream: what to capture on, not the default one. It can be used whether that fails or not.
+        call: what to capture; it has run on ``stream`` before.
+        stream: where to capture, not the default stream. It stays usable if the capture fails.
     """
     try:
         return _capture(call, stream)
     except RuntimeError as error:
-        # Where an operation broke the capture, the error that ending it raises hides the reason.
+        # If an operation breaks the capture, ending the capture raises another error that masks it.
         reason = error.__context__ if isinstance(error.__context__, RuntimeError) else error
-        logger.warning("torch works without a CUDA graph, more slowly: %s", cause(reason))
+        logger.warning("torch runs without a CUDA graph, which is slower: %s", cause(reason))
         return call
 
 
 def _capture(call: Call, stream: torch.cuda.Stream) -> Call:
     graph = torch.cuda.CUDAGraph()
-    # Around torch.cuda.graph, which on failure does not put the current stream back. What other
-    # threads do on the GPU meanwhile, such as loading another engine, is not captured.
+    # torch.cuda.graph does not restore the current stream on failure; the outer context does.
+    # "thread_local": work of other threads, such as loading another engine, is not captured.
     with (
         torch.cuda.stream(stream),
         torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
@@ -112,7 +112,7 @@ def _capture(call: Call, stream: torch.cuda.Stream) -> Call:
 
 @contextmanager
 def fastest_kernels() -> Iterator[None]:
-    """Let cuDNN measure its kernels once for each shape, and take the fastest."""
+    """Let cuDNN time its kernels once for each shape, and use the fastest."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:

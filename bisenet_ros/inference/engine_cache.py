@@ -1,10 +1,10 @@
-"""Engines that take minutes to build, and what was found out about them, kept on disk.
+"""On-disk cache of engines that take minutes to build, and of measurements about them.
 
-An entry is one file: a line with the format's version, the SHA-256 of all that follows, a line of
-JSON with the entry's key, and the engine. An engine is code that runs on the GPU, so it is taken
-only from where nobody but this user and root can write. A record is a file of the same form with a
-JSON value in the engine's place; kernels, which some engines compile when they are first loaded,
-are a third kind.
+An entry is one file: a line with the version of the format, the SHA-256 of the rest, a line of JSON
+with the entry's key, and the engine. Engines are code that runs on the GPU, so the cache reads only
+files that nobody but this user and root can write to. A record has the same format, with a JSON
+value instead of an engine. A third kind of file stores kernels, which some engines compile when
+they are first loaded.
 """
 
 import hashlib
@@ -33,24 +33,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Key = Mapping[str, str]
-"""All that an engine depends on, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
+"""What an engine depends on, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
 
 logger = logging.getLogger(__name__)
 
 KEPT = 64
-"""Files of each kind that a folder keeps: those that were used last."""
+"""Files of each kind that a folder keeps; the least recently used are deleted."""
 
 _ENGINE, _RECORD, _KERNELS = ".engine", ".record", ".kernels"
-_NOT_USED = "%s %s is not used and built again: %s"
+_UNUSABLE = "%s %s cannot be used and will be rebuilt: %s"
 
 _VERSION = b"bisenet_ros engine 2\n"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of the cache, ``size`` bytes long.
+    """One engine in the cache.
 
-    ``key`` is None where the file cannot be used, and ``problem`` says why.
+    - ``size``: of the file, in bytes.
+    - ``key``: None if the file cannot be used.
+    - ``problem``: why it cannot be used; empty if it can.
     """
 
     path: Path
@@ -60,7 +62,7 @@ class Entry:
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """Where engines lie in the folder ``cache``; None stands for the user's own cache folder."""
+    """Return the folder of engines in ``cache``, or in the user's cache folder if it is None."""
     return Path(cache or platformdirs.user_cache_path("bisenet_ros")) / "engines"
 
 
@@ -74,18 +76,18 @@ def engine_key(
     content: bytes,
     build: str = "",
 ) -> Key:
-    """Return what an engine depends on, and what a reader of the cache's list wants to know.
+    """Return the key of an engine, readable enough for a listing of the cache.
 
     Args:
-        model: for its name only.
-        options: for resolution and confidence.
+        model: only its name is used.
+        options: only resolution and confidence are used.
         engine: the library and its exact version.
-        precision: what is computed in.
-        device: all of the device that matters.
-        content: what the engine is made of: the ONNX file, which has the weights, the calibration
-            and all that the exporter makes of them, so that no engine outlives a change of any;
-            where there is no file, ``model_content``.
-        build: what is asked of the compiler besides.
+        precision: precision of the computation.
+        device: all properties of the device that engines depend on.
+        content: what the engine is made from. This is the ONNX file, which contains weights,
+            calibration and the exporter's decisions, so that a change of any gives another key;
+            without an ONNX file, ``model_content``.
+        build: other options of the compiler.
     """
     width, height = options.resolution_for(model)
     return {
@@ -101,30 +103,40 @@ def engine_key(
 
 
 def model_content(model: "Model") -> bytes:
-    """Return the weights and all metadata of ``model``, scores and calibration included."""
+    """Return the weights and metadata of ``model``, including scores and calibration."""
     document = json.dumps(to_json(model.metadata), sort_keys=True, default=str).encode()
     tensors = (tensor.numpy().tobytes() for tensor in model.network.state_dict().values())
     return b"".join((document, *tensors))
 
 
 class EngineCache:
-    """The engines in ``folder``, which is made, for this user alone, when first needed.
+    """A cache of engines in ``folder``, which is created on first use for this user only.
 
-    A cache that fails costs time and nothing else: whatever is wrong with the folder or an entry
-    is logged, and the engine is built.
+    A failing cache only costs time: problems with the folder or an entry are logged, and the engine
+    is built.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
 
     def get(self, key: Key, build: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
-        """What ``load`` makes of the engine stored under ``key``, or of what ``build`` gives.
+        """Load the engine stored under ``key``, or build, load and store it.
 
-        What is built is stored once it is loaded. Where ``load`` refuses the stored engine by an
-        ``UnusableEngineError``, another is built, and takes its place only when it is there. Of
-        several processes that ask at once, one builds and the others wait for it. What else
-        ``build`` and ``load`` raise is raised here, and nothing is stored. Beyond ``KEPT`` entries
-        the one that was not used for longest is deleted.
+        A built engine is stored after it has been loaded. If ``load`` raises
+        ``UnusableEngineError`` for a stored engine, a new one is built and then replaces it. If
+        several processes request an engine at once, one builds it and the others wait. Beyond
+        ``KEPT`` entries the least recently used is deleted.
+
+        Args:
+            key: see ``engine_key``.
+            build: returns a serialized engine.
+            load: turns a serialized engine into the result.
+
+        Returns:
+            The result of ``load``.
+
+        Raises:
+            Exception: other exceptions of ``build`` and ``load`` pass through; nothing is stored.
         """
         path = self._path(key, _ENGINE)
         if not self._prepare():
@@ -135,11 +147,11 @@ class EngineCache:
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._lock())
-            # Some file systems have no locks: older filelock says so by a NotImplementedError.
+            # On file systems without locks, older filelock raises NotImplementedError.
             except (OSError, NotImplementedError) as error:
                 logger.warning("the engine will not be stored in %s: %s", self.folder, error)
                 return load(build())
-            # Another process may have stored it while this one waited.
+            # Another process may have stored it in the meantime.
             found = _find(path, key, load, logging.DEBUG)
             if found is None:
                 engine = build()
@@ -148,7 +160,7 @@ class EngineCache:
             return found
 
     def recall(self, key: Key) -> Any:
-        """Return the JSON value that ``remember`` stored under ``key``, or None."""
+        """Return the JSON value stored by ``remember`` under ``key``, or None."""
         return self._recall(key, _RECORD, json.loads)
 
     def remember(self, key: Key, value: Any) -> None:
@@ -156,11 +168,11 @@ class EngineCache:
         self._remember(key, _RECORD, json.dumps(value).encode())
 
     def recall_kernels(self, key: Key) -> bytes:
-        """Return what ``remember_kernels`` stored under ``key``, or nothing."""
+        """Return the kernels stored by ``remember_kernels`` under ``key``, or empty bytes."""
         return self._recall(key, _KERNELS, bytes) or b""
 
     def remember_kernels(self, key: Key, kernels: bytes) -> None:
-        """Store what was compiled for a loaded engine; ``key`` names the GPU besides the engine."""
+        """Store kernels that were compiled for a loaded engine on the GPU named in ``key``."""
         self._remember(key, _KERNELS, kernels)
 
     def _recall(self, key: Key, suffix: str, load: Callable[[bytes], T]) -> T | None:
@@ -178,7 +190,7 @@ class EngineCache:
             logger.warning("%s is not stored in %s: %s", key, self.folder, error)
 
     def _prepare(self) -> bool:
-        """Make the folder; False, with a warning, where it cannot be used."""
+        """Create the folder; return False, with a warning, if it cannot be used."""
         try:
             make_folder(self.folder)
             check_folder(self.folder)
@@ -188,10 +200,10 @@ class EngineCache:
         return True
 
     def entries(self) -> list[Entry]:
-        """What the folder holds; nothing where there is no folder.
+        """Return the engines in the folder; none if it does not exist.
 
         Raises:
-            EngineCacheError: the folder cannot be read, or others could write in it.
+            EngineCacheError: the folder cannot be read, or other users can write to it.
         """
         entries = []
         try:
@@ -206,10 +218,10 @@ class EngineCache:
         return entries
 
     def clear(self) -> int:
-        """Delete all, once no process is building an engine; returns how many engines there were.
+        """Delete all entries once no process is building; return the number of deleted engines.
 
         Raises:
-            EngineCacheError: they cannot be deleted, or others could write in the folder.
+            EngineCacheError: a file cannot be deleted, or other users can write to the folder.
         """
         try:
             if not self.folder.exists():
@@ -235,9 +247,9 @@ class EngineCache:
         return self.folder / f"{hashlib.sha256(_header(key)).hexdigest()[:32]}{suffix}"
 
     def _lock(self) -> AbstractContextManager[object]:
-        """One for the folder: builders choose kernels by their times, which two would spoil.
+        """Acquire the lock of the folder, which the OS releases when its holder dies.
 
-        The kernel frees it when its holder dies.
+        It covers all engines: builders time kernels, and two builds would disturb each other.
         """
         lock = filelock.FileLock(self.folder / "lock", mode=0o600)
         try:
@@ -247,11 +259,11 @@ class EngineCache:
             return lock.acquire()
 
     def _store(self, path: Path, key: Key, engine: bytes) -> None:
-        """Write the entry, under the lock; readers see the whole of it or nothing."""
+        """Write the entry atomically; the caller holds the lock."""
         content = _header(key) + engine
         try:
             remove_partial_files(self.folder)
-            if path.is_symlink():  # readers refuse it, and atomic_write would follow it
+            if path.is_symlink():  # _read rejects it, and atomic_write would follow it
                 path.unlink()
             with atomic_write(path, mode=0o600) as written:
                 written.write_bytes(_VERSION + hashlib.sha256(content).digest() + content)
@@ -265,21 +277,21 @@ class EngineCache:
 
 
 def pack(facts: Mapping[str, float], engine: bytes) -> bytes:
-    """Return what ``unpack`` takes apart: an engine with what was measured when it was built."""
+    """Return an engine and the measurements of its build as the content of an entry."""
     return json.dumps(dict(facts)).encode() + b"\n" + engine
 
 
 def unpack(content: bytes) -> tuple[dict[str, float], bytes]:
-    """Return facts and engine.
+    """Return the measurements and the engine that ``pack`` stored.
 
     Raises:
-        UnusableEngineError: ``content`` is not from ``pack``.
+        UnusableEngineError: ``content`` is not a result of ``pack``.
     """
     header, _, engine = content.partition(b"\n")
     try:
         facts: dict[str, float] = json.loads(header)
     except ValueError as error:
-        raise UnusableEngineError(f"it has no facts ({error})") from error
+        raise UnusableEngineError(f"it has no measurements ({error})") from error
     return facts, engine
 
 
@@ -288,43 +300,43 @@ def _header(key: Key) -> bytes:
 
 
 def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | None:
-    """The engine of ``key`` in ``path``; None, with the reason in the log, if there is none."""
+    """Load the entry in ``path``; log the reason and return None if it is unusable."""
     try:
         found, engine = _read(path)
         if found != key:
-            raise ValueError(f"it is for {found}")
+            raise ValueError(f"it was stored for another key, {found}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        logger.log(level, _NOT_USED, path.suffix[1:], path, error)
+        logger.log(level, _UNUSABLE, path.suffix[1:], path, error)
         return None
     try:
         loaded = load(engine)
-        with suppress(OSError):  # a read-only folder deletes nothing either
+        with suppress(OSError):  # a read-only folder needs no times: nothing is deleted there
             _mark_as_used(path)
         return loaded
     except UnusableEngineError as error:
-        logger.log(level, _NOT_USED, path.suffix[1:], path, error)
+        logger.log(level, _UNUSABLE, path.suffix[1:], path, error)
         return None
 
 
 def _mark_as_used(path: Path) -> None:
-    now = time.time_ns()  # the file system's own clock has steps of milliseconds
+    now = time.time_ns()  # the file system's clock has a resolution of milliseconds
     os.utime(path, ns=(now, now))
 
 
 def _read(path: Path) -> tuple[Key, bytes]:
-    """Key and engine.
+    """Return the key and the content of an entry.
 
     Raises:
-        OSError: the file cannot be read, or others could have written it.
-        ValueError: it is not what ``_store`` wrote.
+        OSError: the file cannot be read, or other users can write to it.
+        ValueError: it was not written by ``_store``.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         check_file(path, os.fstat(file.fileno()))
         data = file.read()
     if not data.startswith(_VERSION):
-        raise ValueError("it has another format, of another version or program")
+        raise ValueError("it was written by another version or program")
     start = len(_VERSION) + hashlib.sha256().digest_size
     content = data[start:]
     if hashlib.sha256(content).digest() != data[len(_VERSION) : start]:

@@ -1,9 +1,9 @@
-"""A tiny INT8 graph whose result is known exactly, to find out whether a device computes it.
+"""A tiny INT8 graph with known results, to test whether a device computes INT8 exactly.
 
 Kernels for CPUs without VNNI multiply unsigned by signed bytes and add pairs of products in 16
-bits, which saturate where both factors are large (oneDNN, "Nuances of int8 computations"). Weights
-of 7 bits keep any such sum in range. Which kernels run depends on CPU, library and version, so the
-device is asked instead of a table.
+bits, which saturates if both factors are large (oneDNN, "Nuances of int8 computations"). 7-bit
+weights keep every such sum in range. Which kernels run depends on CPU, library and version, so this
+runs them instead of looking in a table.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,30 +13,33 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 WEIGHT_BITS = (8, 7)
-"""Of INT8 weights, in the order in which they are tried."""
+"""Bit widths of INT8 weights, in the order in which they are tried."""
 
 _CHANNELS, _SIZE = 32, 8
 _LARGEST = {8: 127, 7: 64}
-"""The largest magnitude of a weight, as ONNX Runtime's quantizer has it."""
+"""Largest magnitude of a weight by bit width, as in ONNX Runtime's quantizer."""
 
 RunGraph = Callable[[bytes, NDArray[np.uint8]], Sequence[NDArray[np.float32]]]
-"""Compiles an ONNX file and returns its outputs for its one input."""
+"""Compiles an ONNX file and returns its outputs, float32, for its input, uint8."""
 
 
 def exact_weight_bits(run: RunGraph) -> int | None:
-    """Return the bits of INT8 weights with which a device computes exactly: 8, 7 or None.
+    """Return the largest bit width of INT8 weights that a device computes exactly: 8, 7 or None.
 
     Args:
-        run: compiles and runs on that device, by the library and with the options of the engine.
+        run: compiles and runs a graph on the device, with the library and options of the engine.
     """
     return next((bits for bits in WEIGHT_BITS if _is_exact(run, bits)), None)
 
 
 def probe_graph(weight_bits: int) -> bytes:
-    """Return the graph: convolutions 3x3, 1x1 and depthwise of worst-case activations.
+    """Return the probe as ONNX: 3x3, 1x1 and depthwise convolutions of the largest magnitudes.
 
-    Input "image" uint8 [1,32,8,8]; six outputs float32 [1,32,8,8]. In three of them the
-    activations are signed, in three they are behind a ReLU and so unsigned in some engines.
+    Input "image" uint8 [1,32,8,8]; six outputs float32 [1,32,8,8]. Three have signed activations;
+    three have activations after a ReLU, which some engines treat as unsigned.
+
+    Args:
+        weight_bits: 8 or 7.
     """
     values = [
         numpy_helper.from_array(np.array(1, np.float32), "scale"),
@@ -83,7 +86,7 @@ def probe_graph(weight_bits: int) -> bytes:
 
 
 def _weights(bits: int) -> dict[str, NDArray[np.int8]]:
-    """Of half of the outputs as large as can be, of the others as small."""
+    """Return int8 weights by name: the largest value in even channels, the smallest in odd."""
     signs = np.where(np.arange(_CHANNELS) % 2, -1, 1)[:, None, None, None]
     shapes = {"dense": (_CHANNELS, 3, 3), "pointwise": (_CHANNELS, 1, 1), "depthwise": (1, 3, 3)}
     return {
@@ -115,7 +118,7 @@ def _is_exact(run: RunGraph, bits: int) -> bool:
             for weights in _weights(bits).values()
         ]
         for output, sums in zip(outputs, expected, strict=True):
-            # At the border fewer products are added. float32 holds every integer below 2**24.
+            # Sums at the border have fewer terms. float32 is exact for integers below 2**24.
             if not np.array_equal(output[0, :, _SIZE // 2, _SIZE // 2], sums):
                 return False
     return True

@@ -1,4 +1,4 @@
-"""OpenVINO: x86 and ARM CPUs, and Intel GPUs."""
+"""The OpenVINO backend, for x86 and ARM CPUs and Intel GPUs."""
 
 import functools
 import io
@@ -34,19 +34,19 @@ from bisenet_ros.model.file import Model
 logger = logging.getLogger(__name__)
 
 _CAPABILITIES = {"int8": "INT8", "fp16": "FP16", "bf16": "BF16", "fp32": "FP32"}
-"""OpenVINO's names of what a device computes natively, fastest first."""
+"""OpenVINO's names of natively supported precisions, fastest first."""
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 _INSTRUCTION_SETS = ("avx512_amx", "avx512", "avx2_vnni", "avx2", "avx", "sse42", "sve", "asimd")
-"""As OpenVINO's kernels are named, such as brgconv_avx512_I8; what has another name is first."""
+"""Parts of the names of OpenVINO's kernels, such as brgconv_avx512_I8; longer names first."""
 
 
 class OpenVINOBackend:
     """``DeployModule``, exported to ONNX and compiled for this machine's CPU or Intel GPU.
 
-    The ONNX graph is in fp32 or int8; bf16 and fp16 are what the compiler makes of fp32. INT8
-    weights have 8 bits, or 7 where the device's kernels saturate with 8 (``int8_probe``).
+    The ONNX graph is in fp32 or int8; for bf16 and fp16 the compiler converts the fp32 graph. INT8
+    weights have 8 bits, or 7 if the device's kernels saturate with 8 (``int8_probe``).
     """
 
     name = "openvino"
@@ -64,11 +64,11 @@ class OpenVINOBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
         }
-        # OpenVINO counts the cores, and not what a quota allows.
+        # OpenVINO's default is the number of cores, which ignores CPU quotas.
         if device == "CPU" and (options.threads or cpu_quota() is not None):
             config["INFERENCE_NUM_THREADS"] = options.threads or default_threads()
-            # OpenVINO pins threads to cores, from the first one on in each process: two nodes that
-            # share the CPU would both run on the same ones.
+            # OpenVINO pins threads to cores, starting at the first core in each process, so two
+            # nodes that share the CPU would run on the same cores.
             config["ENABLE_CPU_PINNING"] = False
         cache = EngineCache(cache_folder(options.engine_cache))
         identity = self.identity(options.device)
@@ -91,11 +91,11 @@ class OpenVINOBackend:
                 content=graph,
                 build=str(config),
             )
-            prove = check or ParityCheck(model, options.resolution_for(model))
+            parity_check = check or ParityCheck(model, options.resolution_for(model))
 
             def compare(engine: openvino.CompiledModel) -> Parity:
                 request = engine.create_infer_request()
-                return prove(
+                return parity_check(
                     lambda image: request.infer({0: image[None]})[0][0],
                     self.precision,
                     "the OpenVINO engine",
@@ -117,7 +117,7 @@ class OpenVINOBackend:
         return tuple(
             precision
             for precision, capability in _CAPABILITIES.items()
-            # OpenVINO lists what the CPU can do, even where oneDNN is told not to use it.
+            # OpenVINO lists the CPU's capabilities even if oneDNN's limit disables them.
             if capability in listed and (precision != "bf16" or _computes(name, "bf16"))
         )
 
@@ -134,7 +134,7 @@ class OpenVINOBackend:
         """See ``Backend.run``."""
         with engine_errors("openvino", self.device):
             outputs = self._request.infer({0: image[None]}, share_inputs=True, share_outputs=True)
-        # What it shares is the request's own memory, which the next frame overwrites.
+        # Shared outputs are the request's memory, which the next frame overwrites.
         return tuple(output[0].copy() for output in outputs.to_tuple())
 
     def close(self) -> None:
@@ -143,17 +143,24 @@ class OpenVINOBackend:
 
 
 def _device(asked: str, available: list[str]) -> str:
-    """OpenVINO's name of a device."""
+    """Return OpenVINO's name of a device.
+
+    Args:
+        asked: as in ``EngineOptions``.
+        available: OpenVINO's names of all devices.
+    """
     if asked in ("auto", "cpu"):
         return "CPU"
     if asked.partition(".")[0] != "gpu":
-        raise InferenceError(f"device {quoted(asked)} is none of openvino's: auto, cpu, gpu, gpu.N")
+        raise InferenceError(
+            f"device {quoted(asked)} is not supported by openvino; use auto, cpu, gpu or gpu.N"
+        )
     # One GPU is "GPU", several are "GPU.0", "GPU.1" and so on, and "GPU" is the first of them.
     if asked.upper() not in available and not (
         asked == "gpu" and any(each.startswith("GPU") for each in available)
     ):
         raise InferenceError(
-            f"device {quoted(asked)} is not there: openvino sees {', '.join(available).lower()}; "
+            f"device {quoted(asked)} not found: openvino sees {', '.join(available).lower()}; "
             "use cpu, or install Intel's compute runtime for the GPU"
         )
     return asked.upper()
@@ -168,17 +175,17 @@ def _compile(
     key: Key,
     compare: Callable[[openvino.CompiledModel], Parity],
 ) -> tuple[openvino.CompiledModel, Parity]:
-    """The engine of an ONNX graph and its parity, from the cache if it is there.
+    """Return the engine of an ONNX graph and its parity, from the cache if possible.
 
-    It is our cache and not OpenVINO's (CACHE_DIR), which serves damaged files as they are.
+    OpenVINO's own cache (CACHE_DIR) is not used: it does not detect damaged files.
     """
 
-    def compile_anew() -> tuple[openvino.CompiledModel, Parity]:
+    def compile_and_compare() -> tuple[openvino.CompiledModel, Parity]:
         engine = core.compile_model(core.read_model(graph), device, config)
         return engine, compare(engine)
 
     def build() -> bytes:
-        engine, parity = compile_anew()
+        engine, parity = compile_and_compare()
         exported = io.BytesIO()
         engine.export_model(exported)
         return pack(asdict(parity), exported.getvalue())
@@ -188,23 +195,23 @@ def _compile(
         try:
             return core.import_model(engine, device, config), Parity(**facts)
         except RuntimeError as error:
-            raise UnusableEngineError(
-                f"openvino does not load the engine: {cause(error)}"
-            ) from error
+            raise UnusableEngineError(f"openvino cannot load the engine: {cause(error)}") from error
 
     try:
         return cache.get(key, build, load)
     except (RuntimeError, UnusableEngineError) as error:
-        # Not every device takes back what it gave to be stored.
-        logger.warning("the engine is compiled without the cache: %s", cause(error))
-        return compile_anew()
+        # Not every device can import the engines that it exports.
+        logger.warning("compiling the engine without the cache: %s", cause(error))
+        return compile_and_compare()
 
 
 def _weight_bits(core: openvino.Core, device: str, identity: str, cache: EngineCache) -> int:
-    """Bits of INT8 weights with which the device computes exactly, from the cache or probed.
+    """Return the bit width of INT8 weights that the device computes exactly.
+
+    The result of the probe is stored in the cache.
 
     Raises:
-        InferenceError: it does with none.
+        InferenceError: the device computes no bit width exactly.
     """
     key = {"probe": "int8", "device": identity}
     bits = cache.recall(key)
@@ -212,11 +219,11 @@ def _weight_bits(core: openvino.Core, device: str, identity: str, cache: EngineC
         bits = exact_weight_bits(lambda graph, image: _run_once(core, device, graph, image))
         cache.remember(key, bits or 0)
         if bits == 7:
-            logger.info("int8 of openvino saturates on this %s: taking weights of 7 bits", device)
+            logger.info("int8 saturates in openvino on this %s: using 7-bit weights", device)
     if not bits:
         raise InferenceError(
-            f"openvino computes int8 wrongly on this {device.lower()}, even with weights of 7 "
-            "bits; use another precision"
+            f"openvino computes int8 wrongly on this {device.lower()}, even with 7-bit "
+            "weights; use another precision"
         )
     return int(bits)
 
@@ -232,7 +239,7 @@ def _run_once(
 
 @functools.cache
 def _computes(device: str, precision: str) -> bool:
-    """Return whether OpenVINO computes a convolution in the precision that it is asked for."""
+    """Return whether OpenVINO runs a convolution in ``precision`` if requested."""
     image = opset.parameter([1, 16, 8, 8], np.float32)
     weights = opset.constant(np.ones((16, 16, 3, 3), np.float32))
     pads = [1, 1]

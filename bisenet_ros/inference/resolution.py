@@ -1,4 +1,4 @@
-"""Sizes of what goes into the network and of the labels that come out."""
+"""Sizes of the network's input and of its labels."""
 
 import re
 from typing import Literal
@@ -8,16 +8,16 @@ from bisenet_ros.errors import InferenceError, quoted
 LabelSize = Literal["input", "network"]
 
 MULTIPLE = 8
-"""Divides width and height, since the network predicts at 1/8 of its input."""
+"""Divisor of width and height: the network predicts at 1/8 of its input."""
 MIN_SIDE, MAX_SIDE = 32, 8192
-"""Pixels. The network halves its input five times; far above any camera, memory ends."""
+"""Limits in pixels. The network halves its input five times; memory limits the largest size."""
 
 
 def parse_resolution(text: str) -> tuple[int, int]:
     """Return (width, height) in pixels from "WxH", such as "1024x512".
 
     Raises:
-        InferenceError: the text has another form, or no network can have this resolution.
+        InferenceError: the text has another form, or the resolution is invalid.
     """
     resolution = parse_size(text, "resolution")
     check_resolution(resolution)
@@ -27,8 +27,12 @@ def parse_resolution(text: str) -> tuple[int, int]:
 def parse_size(text: str, name: str) -> tuple[int, int]:
     """Return (width, height) in pixels from "WxH", such as "1280x720".
 
+    Args:
+        text: to parse.
+        name: of the option or parameter, for the error.
+
     Raises:
-        InferenceError: the text has another form; ``name`` says whose text it is.
+        InferenceError: the text has another form.
     """
     match = re.fullmatch(r"\s*(\d{1,9})\s*[xX]\s*(\d{1,9})\s*", text)
     if match is None:
@@ -37,7 +41,7 @@ def parse_size(text: str, name: str) -> tuple[int, int]:
 
 
 def check_resolution(resolution: tuple[int, int]) -> None:
-    """Raise InferenceError if no network can have this (width, height) in pixels."""
+    """Raise InferenceError if the network does not support this (width, height) in pixels."""
     width, height = resolution
     if (
         min(width, height) < MIN_SIDE

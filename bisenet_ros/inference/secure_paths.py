@@ -1,4 +1,4 @@
-"""Files and folders that nobody but their user and root can have tampered with."""
+"""Checks that only this user and root can have modified a file or folder."""
 
 import grp
 import os
@@ -8,18 +8,22 @@ from pathlib import Path
 
 
 def make_folder(folder: Path) -> None:
-    """Make ``folder`` and what is missing above it, for this user alone."""
+    """Create ``folder`` and its missing parents, accessible to this user only.
+
+    Raises:
+        OSError: a folder cannot be created.
+    """
     for part in (*reversed(folder.parents), folder):
         if not part.exists():
             part.mkdir(mode=0o700, exist_ok=True)
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that nobody but this user and root can put or change a file in ``folder``.
+    """Check that only this user and root can create or change files in ``folder``.
 
     Raises:
-        PermissionError: with the part of its path where another could, and the remedy.
-        NotADirectoryError: it is none.
+        PermissionError: another user can, at the part of the path that the message names.
+        NotADirectoryError: ``folder`` is not a folder.
     """
     status = folder.lstat()
     if stat.S_ISLNK(status.st_mode):
@@ -28,26 +32,34 @@ def check_folder(folder: Path) -> None:
         raise NotADirectoryError(f"{folder} is not a folder")
     _check_owner(folder, status)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"others than its owner may write in it; chmod go-w {folder}")
-    # Who can rename a folder above can put another in its place.
+        raise PermissionError(
+            f"users other than its owner can write to it; run chmod go-w {folder}"
+        )
+    # Whoever can rename a parent folder can replace it.
     for part in {*folder.parents, *folder.resolve().parents}:
         status = part.lstat()
         _check_owner(part, status)
         if not stat.S_ISLNK(status.st_mode) and _others_can_rename_in(status):
-            raise PermissionError(f"others than its owner may write in {part}; chmod go-w {part}")
+            raise PermissionError(
+                f"users other than its owner can write to {part}; run chmod go-w {part}"
+            )
 
 
 def check_file(path: Path, status: os.stat_result) -> None:
-    """Make sure that nobody but this user and root could have written the open file ``path``.
+    """Check that only this user and root can have written the open file ``path``.
+
+    Args:
+        path: for the message.
+        status: ``os.fstat`` of the open file.
 
     Raises:
-        PermissionError: with the remedy.
+        PermissionError: another user can have written it, or it is not a regular file.
     """
     if not stat.S_ISREG(status.st_mode):
-        raise PermissionError("it is not a plain file")
+        raise PermissionError("it is not a regular file")
     _check_owner(path, status)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"others than its owner may write to it; chmod go-w {path}")
+        raise PermissionError(f"users other than its owner can write to it; run chmod go-w {path}")
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
@@ -58,7 +70,7 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
 
 
 def _others_can_rename_in(status: os.stat_result) -> bool:
-    """Where the sticky bit is set, as in /tmp, only what is one's own can be renamed."""
+    # With the sticky bit, as on /tmp, users can rename only their own files.
     if status.st_mode & stat.S_ISVTX:
         return False
     if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
@@ -67,7 +79,7 @@ def _others_can_rename_in(status: os.stat_result) -> bool:
 
 
 def _is_own_group(gid: int) -> bool:
-    """Whether the group is this user alone: such groups are why umask is 002 on Ubuntu."""
+    """Return whether this user is the group's only member, as with Ubuntu's user groups."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:

@@ -1,4 +1,4 @@
-"""The ROS-free class between a user and the network: any image in, its labels out."""
+"""The ROS-free interface to a model: an image of any size in, its labels out."""
 
 import time
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ DEFAULTS = EngineOptions()
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Where the time of one image went, in milliseconds.
+    """Times of the stages of one image, in milliseconds.
 
-    The stages are named here alone: tables, JSON and messages take the names of the fields.
+    The fields define the names of the stages in tables, JSON and messages.
     """
 
     resize_ms: float
@@ -31,9 +31,9 @@ class StageTimes:
 class Segmentation:
     """The labels of one image.
 
-    - ``image``: uint8 [H,W,3] RGB, the input or its resized copy, whose pixels ``labels`` names.
+    - ``image``: uint8 [H,W,3] RGB, the input or its resized copy, of the size of ``labels``.
     - ``labels``: uint8 [H,W], class ids.
-    - ``confidence``: uint8 [H,W], 0..255 for probability 0..1; None unless asked for.
+    - ``confidence``: uint8 [H,W], 0..255 for probability 0..1; None unless requested.
     """
 
     image: NDArray[np.uint8]
@@ -46,11 +46,11 @@ class Segmenter:
     """A model on a backend, for images of any size.
 
     Args:
-        model: from ``model_file.load``.
+        model: from ``load_model``.
         options: of the engine.
 
     Raises:
-        InferenceError: naming what this machine or model cannot serve, and what it can.
+        InferenceError: this machine or model does not support the options.
     """
 
     def __init__(self, model: Model, options: EngineOptions = DEFAULTS) -> None:
@@ -61,16 +61,21 @@ class Segmenter:
         self._resized = np.zeros((height, width, 3), np.uint8)
 
     def segment(self, image: NDArray[np.uint8], size: LabelSize = "input") -> Segmentation:
-        """Label ``image``, uint8 [H,W,3] RGB, at its own size or at the network's.
+        """Label an image.
 
-        The image is resized to ``resolution``, and the labels back, see ``resizing``.
+        The image is resized to ``resolution``. For size "input" the labels are resized back, see
+        ``images.resize``.
+
+        Args:
+            image: uint8 [H,W,3] RGB.
+            size: size of the labels: that of "input" or of "network".
 
         Raises:
-            ValueError: ``image`` is none.
-            InferenceError: the device failed, mostly for want of memory.
+            ValueError: ``image`` is not uint8 [H,W,3].
+            InferenceError: the device failed, usually because memory ran out.
         """
         started = time.perf_counter()
-        # What is resized for the network alone needs no memory of its own.
+        # The resized image is returned only for size "network"; else its memory is reused.
         buffer = self._resized if size == "input" else None
         resized = resize_image(image, self.resolution, buffer)
         ready = time.perf_counter()
@@ -85,5 +90,5 @@ class Segmenter:
         return Segmentation(resized, outputs[0], outputs[1] if outputs[1:] else None, times)
 
     def close(self) -> None:
-        """Give back the engine's memory."""
+        """Free the engine's memory."""
         self.backend.close()

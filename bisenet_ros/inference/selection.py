@@ -1,4 +1,4 @@
-"""Which backend and precision "auto" means on this machine: the fastest of the accurate ones."""
+"""Selection of backend and precision for "auto": the fastest accurate engine of this machine."""
 
 import logging
 import statistics
@@ -28,10 +28,9 @@ from bisenet_ros.model.file import Model
 logger = logging.getLogger(__name__)
 
 FRAMES = 3
-"""Timed frames of a turn; one more comes before them, since it finds the caches full of another
-engine's data."""
+"""Timed frames of a turn. An untimed one precedes them, since the caches are cold."""
 HOPELESS = 1.5
-"""An engine that takes so many times as long as the fastest in the first turn gets no second."""
+"""Engines slower than the fastest by this factor in the first turn get no second turn."""
 
 
 def time_engines(
@@ -44,7 +43,7 @@ def time_engines(
     Args:
         engines: of one resolution.
         image: uint8 [H,W,3] RGB of that resolution.
-        clock: seconds.
+        clock: current time in seconds.
     """
     times: list[list[float]] = [[] for _ in engines]
 
@@ -58,7 +57,7 @@ def time_engines(
     for index in range(len(engines)):
         turn(index)
     limit = HOPELESS * min(map(statistics.median, times), default=0.0)
-    # Backwards, so that a machine that slows down steadily favors none.
+    # In reverse order, so that a machine that slows down steadily favors no engine.
     for index in reversed(range(len(engines))):
         if statistics.median(times[index]) <= limit:
             turn(index)
@@ -88,8 +87,7 @@ def load_backend(
     """
     if options.precision not in ("auto", *PRECISIONS):
         raise InferenceError(
-            f"precision {quoted(options.precision)} is unknown; there are auto, "
-            f"{', '.join(PRECISIONS)}"
+            f"precision {quoted(options.precision)} is unknown; use auto, {', '.join(PRECISIONS)}"
         )
     name = options.backend
     if name != "auto" and options.precision != "auto":
@@ -104,7 +102,7 @@ def load_backend(
     if name != "auto" and len(selection.failed) == 1:
         raise InferenceError(*selection.failed.values())
     reasons = "; ".join(_reasons(selection.failed))
-    raise InferenceError(f"no backend can do this here: {reasons}")
+    raise InferenceError(f"no backend works on this machine: {reasons}")
 
 
 class _Candidate(NamedTuple):
@@ -117,7 +115,7 @@ class _Candidate(NamedTuple):
 
 
 def _groups(name: str, device: str) -> list[list[tuple[str, str]]]:
-    """Backends with their devices: of the first group that works, the fastest engine is taken."""
+    """Return groups of (backend, device); auto selects from the first group that works."""
     if name != "auto":
         return [[(name, device)]]
     if device == "auto":
@@ -130,7 +128,7 @@ def _groups(name: str, device: str) -> list[list[tuple[str, str]]]:
 
 
 class _Selection:
-    """The search for the fastest accurate engine; ``failed`` says why others are not it."""
+    """Search for the fastest accurate engine; ``failed`` has the reasons against others."""
 
     def __init__(self, model: Model, options: EngineOptions, timer: EngineTimer) -> None:
         self.failed: dict[str, str] = {}
@@ -143,7 +141,7 @@ class _Selection:
         self._cache = EngineCache(cache_folder(options.engine_cache))
 
     def fastest(self, group: Sequence[tuple[str, str]]) -> Backend | None:
-        """Return the fastest accurate engine of backends and devices; None if there is none."""
+        """Return the fastest accurate engine of (backend, device) pairs, or None."""
         candidates = list(self._candidates(group))
         if not candidates:
             return None
@@ -154,23 +152,23 @@ class _Selection:
             engine = self._try(_Candidate(*choice["candidate"]))
             if engine is not None:
                 self.failed |= choice["failed"]
-                self._tell(engine, choice["told"])
+                self._log(engine, choice["told"])
                 return engine
         with ExitStack() as opened:
             engines = self._build(candidates, opened)
             if not engines:
                 return None
-            times = self._timer(list(engines.values()), self._check.images["street"])
-            milliseconds = dict(zip(engines, times, strict=True))
+            timed = self._timer(list(engines.values()), self._check.images["street"])
+            milliseconds = dict(zip(engines, timed, strict=True))
             best = min(engines, key=milliseconds.__getitem__)
             opened.pop_all()
         for candidate, engine in engines.items():
             if candidate != best:
                 engine.close()
-        told = ", ".join(f"{each} {ms:.1f} ms" for each, ms in milliseconds.items())
+        times = ", ".join(f"{each} {ms:.1f} ms" for each, ms in milliseconds.items())
         failed = {what: why for what, why in self.failed.items() if what not in before}
-        self._cache.remember(key, {"candidate": best, "told": told, "failed": failed})
-        self._tell(engines[best], told)
+        self._cache.remember(key, {"candidate": best, "told": times, "failed": failed})
+        self._log(engines[best], times)
         return engines[best]
 
     def _candidates(self, group: Sequence[tuple[str, str]]) -> Iterator[_Candidate]:
@@ -187,17 +185,17 @@ class _Selection:
                 continue
             calibrated = bool(self._model.metadata.calibration)
             usable = [each for each in native if each != "int8" or calibrated]
-            # PyTorch's fastest stands for all of PyTorch, which is there in case it beats OpenVINO.
+            # Of the second backend of a group, PyTorch, only the fastest precision competes.
             for precision in usable[:1] if index else usable:
                 yield _Candidate(name, device, precision)
 
     def _build(
         self, candidates: Sequence[_Candidate], opened: ExitStack
     ) -> dict[_Candidate, Backend]:
-        """Return the engines that work and are accurate; ``opened`` closes them."""
+        """Return the engines that work and are accurate, and register them with ``opened``."""
         engines: dict[_Candidate, Backend] = {}
         for candidate in candidates:
-            # TensorRT builds for minutes, and its fp32 is for models that nothing faster suits.
+            # A TensorRT build takes minutes, and fp32 is needed only if no other precision works.
             if engines and (candidate.backend, candidate.precision) == ("tensorrt", "fp32"):
                 continue
             engine = self._try(candidate)
@@ -207,7 +205,7 @@ class _Selection:
         return engines
 
     def _try(self, candidate: _Candidate) -> Backend | None:
-        """Return the engine; None, with the reason in ``failed``, if it does not work here."""
+        """Return the engine, or None with the reason in ``failed``."""
         options = replace(self._options, **candidate._asdict())
         try:
             engine = open_engine(self._model, options, self._check)
@@ -219,18 +217,18 @@ class _Selection:
             self.failed[str(candidate)] = reason
             engine.close()
             return None
-        self.failed.pop(str(candidate), None)  # of a kept choice that failed at first
+        self.failed.pop(str(candidate), None)  # a stored choice may have failed before
         return engine
 
     def _inaccurate(self, engine: Backend) -> str:
-        """Why the engine's precision is no default for this model; empty if it can be."""
+        """Return why the engine is too inaccurate to be the default; empty if it is accurate."""
         if engine.precision == "fp32":
             return ""
         drop = miou_drop(self._model.metadata.scores, engine.precision, engine.arithmetic)
         if drop is not None:
             return (
-                f"it loses {100 * drop:.1f} points of mIoU by the scores in the model file "
-                f"(limit {100 * MAX_DROP:.1f})"
+                f"it loses {100 * drop:.1f} points of mIoU according to the scores in the model "
+                f"file (limit {100 * MAX_DROP:.1f})"
                 if drop > MAX_DROP
                 else ""
             )
@@ -238,13 +236,13 @@ class _Selection:
             return (
                 f"{engine.parity.wrong:.1%} of the labels of the reference images differ from "
                 f"PyTorch's fp32 beyond rounding (limit {MAX_WRONG:.0%}), and the model file has "
-                f"no score for {engine.arithmetic}: 'bisenet evaluate --record' on your own images "
-                "would decide"
+                f"no score for {engine.arithmetic}: run 'bisenet evaluate --record' on your own "
+                "images to decide"
             )
         return ""
 
     def _key(self, candidates: Sequence[_Candidate]) -> Key:
-        """All that the choice between the candidates depends on."""
+        """Return the key under which the choice among the candidates is stored."""
         names = dict.fromkeys(each.backend for each in candidates)
         return engine_key(
             self._model,
@@ -256,11 +254,11 @@ class _Selection:
             build=f"{self._options.threads or default_threads()} threads",
         )
 
-    def _tell(self, engine: Backend, told: str) -> None:
+    def _log(self, engine: Backend, times: str) -> None:
         width, height = self._resolution
-        chosen = f"auto is {engine.name} on {engine.device} in {engine.precision}"
-        timed = f"a frame of {width}x{height}: {told}"
-        logger.info("; not ".join([f"{chosen} ({timed})", *_reasons(self.failed)]))
+        chosen = f"auto selected {engine.name} on {engine.device} in {engine.precision}"
+        timed = f"per {width}x{height} frame: {times}"
+        logger.info("; rejected ".join([f"{chosen} ({timed})", *_reasons(self.failed)]))
 
 
 def _reasons(failed: Mapping[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""NVIDIA TensorRT and TensorRT for RTX: engines that are checked against PyTorch, and cached."""
+"""The backend for NVIDIA TensorRT and TensorRT for RTX."""
 
 import hashlib
 import logging
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BUILD = "strongly typed"
-"""What is asked of the builder, for the cache: another wish, another engine."""
+"""Options of the builder, part of the cache key."""
 
 
 class TensorRTBackend:
     """``DeployModule`` as an engine of TensorRT or TensorRT for RTX, in fp32, fp16 or int8.
 
-    Building one takes minutes, with TensorRT for RTX seconds, and is told to the log; the cache
-    keeps it. A new engine labels the reference images first, and is an error if PyTorch labels them
-    otherwise. TensorRT discards it then. TensorRT for RTX builds engines for GPUs that are
-    elsewhere, so each GPU proves them when it first loads them.
+    A build takes minutes, or seconds with TensorRT for RTX, and is logged; the engine is cached.
+    The labels of the reference images are compared with PyTorch's: with TensorRT after the build,
+    and an engine that differs is discarded. TensorRT for RTX builds engines for GPUs of other
+    machines, so each GPU compares them when it first loads them.
     """
 
     threads = 0
@@ -66,8 +66,8 @@ class TensorRTBackend:
         self.instruction_set = f"sm_{major}{minor}"
         self.arithmetic = f"{self.name} {self.instruction_set}"
         with engine_errors(self.name, self.device), torch.cuda.device(gpu.device):
-            prove = check or ParityCheck(model, options.resolution_for(model))
-            self._engine, self.parity = _open(model, options, gpu, prove)
+            parity_check = check or ParityCheck(model, options.resolution_for(model))
+            self._engine, self.parity = _open(model, options, gpu, parity_check)
 
     @staticmethod
     def native_precisions(device: str) -> tuple[str, ...]:
@@ -93,21 +93,21 @@ class TensorRTBackend:
 
 
 def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> list[Key]:
-    """Put an engine for each of some GPUs, which need not be here, into the cache.
+    """Build an engine for each GPU, present or not, and store it in the cache.
 
-    What is there already stays. No engine is compared with PyTorch here: the GPU does that.
+    Engines that are in the cache are kept. They are compared with PyTorch when the GPU loads them.
 
     Args:
         model: what to build.
-        options: with a named precision; the device does not matter.
-        gpus: such as "sm86".
+        options: with a named precision; the device is ignored.
+        gpus: compute capabilities, such as "sm86".
 
     Returns:
-        The key of each engine in the cache, if that could be written.
+        The cache key of each engine. If the cache cannot be written, nothing is stored under it.
 
     Raises:
-        InferenceError: TensorRT for RTX is not installed, or does not take the model, the precision
-            or a GPU.
+        InferenceError: TensorRT for RTX is not installed, or does not support the model, the
+            precision or a GPU.
     """
     from bisenet_ros.inference.tensorrt_engine import start_tensorrt
 
@@ -115,8 +115,8 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> list
     unknown = [gpu for gpu in gpus if gpu not in library.targets]
     if unknown:
         raise InferenceError(
-            f"{library.title} has no GPU {quoted(unknown[0])}; use {', '.join(library.targets)}; "
-            "for others build on the machine that has the GPU"
+            f"{library.title} has no GPU {quoted(unknown[0])}; use {', '.join(library.targets)}, "
+            "or build on the machine that has the GPU"
         )
     check_precision(options.precision, ONNX_PRECISIONS, "tensorrt")
     try:
@@ -136,9 +136,9 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> list
 
 @dataclass(frozen=True)
 class _Gpu:
-    """A GPU that is here, and the library that runs it.
+    """A GPU of this machine, and the library that supports it.
 
-    - ``description``: what engines depend on that were tuned on the GPU.
+    - ``description``: properties that engines tuned on the GPU depend on.
     """
 
     device: torch.device
@@ -154,7 +154,7 @@ def _find_gpu(name: str) -> _Gpu:
     with engine_errors("tensorrt", str(device)):
         gpu = torch.cuda.get_device_properties(device)
     library, version = choose_library((gpu.major, gpu.minor), torch.version.cuda)
-    # Jetsons of one name differ in their multiprocessors, by model and power mode.
+    # Jetsons with the same name differ in multiprocessors, depending on model and power mode.
     description = (
         f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, "
         f"{gpu.multi_processor_count} multiprocessors"
@@ -188,27 +188,27 @@ def _key(
 
 
 def _build(tensorrt: "TensorRT", onnx: bytes, gpu: str, key: Key) -> bytes:
-    logger.info("building an engine by %s, which takes a while: %s", tensorrt, key)
+    logger.info("building an engine with %s, which may take minutes: %s", tensorrt, key)
     return tensorrt.build(onnx, gpu)
 
 
 def _open(
-    model: Model, options: EngineOptions, gpu: _Gpu, prove: ParityCheck
+    model: Model, options: EngineOptions, gpu: _Gpu, parity_check: ParityCheck
 ) -> "tuple[Engine, Parity]":
-    """The engine and its parity, from the cache or new."""
+    """Return the engine and its parity, from the cache if possible."""
     from bisenet_ros.inference.tensorrt_engine import Engine, start_tensorrt
 
     tensorrt = start_tensorrt(gpu.library)
     onnx = _onnx(model, options)
     cache = EngineCache(cache_folder(options.engine_cache))
-    ahead = bool(gpu.library.targets)
+    ahead = bool(gpu.library.targets)  # engines are built ahead, and kernels compiled here
     device = target(gpu.capability) if ahead else gpu.description
     key = _key(model, options, onnx, gpu.library, gpu.version, device)
     here: Key = {**key, "device": gpu.description}
     kept = cache.recall_kernels(here) if ahead else b""
 
     def check(engine: Engine) -> Parity:
-        return prove(
+        return parity_check(
             lambda image: engine.run(image)[0],
             options.precision,
             f"the {gpu.library.title} engine",
@@ -227,19 +227,19 @@ def _open(
 
     engine, facts, digest = cache.get(key, build, load)
     if ahead:
-        proof: Key = {**here, "engine": digest}
-        facts = cache.recall(proof)
+        parity_key: Key = {**here, "engine": digest}
+        facts = cache.recall(parity_key)
         if facts is None:
             facts = asdict(check(engine))
-            cache.remember(proof, facts)
-        _keep_kernels(engine, options.resolution_for(model), kept, cache, here)
+            cache.remember(parity_key, facts)
+        _store_kernels(engine, options.resolution_for(model), kept, cache, here)
     return engine, Parity(**facts)
 
 
-def _keep_kernels(
+def _store_kernels(
     engine: "Engine", resolution: tuple[int, int], kept: bytes, cache: EngineCache, key: Key
 ) -> None:
-    """Run the engine, so that all of it is compiled, and store what was not stored before."""
+    """Run the engine, which compiles its kernels, and store them if they are new."""
     width, height = resolution
     engine.run(np.zeros((height, width, 3), np.uint8))
     kernels = engine.kernels()

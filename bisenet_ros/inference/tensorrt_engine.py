@@ -1,7 +1,7 @@
-"""All that is asked of TensorRT or TensorRT for RTX: build an engine from an ONNX file, and run it.
+"""Building and running engines with TensorRT or TensorRT for RTX.
 
-Only what TensorRT 10.3 and 11.x and TensorRT for RTX all have: networks are strongly typed, so the
-ONNX file says what is computed in which precision.
+This uses only what TensorRT 10.3, 11.x and TensorRT for RTX have in common. Networks are strongly
+typed: the ONNX file defines the precision of each operation.
 """
 
 import importlib
@@ -24,32 +24,36 @@ from bisenet_ros.errors import InferenceError, UnusableEngineError
 from bisenet_ros.inference.tensorrt_library import NEWEST_OPSET, Library
 
 if TYPE_CHECKING:
-    import tensorrt as trt  # types for the objects of both
+    import tensorrt as trt  # types of both libraries' objects
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 _OUTPUTS = ("labels", "confidence")
-"""As the ONNX file names them; an engine may have them in another order."""
+"""Names in the ONNX file; an engine may order them differently."""
 
 _LEVELS = {
     "INTERNAL_ERROR": logging.CRITICAL,
     "ERROR": logging.ERROR,
     "WARNING": logging.WARNING,
-    # Hundreds of lines a build. Its verbose messages, thousands, are left out.
+    # Hundreds of lines per build. Verbose messages, thousands, are dropped.
     "INFO": logging.DEBUG,
 }
 
 
 @cache
 def start_tensorrt(library: Library) -> "TensorRT":
-    """Import ``library``; one ``TensorRT`` for each, since it takes no second logger."""
+    """Return the only ``TensorRT`` of ``library``, which accepts one logger per process.
+
+    Raises:
+        ImportError: ``library`` is not installed.
+    """
     return TensorRT(library)
 
 
 class TensorRT:
-    """One of the two libraries at work."""
+    """An imported library with its logger."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
@@ -58,10 +62,10 @@ class TensorRT:
         self._logger = _make_logger(self.api, self._messages)
 
     def parse(self, onnx: bytes) -> "Network":
-        """Return the network of an ONNX file.
+        """Parse the content of an ONNX file.
 
         Raises:
-            InferenceError: TensorRT does not take the file, or the file is newer than it may know.
+            InferenceError: TensorRT rejects the file, or may not support its opset.
         """
         _check_opset(onnx)
         return Network(self, onnx)
@@ -76,45 +80,45 @@ class TensorRT:
             progress_period: least time between log messages on progress, in seconds.
 
         Raises:
-            InferenceError: TensorRT does not take the file, or has too little memory.
-            KeyboardInterrupt: SIGINT or SIGTERM in the main thread; it ends the build at its next
-                step.
+            InferenceError: TensorRT rejects the file, or memory ran out.
+            KeyboardInterrupt: SIGINT or SIGTERM arrived while the main thread was building; the
+                build is canceled at its next step.
         """
         network = self.parse(onnx)
-        # The workspace has no limit of ours: one would only rule out kernels. What the engine needs
-        # in the end is taken, or refused for want of memory, when it is loaded.
+        # Without a workspace limit: it would only exclude kernels. The engine allocates its memory
+        # when it is loaded, and that reports a lack of it.
         config = network.builder.create_builder_config()
         self.library.set_target(self.api, config, gpu)
-        with _noted_interrupt() as interrupted:
+        with _defer_interrupt() as interrupted:
             config.progress_monitor = _make_progress_monitor(self.api, interrupted, progress_period)
             serialized = network.builder.build_serialized_network(network.definition, config)
         if serialized is None:
             raise InferenceError(
-                f"{self} cannot build the engine{self.error()}; most often it lacks GPU memory: "
-                "end what else uses the GPU, or lower the resolution"
+                f"{self} cannot build the engine{self.error()}; usually GPU memory ran out: stop "
+                "other processes that use the GPU, or lower the resolution"
             )
         return bytes(serialized)
 
     def start(self, kind: "Callable[[trt.ILogger], T]") -> T:
-        """A Builder or Runtime; where CUDA does not start these raise a TypeError without a reason.
+        """Construct a Builder or Runtime.
 
         Raises:
-            InferenceError: CUDA does not start.
+            InferenceError: CUDA cannot start. The library's own TypeError does not tell why.
         """
         try:
             return kind(self._logger)
         except TypeError as error:
             raise InferenceError(
-                f"{self} cannot start{self.error()}; see that the GPU's driver fits it"
+                f"{self} cannot start{self.error()}; check that it supports the GPU's driver"
             ) from error
 
     def make_parser(self, network: "trt.INetworkDefinition") -> "trt.OnnxParser":
-        """A parser that fills ``network``."""
+        """Return a parser that fills ``network``."""
         parser: trt.OnnxParser = self.api.OnnxParser(network, self._logger)
         return parser
 
     def error(self) -> str:
-        """The latest error that TensorRT told of, in brackets; it is forgotten then."""
+        """Return TensorRT's latest error in parentheses and forget it; empty if there is none."""
         return self._messages.take_error()
 
     def __str__(self) -> str:
@@ -122,57 +126,60 @@ class TensorRT:
 
 
 def _check_opset(onnx: bytes) -> None:
-    """Refuse what NVIDIA's parser does not: it reads operators of any opset as of those it knows.
+    """Reject opsets that TensorRT may not support.
+
+    NVIDIA's parser does not: it parses operators of newer opsets as if they were older ones.
 
     Raises:
-        InferenceError: naming the opset.
+        InferenceError: the opset is newer than ``NEWEST_OPSET``.
     """
     try:
         opsets = ModelProto.FromString(onnx).opset_import
     except DecodeError:
-        return  # the parser says what is wrong with it
+        return  # the parser reports what is wrong
     newest = max((each.version for each in opsets if each.domain in ("", "ai.onnx")), default=0)
     if newest > NEWEST_OPSET:
         raise InferenceError(
-            f"the ONNX file has opset {newest}, and TensorRT may know none beyond {NEWEST_OPSET}: "
-            f"export it with opset {NEWEST_OPSET} or an older one"
+            f"the ONNX file has opset {newest}, and TensorRT may support none above "
+            f"{NEWEST_OPSET}: export it with opset {NEWEST_OPSET} or older"
         )
 
 
 class Network:
-    """An ONNX file as TensorRT has understood it.
+    """An ONNX file, parsed by TensorRT.
 
-    - ``builder``: what builds ``definition``.
+    - ``definition``: the network.
+    - ``builder``: builds engines from ``definition``.
     """
 
     def __init__(self, tensorrt: TensorRT, onnx: bytes) -> None:
         api = tensorrt.api
         self.builder: trt.Builder = tensorrt.start(api.Builder)
-        # TensorRT 11 has no other networks and ignores the flag.
+        # In TensorRT 11 all networks are strongly typed, and the flag has no effect.
         self.definition = self.builder.create_network(
             1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         )
-        self._parser = tensorrt.make_parser(self.definition)  # its weights are those of the network
+        self._parser = tensorrt.make_parser(self.definition)  # owns the network's weights
         if not self._parser.parse(onnx):
             errors = map(self._parser.get_error, range(self._parser.num_errors))
-            tensorrt.error()  # the same once more
+            tensorrt.error()  # the same error, already reported
             raise InferenceError(
                 f"{tensorrt} cannot read the network: {'; '.join(map(str, errors))}"
             )
 
 
 class Engine:
-    """A loaded engine of one input and one or more outputs, all uint8 and of fixed size.
+    """A loaded engine with one input and one or more outputs, all uint8 and of fixed size.
 
     Args:
-        tensorrt: that has built it, in the same version.
-        serialized: by ``TensorRT.build``.
-        device: of CUDA, and the current one.
-        kernels: what ``kernels`` gave before, on the same device, or empty.
+        tensorrt: library of the version that built the engine.
+        serialized: result of ``TensorRT.build``.
+        device: the current CUDA device.
+        kernels: earlier result of ``kernels`` on the same device, or empty.
 
     Raises:
-        UnusableEngineError: it is of another TensorRT, another GPU, or no engine at all; TensorRT
-            does not tell these from too little memory.
+        UnusableEngineError: the engine is damaged or for another TensorRT or GPU. TensorRT reports
+            some cases of too little memory in the same way.
         InferenceError: the device has too little memory.
     """
 
@@ -183,31 +190,34 @@ class Engine:
         runtime: trt.Runtime = tensorrt.start(tensorrt.api.Runtime)
         engine = runtime.deserialize_cuda_engine(serialized)
         if engine is None:
-            raise UnusableEngineError(f"{tensorrt} does not load the engine{tensorrt.error()}")
+            raise UnusableEngineError(f"{tensorrt} cannot load the engine{tensorrt.error()}")
         context, compiled = tensorrt.library.create_context(engine, kernels)
         if context is None:
             raise InferenceError(
-                f"{device} has too little memory left for the engine{tensorrt.error()}: end what "
-                "else uses it, or lower the resolution"
+                f"{device} has too little memory left for the engine{tensorrt.error()}: stop "
+                "other processes that use it, or lower the resolution"
             )
-        # In this order, in which they are destroyed: what runs, and what it stands on.
+        # Attributes are destroyed in this order: the context before the runtime that it needs.
         self._context, self._kernels, self._runtime = context, compiled, runtime
         # PyTorch has no types for these two.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # Waiting for the stream itself would keep a core of the CPU busy.
+        # Synchronizing the stream itself would keep a CPU core busy.
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self._input = _Buffer(context, "image", device)
         self._outputs = [_Buffer(context, name, device) for name in _OUTPUTS if name in names]
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        """The outputs without their first axis, as copies.
+        """Run the engine on one image.
 
         Args:
-            image: uint8, the input without its first axis.
+            image: uint8 [H,W,3] RGB of the engine's resolution.
+
+        Returns:
+            Labels, and confidence if the engine has it, uint8 [H,W]; the caller owns the arrays.
 
         Raises:
-            InferenceError: TensorRT cannot run it.
+            InferenceError: TensorRT cannot run the engine.
         """
         self._input.host[0].numpy()[...] = image
         with torch.cuda.stream(self._stream):
@@ -223,12 +233,12 @@ class Engine:
         return tuple(output.host[0].numpy().copy() for output in self._outputs)
 
     def kernels(self) -> bytes:
-        """What was compiled for this device so far; empty where all of it is in the engine."""
+        """Return the kernels compiled for this device; empty if the engine contains them."""
         return self._kernels()
 
 
 class _Buffer:
-    """One tensor of an engine on the GPU, and in memory that the GPU copies to and from."""
+    """Device memory of one tensor of an engine, and pinned host memory for copies."""
 
     def __init__(self, context: "trt.IExecutionContext", name: str, device: torch.device) -> None:
         dims = context.get_tensor_shape(name)
@@ -239,52 +249,52 @@ class _Buffer:
 
 
 @contextmanager
-def _noted_interrupt() -> Iterator[Callable[[], bool]]:
-    """Tells of a signal to end, and raises KeyboardInterrupt only at the end.
+def _defer_interrupt() -> Iterator[Callable[[], bool]]:
+    """Yield whether SIGINT or SIGTERM has arrived; raise KeyboardInterrupt for it at the end.
 
-    TensorRT swallows what is raised while it calls back. Signals reach the main thread alone.
+    TensorRT swallows exceptions raised in its callbacks. Only the main thread receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    noted = False
+    arrived = False
 
-    def note(*_: object) -> None:
-        nonlocal noted
-        noted = True
+    def handle(*_: object) -> None:
+        nonlocal arrived
+        arrived = True
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: noted
+        yield lambda: arrived
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if noted:
+    if arrived:
         raise KeyboardInterrupt
 
 
 class _Messages:
-    """Passes what TensorRT says to Python's log, and keeps the latest error."""
+    """Forward TensorRT's messages to Python's log, and keep the latest error."""
 
     def __init__(self) -> None:
         self._error = ""
         self._warned: set[str] = set()
 
     def pass_on(self, severity: str, message: str) -> None:
-        """Called by TensorRT, from any thread."""
+        """Log one message; TensorRT calls this from any thread."""
         level = _LEVELS.get(severity)
         if level is None:
             return
         if level >= logging.ERROR:
             self._error = message
         elif message in self._warned:
-            level = logging.DEBUG  # one build may repeat a warning for each layer
+            level = logging.DEBUG  # a build may repeat a warning for each layer
         elif level == logging.WARNING:
             self._warned.add(message)
         logger.log(level, "TensorRT: %s", message)
 
     def take_error(self) -> str:
-        """The latest error, in brackets; it is forgotten then."""
+        """Return the latest error in parentheses and forget it; empty if there is none."""
         error, self._error = self._error, ""
         return f" ({error})" if error else ""
 
@@ -308,7 +318,7 @@ def _make_progress_monitor(
     logged = time.monotonic()
 
     class ProgressMonitor(api.IProgressMonitor):  # type: ignore[misc]  # of either library
-        """Called by TensorRT, from any thread."""
+        """TensorRT calls its methods from any thread."""
 
         def __init__(self) -> None:
             api.IProgressMonitor.__init__(self)
@@ -317,7 +327,7 @@ def _make_progress_monitor(
             steps[phase_name] = num_steps
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            """Whether to go on."""
+            """Return whether the build shall continue."""
             nonlocal logged
             now = time.monotonic()
             if now - logged >= period:
@@ -327,7 +337,7 @@ def _make_progress_monitor(
             return not interrupted()
 
         def phase_finish(self, phase_name: str) -> None:
-            """The phase is over, early perhaps."""
+            """Forget the phase, which may end early."""
             steps.pop(phase_name, None)
 
     return ProgressMonitor()

@@ -1,8 +1,8 @@
-"""NVIDIA's two libraries of one API, and which of them a GPU takes.
+"""NVIDIA's two libraries with the TensorRT API, and the choice between them.
 
-TensorRT is for Jetson and data centers, and serves all other GPUs too. TensorRT for RTX is for
-GeForce and RTX: a small download that builds an engine in seconds, without the GPU if need be, and
-compiles the kernels for it when the engine is first loaded. What the two do differently is here.
+TensorRT targets Jetson and data centers, and supports all other GPUs as well. TensorRT for RTX
+targets GeForce and RTX: a small download that builds engines in seconds, with or without the GPU,
+and compiles kernels when an engine is first loaded. This module has the differences.
 """
 
 import importlib
@@ -24,25 +24,25 @@ Capability = tuple[int, int]
 """A GPU's compute capability, (major, minor)."""
 
 NEWEST_OPSET = 20
-"""Of ONNX, that NVIDIA documents for TensorRT 10.3; what came after it knows newer ones too."""
+"""Newest ONNX opset that TensorRT 10.3 supports; later versions support newer ones."""
 
 _JETSON = (8, 7), (10, 1), (11, 0)
-"""Orin, and Thor by its old and its new number."""
+"""Orin, and Thor by its old and its new compute capability."""
 
 _RTX = (7, 5), (8, 6), (8, 9), (12, 0)
-"""GPUs that TensorRT for RTX is recommended for, where neither library is installed."""
+"""GPUs for which TensorRT for RTX is recommended if neither library is installed."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """TensorRT, which builds an engine on the GPU that it is for.
+    """TensorRT, which builds engines on the GPU that runs them.
 
-    - ``module``: what is imported, and the name in the log, keys and scores.
+    - ``module``: Python module, also used in logs, cache keys and scores.
     - ``title``: NVIDIA's name.
-    - ``versions``: the first that works, and the first whose changes are unknown.
-    - ``accepted``: the versions in words.
-    - ``targets``: GPUs that it builds engines for without having one, such as "sm86"; empty if it
-      builds for the GPU at hand alone.
+    - ``versions``: lowest supported version, and lowest version that is too new.
+    - ``accepted``: the supported versions in words.
+    - ``targets``: GPUs for which it builds engines without having them, such as "sm86"; empty if
+      it builds only for the present GPU.
     """
 
     module: str
@@ -55,7 +55,7 @@ class Library:
         """Return the version of the installed library.
 
         Raises:
-            InferenceError: it cannot be imported, or is of another version.
+            InferenceError: it cannot be imported, or its version is not supported.
         """
         try:
             found: str = importlib.import_module(self.module).__version__
@@ -67,26 +67,26 @@ class Library:
         return found
 
     def serves(self, capability: Capability) -> bool:
-        """Return whether it may have kernels for such a GPU; what it has not, it says itself."""
+        """Return whether it may support such a GPU; TensorRT itself reports when it does not."""
         return not self.targets or target(capability) in self.targets
 
     def set_target(self, api: Any, config: "trt.IBuilderConfig", gpu: str) -> None:
-        """Have the engine built for ``gpu``, as in ``targets``."""
+        """Configure a build for ``gpu``, one of ``targets``."""
 
     def create_context(
         self, engine: "trt.ICudaEngine", kernels: bytes
     ) -> "tuple[trt.IExecutionContext | None, Callable[[], bytes]]":
-        """Return what runs the engine, None for want of memory, and what gives its kernels.
+        """Return an execution context, or None if memory ran out, and a getter of its kernels.
 
         Args:
-            engine: loaded.
-            kernels: that were compiled for it before, or empty.
+            engine: the loaded engine.
+            kernels: kernels compiled for it before, or empty.
         """
         return engine.create_execution_context(), bytes
 
 
 class _ForRTX(Library):
-    """TensorRT for RTX, which builds for any GPU, and compiles when an engine is loaded."""
+    """TensorRT for RTX, which builds for any GPU and compiles kernels when an engine is loaded."""
 
     def set_target(self, api: Any, config: Any, gpu: str) -> None:
         config.num_compute_capabilities = 1
@@ -96,7 +96,7 @@ class _ForRTX(Library):
         config = engine.create_runtime_config()
         cache = config.create_runtime_cache()
         if kernels and not cache.deserialize(kernels):
-            logger.info("the kept kernels are of another driver or GPU, and are compiled anew")
+            logger.info("cached kernels are for another driver or GPU; compiling them again")
         config.set_runtime_cache(cache)
         return engine.create_execution_context(config), lambda: bytes(cache.serialize())
 
@@ -112,25 +112,27 @@ TENSORRT_RTX = _ForRTX(
 
 
 def target(capability: Capability) -> str:
-    """Return the name that a GPU has in ``Library.targets``, such as "sm86"."""
+    """Return the name of a GPU in ``Library.targets``, such as "sm86"."""
     major, minor = capability
     return f"sm{major}{minor}"
 
 
 def choose_library(capability: Capability, cuda: str | None) -> tuple[Library, str]:
-    """Return the library that is installed and serves a GPU, and its version.
+    """Return the installed library that supports a GPU, and its version.
+
+    TensorRT is preferred, since it tunes engines on the GPU itself.
 
     Args:
-        capability: of the GPU. TensorRT comes first, since it may be tuned on the GPU itself.
+        capability: of the GPU.
         cuda: version of PyTorch's CUDA, for the error.
 
     Raises:
-        InferenceError: there is none, with the way to get the right one.
+        InferenceError: no library is installed; the message has the command that installs one.
     """
     reasons = []
     for library in (TENSORRT, TENSORRT_RTX):
         if not library.serves(capability):
-            reasons.append(f"{library.title} is not for {target(capability)}")
+            reasons.append(f"{library.title} does not support {target(capability)}")
             continue
         try:
             return library, library.version()
@@ -140,7 +142,7 @@ def choose_library(capability: Capability, cuda: str | None) -> tuple[Library, s
 
 
 def how_to_install(capability: Capability, cuda: str | None) -> str:
-    """Return the command that brings the library for a GPU, or a newer one, in quotes.
+    """Return the command that installs or upgrades the library for a GPU, in quotes.
 
     Args:
         capability: of the GPU.
@@ -148,14 +150,14 @@ def how_to_install(capability: Capability, cuda: str | None) -> str:
     """
     if capability in _JETSON:
         return "'sudo apt install python3-libnvinfer'"
-    # There are wheels of TensorRT for RTX for no other machine.
+    # TensorRT for RTX has wheels only for x86-64.
     if capability in _RTX and platform.machine() == "x86_64":
         return how_to_install_rtx(cuda)
     return f"'{sys.executable} -m pip install -U tensorrt-{_release(cuda)}'"
 
 
 def how_to_install_rtx(cuda: str | None = None) -> str:
-    """Return the command that brings TensorRT for RTX; see ``how_to_install``."""
+    """Return the command that installs TensorRT for RTX; see ``how_to_install``."""
     return f"'{sys.executable} -m pip install -U tensorrt-rtx-{_release(cuda)}'"
 
 

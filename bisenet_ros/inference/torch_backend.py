@@ -1,4 +1,4 @@
-"""PyTorch as it is: the backend that runs everywhere, and the measure for the others."""
+"""The PyTorch backend, which runs everywhere; other backends are compared with it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +25,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class TorchBackend:
     """``DeployModule`` in PyTorch, on the CPU (fp32, bf16) or on CUDA (fp32, bf16, fp16).
 
-    On CUDA it is a CUDA graph, see ``CudaRunner``. ``EngineOptions.threads`` is a setting of the
-    whole process; it holds while an image runs.
+    On CUDA it replays a CUDA graph, see ``CudaRunner``. In PyTorch the number of threads is global
+    to the process, so ``EngineOptions.threads`` is set only while an image runs.
     """
 
     name = "torch"
@@ -58,7 +58,7 @@ class TorchBackend:
         if name == "cpu":
             return ("bf16", "fp32") if has_native_bf16() else ("fp32",)
         with engine_errors("torch", name):
-            # Before Ampere cuDNN has no convolutions in bf16, and PyTorch's own are slow.
+            # Before Ampere cuDNN has no bf16 convolutions, and PyTorch's own are slow.
             ampere = torch.cuda.get_device_capability(name) >= (8, 0)
         return ("fp16", "bf16", "fp32") if ampere else ("fp16", "fp32")
 
@@ -81,9 +81,9 @@ class TorchBackend:
             release_memory()
 
     def _compare(self, model: Model, options: EngineOptions, check: ParityCheck | None) -> Parity:
-        """How the labels compare with fp32 on the CPU, once for each model and machine."""
+        """Return the agreement with fp32 on the CPU, measured once per model and machine."""
         if (self.device, self.precision) == ("cpu", "fp32"):
-            return Parity(equal=1.0, wrong=0.0)  # it is what others are compared with
+            return Parity(equal=1.0, wrong=0.0)  # this is the reference
         cache = EngineCache(cache_folder(options.engine_cache))
         key = engine_key(
             model,
@@ -96,14 +96,14 @@ class TorchBackend:
         facts = cache.recall(key)
         if facts is not None:
             return Parity(**facts)
-        prove = check or ParityCheck(model, options.resolution_for(model))
-        parity = prove(lambda image: self.run(image)[0], self.precision, "this engine")
+        check = check or ParityCheck(model, options.resolution_for(model))
+        parity = check(lambda image: self.run(image)[0], self.precision, "this engine")
         cache.remember(key, asdict(parity))
         return parity
 
 
 class _CpuRunner:
-    """``DeployModule`` on the CPU for images of one resolution, (width, height)."""
+    """``DeployModule`` on the CPU for images of one resolution, (width, height) in pixels."""
 
     def __init__(self, deployed: DeployModule, resolution: tuple[int, int], threads: int) -> None:
         width, height = resolution
@@ -122,7 +122,7 @@ class _CpuRunner:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Let PyTorch use so many threads of the CPU."""
+    """Let PyTorch use ``count`` CPU threads."""
     before = torch.get_num_threads()
     if count == before:
         yield
@@ -143,7 +143,7 @@ def _device(device: str) -> str:
 
 
 def _instruction_set(device: str) -> str:
-    """What PyTorch's kernels use, such as avx2, or the compute capability of a GPU."""
+    """Return the CPU's instruction set in PyTorch, such as avx2, or a GPU's, such as sm_86."""
     if device == "cpu":
         name: str = torch.backends.cpu.get_cpu_capability()
         return name.lower()
@@ -152,6 +152,6 @@ def _instruction_set(device: str) -> str:
 
 
 def _supported(device: str) -> tuple[str, ...]:
-    """Precisions that can be asked for: the native ones, and bf16, which runs everywhere."""
+    """Return the precisions that can be requested: the native ones, and bf16 in any case."""
     native = TorchBackend.native_precisions(device)
     return native if "bf16" in native else (*native, "bf16")

@@ -56,7 +56,7 @@ def test_figures_fit_together(measured: Measurement) -> None:
 
 def test_an_engine_that_does_not_work_has_its_reason(measured: Measurement) -> None:
     assert list(measured.skipped) == [INT8]
-    assert "'int8' is not for torch on cpu" in measured.skipped[INT8]
+    assert "'int8' is not supported by torch on cpu" in measured.skipped[INT8]
 
 
 def test_a_reference_that_does_not_work_is_an_error(tiny_model: Path) -> None:

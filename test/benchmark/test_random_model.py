@@ -54,7 +54,10 @@ def test_it_is_calibrated(model: Model) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "classes", "message"),
-    [("bisenetv1", 19, "'bisenetv1' is none of bisenetv2"), ("bisenetv2", 1, "num_classes is 1")],
+    [
+        ("bisenetv1", 19, "'bisenetv1' is unknown; use bisenetv2"),
+        ("bisenetv2", 1, "num_classes is 1"),
+    ],
 )
 def test_refused(preset: str, classes: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

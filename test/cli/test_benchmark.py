@@ -78,7 +78,7 @@ def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert document["machine"]["libraries"]["torch"] == torch.__version__
     reasons = {entry["precision"]: entry["reason"] for entry in document["skipped"]}
     assert reasons.keys() == {"fp16", "int8"}
-    assert "precision 'fp16' is not for torch on cpu" in reasons["fp16"]
+    assert "precision 'fp16' is not supported by torch on cpu" in reasons["fp16"]
     assert document["machine"]["instruction_set"] == instruction_set()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("tiny at 64x32: 0.0")

@@ -144,8 +144,8 @@ def test_pytorch_on_a_gpu_is_well_and_tensorrt_is_recommended(
     check = check_engine(lambda: segmenter)
     assert check.ok
     assert re.fullmatch(
-        r"TensorRT would be faster: TensorRT cannot be imported .*; TensorRT for RTX is not for "
-        r"sm90: '.* -m pip install -U tensorrt-cu1\d'",
+        r"TensorRT would be faster: TensorRT cannot be imported .*; TensorRT for RTX does not "
+        r"support sm90: '.* -m pip install -U tensorrt-cu1\d'",
         check.remedy,
     )
 

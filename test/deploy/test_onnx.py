@@ -167,7 +167,9 @@ def test_labels_in_onnx_runtime_are_those_of_torch(
 
 
 def test_other_precisions_are_refused(model: Model) -> None:
-    with pytest.raises(InferenceError, match="precision 'bf16' is not for ONNX files; use int8,"):
+    with pytest.raises(
+        InferenceError, match="precision 'bf16' is not supported by ONNX files; use int8,"
+    ):
         build_onnx(model, resolution=RESOLUTION, precision="bf16")
 
 

@@ -34,8 +34,8 @@ def test_auto_takes_openvino_on_a_cpu_and_says_why(
         backend = load_backend(model, OPTIONS)
     assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
     assert re.search(
-        r"auto is openvino on cpu in fp32 \(a frame of 64x32: openvino fp32 [\d.]+ ms, torch fp32 "
-        r"[\d.]+ ms\); not tensorrt: device 'cpu' is not",
+        r"auto selected openvino on cpu in fp32 \(per 64x32 frame: openvino fp32 [\d.]+ ms, torch "
+        r"fp32 [\d.]+ ms\); rejected tensorrt: device 'cpu' is not",
         caplog.text,
     )
 
@@ -48,7 +48,10 @@ def test_auto_goes_on_where_a_library_is_missing(
     monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
         assert load_backend(model, OPTIONS).name == "torch"
-    assert "not openvino: backend 'openvino' needs a library that cannot be imported" in caplog.text
+    assert (
+        "rejected openvino: backend 'openvino' needs a library that cannot be imported"
+        in caplog.text
+    )
     with pytest.raises(InferenceError, match=r"needs a library that cannot be imported .*openvino"):
         load_backend(model, replace(OPTIONS, backend="openvino"))
 
@@ -80,8 +83,8 @@ def test_auto_tries_all_in_order_and_survives_a_gpu_that_does_not_start(
     assert (backend.name, backend.device, backend.precision) == ("torch", "cpu", "fp32")
     fails = r"failed on cuda:0 \(The NVIDIA driver on your system is too old\)"
     assert re.search(
-        rf"auto is torch on cpu in fp32 \(.*\); not tensorrt: tensorrt {fails}.*; not torch: torch "
-        f"{fails}.*; not openvino: .*cannot be imported",
+        rf"auto selected torch on cpu in fp32 \(.*\); rejected tensorrt: tensorrt {fails}.*; "
+        rf"rejected torch: torch {fails}.*; rejected openvino: .*cannot be imported",
         caplog.text,
     )
 
@@ -97,11 +100,11 @@ def test_auto_goes_on_where_an_engine_loads_and_cannot_run(
     monkeypatch.setattr(OpenVINOBackend, "run", run)
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
         assert load_backend(model, OPTIONS).name == "torch"
-    assert "not openvino fp32: the device is hot" in caplog.text
+    assert "rejected openvino fp32: the device is hot" in caplog.text
 
 
 def test_auto_names_every_reason_where_nothing_works(model: Model) -> None:
-    with pytest.raises(InferenceError, match="no backend can do this here: ") as raised:
+    with pytest.raises(InferenceError, match="no backend works on this machine: ") as raised:
         load_backend(model, replace(OPTIONS, device="tpu"))
     for name in BACKENDS:
         assert f"{name}: device 'tpu' is" in str(raised.value)

@@ -62,8 +62,8 @@ def test_what_cannot_be_captured_is_called_plainly(caplog: pytest.LogCaptureFixt
     assert replay() == (labels,)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    told, _, reason = record.getMessage().partition(": ")
-    assert told == "torch works without a CUDA graph, more slowly"
+    message, _, reason = record.getMessage().partition(": ")
+    assert message == "torch runs without a CUDA graph, which is slower"
     assert "CUDA" in reason
 
 
@@ -108,7 +108,7 @@ def test_gpu_stream_is_usable_after_a_capture_that_failed() -> None:
         [sys.executable, "-c", NOT_CAPTURED], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("WARNING torch works without a CUDA graph, more slowly: ") == 1
+    assert done.stderr.count("WARNING torch runs without a CUDA graph, which is slower: ") == 1
 
 
 @pytest.mark.gpu

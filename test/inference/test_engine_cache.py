@@ -118,7 +118,7 @@ def test_an_engine_that_does_not_load_gives_way_to_a_new_one_only(
     with pytest.raises(RuntimeError, match="too little memory"):
         cache.get(KEY, fail, load)
     assert entry.read_bytes() == before
-    assert f"engine {entry} is not used and built again: not on this GPU" in caplog.text
+    assert f"engine {entry} cannot be used and will be rebuilt: not on this GPU" in caplog.text
     assert cache.get(KEY, lambda: b"new", load) == "new"
     assert cache.get(KEY, build_never, bytes) == b"new"
 
@@ -181,14 +181,18 @@ def make_pipe(entry: Path) -> None:
             "damaged or incomplete",
             id="header",
         ),
-        pytest.param(damage(lambda d: b""), "another format", id="empty"),
-        pytest.param(damage(lambda d: b"\x7fELF" + d), "another format", id="another program"),
+        pytest.param(damage(lambda d: b""), "another version or program", id="empty"),
         pytest.param(
-            damage(lambda d: d.replace(b"engine 2", b"engine 1")), "another format", id="outdated"
+            damage(lambda d: b"\x7fELF" + d), "another version or program", id="another program"
         ),
-        pytest.param(make_foreign, "it is for", id="foreign"),
+        pytest.param(
+            damage(lambda d: d.replace(b"engine 2", b"engine 1")),
+            "another version or program",
+            id="outdated",
+        ),
+        pytest.param(make_foreign, "another key", id="foreign"),
         pytest.param(make_link, "symbolic link", id="link"),
-        pytest.param(make_pipe, "not a plain file", id="pipe"),
+        pytest.param(make_pipe, "not a regular file", id="pipe"),
         pytest.param(lambda e: e.chmod(0o620), "chmod go-w", id="writable by the group"),
         pytest.param(lambda e: e.chmod(0o602), "chmod go-w", id="writable by all"),
     ],
@@ -526,7 +530,9 @@ def test_a_damaged_record_is_not_used(cache: EngineCache, caplog: pytest.LogCapt
     (record,) = cache.folder.glob("*.record")
     record.write_bytes(record.read_bytes().replace(b"7", b"8"))
     assert cache.recall(KEY) is None
-    assert f"record {record} is not used and built again: its checksum is wrong" in caplog.text
+    assert (
+        f"record {record} cannot be used and will be rebuilt: its checksum is wrong" in caplog.text
+    )
 
 
 def test_where_nothing_can_be_kept_nothing_is_recalled(
@@ -537,7 +543,7 @@ def test_where_nothing_can_be_kept_nothing_is_recalled(
     cache.remember(KEY, 7)
     assert cache.recall(KEY) is None
     assert list(cache.folder.iterdir()) == []
-    assert "others than its owner may write in it" in caplog.text
+    assert "users other than its owner can write to it" in caplog.text
 
 
 def test_facts_lie_with_the_engine() -> None:
@@ -545,5 +551,5 @@ def test_facts_lie_with_the_engine() -> None:
         {"equal": 0.98, "wrong": 0.0},
         ENGINE,
     )
-    with pytest.raises(UnusableEngineError, match="it has no facts"):
+    with pytest.raises(UnusableEngineError, match="it has no measurements"):
         unpack(ENGINE)

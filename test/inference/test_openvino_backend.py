@@ -114,7 +114,9 @@ def test_results_are_the_callers(model: Model, tmp_path: Path) -> None:
 
 
 def assert_refused(model: Model, options: EngineOptions) -> None:
-    message = f"precision '{options.precision}' is not for openvino on this cpu; use auto, "
+    message = (
+        f"precision '{options.precision}' is not supported by openvino on this cpu; use auto, "
+    )
     with pytest.raises(InferenceError, match=message + ", ".join(NATIVE)):
         OpenVINOBackend(model, options)
 
@@ -185,7 +187,7 @@ def test_an_engine_that_openvino_refuses_is_compiled_again(
     assert entry.key is not None
     cache.get(entry.key, lambda: pack(asdict(Parity(1, 0)), b"whole, and no engine"), bytes)
     again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
-    assert "is not used and built again: openvino does not load the engine" in caplog.text
+    assert "cannot be used and will be rebuilt: openvino cannot load the engine" in caplog.text
     np.testing.assert_array_equal(again, first)
     assert cache.entries()[0].size > 10_000
 
@@ -203,17 +205,23 @@ def test_a_device_that_stores_no_engine_runs_without_the_cache(
 
     monkeypatch.setattr("openvino.Core.import_model", refuse)
     found = OpenVINOBackend(model, options(tmp_path / "without")).run(blocks(0))
-    assert "the engine is compiled without the cache" in caplog.text
+    assert "compiling the engine without the cache" in caplog.text
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"device": "cuda"}, "device 'cuda' is none of openvino's: auto, cpu, gpu, gpu.N"),
-        ({"device": "gpu.x"}, "device 'gpu.x' is not there: openvino sees "),
-        ({"device": "gpu.7"}, "device 'gpu.7' is not there: openvino sees "),
-        ({"precision": "fp64"}, "precision 'fp64' is not for openvino on this cpu; use auto, "),
+        (
+            {"device": "cuda"},
+            "device 'cuda' is not supported by openvino; use auto, cpu, gpu or gpu.N",
+        ),
+        ({"device": "gpu.x"}, "device 'gpu.x' not found: openvino sees "),
+        ({"device": "gpu.7"}, "device 'gpu.7' not found: openvino sees "),
+        (
+            {"precision": "fp64"},
+            "precision 'fp64' is not supported by openvino on this cpu; use auto, ",
+        ),
     ],
 )
 def test_what_this_machine_cannot_serve_is_refused(

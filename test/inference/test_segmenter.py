@@ -192,16 +192,19 @@ def test_parse_resolution_refuses_what_no_network_can_have() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"device": "cuda:9"}, r"device 'cuda:9' is not there: this PyTorch \(.*\) sees"),
-        ({"device": "tpu"}, "device 'tpu' is not for torch; use auto, cpu, cuda or cuda:N"),
-        ({"device": "cuda:x"}, "device 'cuda:x' is not for torch"),
+        ({"device": "cuda:9"}, r"device 'cuda:9' not found: this PyTorch \(.*\) sees"),
+        (
+            {"device": "tpu"},
+            "device 'tpu' is not supported by torch; use auto, cpu, cuda or cuda:N",
+        ),
+        ({"device": "cuda:x"}, "device 'cuda:x' is not supported by torch"),
         (
             {"device": "cpu", "precision": "fp16"},
-            "precision 'fp16' is not for torch on cpu; use auto, (bf16, fp32|fp32, bf16)$",
+            "precision 'fp16' is not supported by torch on cpu; use auto, (bf16, fp32|fp32, bf16)$",
         ),
-        ({"device": "cpu", "precision": "int8"}, "precision 'int8' is not for torch"),
-        ({"threads": -1}, "threads is -1; give a number of CPU threads, or 0 for one a core"),
-        ({"backend": "caffe"}, "backend 'caffe' is unknown; there are auto, tensorrt, openvino,"),
+        ({"device": "cpu", "precision": "int8"}, "precision 'int8' is not supported by torch"),
+        ({"threads": -1}, "threads is -1; give a number of CPU threads, or 0 for one per core"),
+        ({"backend": "caffe"}, "backend 'caffe' is unknown; use auto, tensorrt, openvino,"),
     ],
 )
 def test_what_this_machine_cannot_serve_is_refused(

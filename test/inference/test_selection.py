@@ -100,7 +100,10 @@ def test_the_fastest_accurate_precision_is_taken(
     good = scored(model, fp32=0.7, int8=0.6951)
     with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(good, options, timer)) as e:
         assert (e.name, e.precision) == ("openvino", expected)
-    assert f"auto is openvino on cpu in {expected} (a frame of 64x32: openvino int8 " in caplog.text
+    assert (
+        f"auto selected openvino on cpu in {expected} (per 64x32 frame: openvino int8 "
+        in caplog.text
+    )
     fastest_of_torch = TorchBackend.native_precisions("cpu")[0]
     assert f"torch {fastest_of_torch} {milliseconds[fastest_of_torch] + 0.5:.1f} ms" in caplog.text
 
@@ -114,7 +117,9 @@ def test_a_score_of_this_arithmetic_decides(
     bad = scored(model, fp32=0.7, int8=0.6949)
     with caplog.at_level(logging.INFO, LOGGER), closing(load_backend(bad, options, timer)) as e:
         assert e.precision != "int8"
-    assert "not openvino int8: it loses 0.5 points of mIoU by the scores" in caplog.text
+    assert (
+        "rejected openvino int8: it loses 0.5 points of mIoU according to the scores" in caplog.text
+    )
 
 
 def test_without_a_score_of_this_arithmetic_the_reference_images_decide(
@@ -176,13 +181,13 @@ def test_a_kept_choice_that_no_longer_works_is_made_again(
 
 
 def test_what_is_named_is_taken_or_an_error(model: Model, options: EngineOptions) -> None:
-    with pytest.raises(InferenceError, match=r"^precision 'fp64' is unknown; there are auto, fp32"):
+    with pytest.raises(InferenceError, match=r"^precision 'fp64' is unknown; use auto, fp32"):
         load_backend(model, replace(options, precision="fp64"))
     with pytest.raises(
-        InferenceError, match=r"^precision 'fp16' is not for torch on cpu; use auto"
+        InferenceError, match=r"^precision 'fp16' is not supported by torch on cpu; use auto"
     ):
         load_backend(model, replace(options, precision="fp16", backend="torch"))
-    with pytest.raises(InferenceError, match=r"^device 'tpu' is none of openvino's"):
+    with pytest.raises(InferenceError, match=r"^device 'tpu' is not supported by openvino"):
         load_backend(model, replace(options, device="tpu", backend="openvino"))
     bare = replace(model, metadata=replace(model.metadata, calibration={}))
     with pytest.raises(InferenceError, match="has no calibration, which int8 needs"):

@@ -166,7 +166,7 @@ def test_tensorrt_for_rtx_is_not_for_data_centers(
     nothing_installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("tensorrt_rtx", "__version__ = '1.7.1.116'", tmp_path, monkeypatch)
-    reason = r"TensorRT for RTX is not for sm90: '.* -m pip install -U tensorrt-cu12'"
+    reason = r"TensorRT for RTX does not support sm90: '.* -m pip install -U tensorrt-cu12'"
     with pytest.raises(InferenceError, match=reason):
         choose_library((9, 0), "12.8")
 
@@ -316,13 +316,13 @@ def test_what_is_missing_for_the_gpu_is_named(
 
 def test_a_device_that_is_not_there_is_named(model: Model, options: EngineOptions) -> None:
     absent = EngineOptions(resolution=options.resolution, device="cuda:99")
-    with pytest.raises(InferenceError, match="device 'cuda:99' is not there"):
+    with pytest.raises(InferenceError, match="device 'cuda:99' not found"):
         TensorRTBackend(model, absent)
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu", "cuda:x", "cuda:-1"])
 def test_other_devices_are_refused(model: Model, options: EngineOptions, device: str) -> None:
-    with pytest.raises(InferenceError, match=rf"device '{device}' is not for tensorrt"):
+    with pytest.raises(InferenceError, match=rf"device '{device}' is not supported by tensorrt"):
         TensorRTBackend(model, EngineOptions(resolution=options.resolution, device=device))
 
 
@@ -409,12 +409,12 @@ def test_gpu_engine_is_built_once(
     first = TensorRTBackend(model, options)
     labels = first.run(image)
     first.close()
-    assert "building an engine by TensorRT" in caplog.text
+    assert "building an engine with TensorRT" in caplog.text
     caplog.clear()
     second = TensorRTBackend(model, options)
     assert np.array_equal(second.run(image), labels)
     second.close()
-    assert "building an engine by TensorRT" not in caplog.text
+    assert "building an engine with TensorRT" not in caplog.text
 
 
 @pytest.mark.gpu

@@ -265,7 +265,7 @@ def test_opset_beyond_those_known_is_refused(graph: ModelProto, tensorrt: Tensor
     (opset,) = copy.opset_import
     assert opset.version == NEWEST_OPSET == 20
     opset.version = 21
-    with pytest.raises(InferenceError, match=r"has opset 21, .* none beyond 20: export it with"):
+    with pytest.raises(InferenceError, match=r"has opset 21, .* none above 20: export it with"):
         tensorrt.parse(copy.SerializeToString())
     copy.opset_import.add(domain="com.microsoft", version=99)  # counts apart, and none is used
     opset.version = 20
@@ -363,7 +363,7 @@ def test_engine_is_kept_by_gpu_and_version(
     with caplog.at_level(logging.INFO):
         build_for(tiny, options, ["sm86", "sm89"])
         build_for(tiny, options, ["sm86"])
-    assert caplog.text.count("building an engine by TensorRT for RTX ") == 2
+    assert caplog.text.count("building an engine with TensorRT for RTX ") == 2
     cache = EngineCache(cache_folder(tmp_path))
     keys = [entry.key for entry in cache.entries()]
     assert {(key["backend"], key["device"]) for key in keys if key is not None} == {

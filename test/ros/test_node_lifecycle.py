@@ -101,9 +101,9 @@ def test_requests_on_top_of_each_other_are_taken_in_turn(bench: Bench) -> None:
     [
         ("model", "/no/such.safetensors", "no model file at /no/such.safetensors: check the path"),
         ("classes", "/no/such.txt", "/no/such.txt"),
-        ("device", "cuda:99", "device 'cuda:99' is not there"),
-        ("device", "gpu", "device 'gpu' is not for torch; use auto, cpu, cuda or cuda:N"),
-        ("precision", "fp16", "precision 'fp16' is not for torch on cpu; use auto, "),
+        ("device", "cuda:99", "device 'cuda:99' not found"),
+        ("device", "gpu", "device 'gpu' is not supported by torch; use auto, cpu, cuda or cuda:N"),
+        ("precision", "fp16", "precision 'fp16' is not supported by torch on cpu; use auto, "),
     ],
 )
 def test_a_value_that_fails_at_configure_can_be_mended(
