@@ -1,4 +1,4 @@
-"""The tree of errors, how values appear in them, and what becomes of a library's errors."""
+"""The tree of errors, quoted values, and the conversion of libraries' errors."""
 
 import ast
 import inspect
@@ -86,21 +86,23 @@ def test_a_message_is_bounded_and_keeps_its_lines() -> None:
             "torch",
             "cuda:0",
             RuntimeError("no kernel image is available\nand more"),
-            r"cuda:0 \(no kernel image is available\); .* driver of cuda:0 fits torch$",
+            r"cuda:0 \(no kernel image is available\); .* torch supports cuda:0's driver$",
         ),
         (
             "openvino",
             "gpu",
             RuntimeError("Exception from src/a.cpp:1:\nCheck failed\nout of resources"),
-            r"openvino failed on gpu \(out of resources\); .* driver of gpu fits openvino$",
+            r"openvino failed on gpu \(out of resources\); .* openvino supports gpu's driver$",
         ),
     ],
 )
-def test_what_a_user_can_mend(engine: str, device: str, error: Exception, message: str) -> None:
+def test_a_device_failure_is_a_user_error(
+    engine: str, device: str, error: Exception, message: str
+) -> None:
     with pytest.raises(InferenceError, match=message), engine_errors(engine, device):
         raise error
 
 
-def test_what_is_our_own_fault_stays_what_it_is() -> None:
+def test_a_bug_is_not_converted() -> None:
     with pytest.raises(RuntimeError, match="shapes"), engine_errors("torch", "cpu"):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -163,7 +163,7 @@ def test_gpu_tests_are_listed_with_their_results(
     assert "- test/test_some.py::test_bad[fp16] - AssertionError: assert 'fp16' ==" in text
 
 
-def test_tests_that_were_stopped_are_told(script: ModuleType) -> None:
+def test_an_interrupted_test_run_is_reported(script: ModuleType) -> None:
     output = "test/test_some.py::test_good PASSED [ 50%]\ntest/test_some.py::test_slow "
     assert script.summarize_tests(None, output, 85.5) == [
         "| test | result |",
@@ -179,9 +179,7 @@ def test_pytest_that_does_not_start_is_a_failure(script: ModuleType) -> None:
         script.summarize_tests(4, "usage: pytest\nERROR: no such option\n", 85)
 
 
-def test_a_part_that_fails_leaves_the_others_and_warnings_are_told(
-    script: ModuleType, tiny_model: Path
-) -> None:
+def test_a_failing_part_and_warnings_are_reported(script: ModuleType, tiny_model: Path) -> None:
     def fail(_: object) -> list[str]:
         logging.getLogger("bisenet_ros.inference").warning("without a CUDA graph")
         raise RuntimeError("out of memory\nat line 3")

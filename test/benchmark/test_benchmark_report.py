@@ -1,4 +1,4 @@
-"""A benchmark's table, JSON and picture of time against resolution."""
+"""The table, JSON and plot of a benchmark."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -60,11 +60,11 @@ def test_each_engine_has_a_line_over_its_own_resolutions() -> None:
     assert axes.get_ylabel() == "median time of a frame, ms"
 
 
-def test_it_is_written_as_a_picture(tmp_path: Path) -> None:
+def test_the_plot_is_written_as_png(tmp_path: Path) -> None:
     plot(tmp_path / "time.png", RESULTS, "a title")
     assert cv2.imread(str(tmp_path / "time.png")).shape == (750, 1200, 3)
 
 
-def test_a_kind_of_file_that_there_is_not(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="xyz"):
         plot(tmp_path / "time.xyz", RESULTS, "a title")

@@ -1,4 +1,4 @@
-"""The peak of the matrix product: a figure for what the machine can, None for the rest."""
+"""The peak of matrix products: GMAC/s of native precisions, None for others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +62,7 @@ def test_nothing_is_started_without_time() -> None:
 
 
 class Product:
-    """Products that run at ``gmacs_per_s`` of a fake clock; ``sizes`` has those that ran."""
+    """Makes products of a known speed by a fake clock; ``sizes`` records those that ran."""
 
     def __init__(self, clock: FakeClock, gmacs_per_s: float) -> None:
         self.clock, self.gmacs_per_s = clock, gmacs_per_s
@@ -74,7 +74,7 @@ class Product:
 
 
 def peak_of(*gmacs_per_s: float) -> tuple[float, FakeClock, list[list[int]]]:
-    """The peak of products of these speeds, the clock, and the sizes that each ran."""
+    """Return the peak of products of these speeds, the clock, and the sizes that each ran."""
     clock = FakeClock()
     products = [Product(clock, speed) for speed in gmacs_per_s]
     peak = fastest_product(products, SIZES["cpu"], "cpu", clock)

@@ -1,4 +1,4 @@
-"""Engines take turns: equal numbers of calls, every second round backwards, in the time given."""
+"""Engines take turns: equal numbers of calls, alternating order, within the time limit."""
 
 from functools import partial
 
@@ -27,12 +27,12 @@ def engine(calls: list[str], name: str) -> int:
 
 
 def timed(seconds: float, engines: int, budget: Budget, clock: FakeClock) -> list[int]:
-    """How many frames of each engine are counted if each takes ``seconds``."""
+    """Return the number of counted frames of each engine if a frame takes ``seconds``."""
     calls = [clock.taking(seconds, lambda: 0)] * engines
     return [len(each) for each in take_turns(calls, budget, [seconds] * engines)]
 
 
-def test_every_second_round_goes_backwards(calls: list[str]) -> None:
+def test_every_second_round_is_in_reverse_order(calls: list[str]) -> None:
     take_turns([partial(engine, calls, name) for name in "abc"], Budget(0.0, rounds=3), [9.0] * 3)
     turns = [calls[i : i + FRAMES_PER_TURN + 1] for i in range(0, len(calls), FRAMES_PER_TURN + 1)]
     assert all(len(set(turn)) == 1 for turn in turns)
@@ -88,6 +88,6 @@ def test_engines_that_turn_out_slower_than_expected_have_fewer_frames() -> None:
     assert clock.now == 14.0
 
 
-def test_what_is_missing_is_told_as_seconds() -> None:
+def test_missing_time_is_reported_in_seconds() -> None:
     assert Budget(5.0).extended(2.5) == 8
     assert Budget(5.0).extended(2.5, share=0.25) == 15

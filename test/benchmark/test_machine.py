@@ -1,4 +1,4 @@
-"""What figures come from: the libraries, by whatever name, and the CPU's instructions."""
+"""The description of the machine and its libraries, and the load of other processes."""
 
 import os
 import subprocess
@@ -86,6 +86,6 @@ def test_children_that_were_waited_for_are_ours() -> None:
     available = cores * (time.monotonic() - started)
     idle, ours = psutil.cpu_times().idle - idle, sum(os.times()[:4]) - ours
     assert ours >= 0.5 * cores
-    # Were ours among the others, others would have all that was not idle. Half of ours is ample
-    # for the kernel's clocks, which differ a little.
+    # If ours were counted as others', others would have all time that is not idle. Half of ours
+    # is a tolerance for differences between the kernel's clocks.
     assert others * available + idle < available - ours / 2

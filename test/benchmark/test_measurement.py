@@ -1,4 +1,4 @@
-"""Engines measured side by side: what each result says, and engines that do not work."""
+"""Interleaved measurement: figures of each engine, and engines that do not work."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Peak memory is that of the engine's own process."""
+"""Peak memory of the engine's process."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ def test_what_this_process_holds_is_not_counted(tiny_model: Path) -> None:
     held = np.ones(2_000_000_000, np.uint8)
     megabytes = peak_memory(partial(load, tiny_model), OPTIONS)
     assert held.any()
-    assert 50 < megabytes < 1500  # Python and PyTorch, and little else
+    assert 50 < megabytes < 1500  # mainly Python and PyTorch
 
 
 def test_an_engine_that_cannot_be_loaded(tiny_model: Path) -> None:

@@ -1,4 +1,4 @@
-"""Models without training: the same each time, and with healthy activations."""
+"""Models with random weights: reproducible, and with normal activations."""
 
 import pytest
 import torch

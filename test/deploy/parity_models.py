@@ -12,7 +12,7 @@ from bisenet_ros.resources import model_path
 
 
 def narrow() -> Model:
-    """Few channels, so that each layer rounds more of what it passes on."""
+    """Few channels, so that rounding errors of each layer are larger."""
     architecture = replace(
         PRESETS["bisenetv2"],
         num_classes=5,

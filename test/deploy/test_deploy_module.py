@@ -1,4 +1,4 @@
-"""The deployed graph against the network with everything around it done by hand."""
+"""The deployed module against the network with pre- and postprocessing by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +23,13 @@ def model(tiny_model: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def image() -> torch.Tensor:
-    """uint8 [1,72,136,3]: neither square nor the model's own resolution."""
+    """Image uint8 [1,72,136,3]: neither square nor of the model's resolution."""
     blocks = np.random.default_rng(3).integers(0, 256, (9, 17, 3), np.uint8)
     return torch.from_numpy(blocks.repeat(8, 0).repeat(8, 1)[None])
 
 
 def logits_by_hand(model: Model, pixels: np.ndarray) -> torch.Tensor:
-    """Of uint8 [H,W,3] in the model's channel order; from the definition, in float64 to begin."""
+    """Compute labels of uint8 [H,W,3] in the model's channel order by definition."""
     mean, std = np.array(model.metadata.mean), np.array(model.metadata.std)
     normalized = (pixels / 255.0 - mean) / std
     x = torch.from_numpy(normalized.transpose(2, 0, 1)[None].astype(np.float32))

@@ -1,4 +1,4 @@
-"""The exported file: what TensorRT's parser takes, and the labels of PyTorch."""
+"""The exported file: accepted by TensorRT's parser, with PyTorch's labels."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ from bisenet_ros.model.file import Model
 torch.set_num_threads(1)
 
 RESOLUTION = 136, 72
-"""Rows at 1/32 are no third of those at 1/8: every size must be fixed, none a factor."""
+"""At 1/32 and 1/8 rows are no simple fraction, so all sizes must be fixed, not factors."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def images() -> list[np.ndarray]:
 
 
 def broken_rules(model: ModelProto) -> Iterator[str]:
-    """What TensorRT 10.3 refuses in a graph that ONNX itself allows."""
+    """Assert the constraints that TensorRT 10.3 adds to those of ONNX."""
     for entry in model.opset_import:
         if entry.domain not in ("", "ai.onnx") or entry.version > 20:
             yield f"opset {entry.version} of domain '{entry.domain}'"
@@ -161,7 +161,7 @@ def test_labels_in_onnx_runtime_are_those_of_torch(
             expected, expected_confidence = deployed(torch.from_numpy(image))
         equal.append((labels == expected.numpy()).mean())
         difference.append(np.abs(confidence.astype(int) - expected_confidence.numpy()).max())
-    # Random weights leave many pixels undecided; the shipped model is looked at with real images.
+    # Random weights leave many pixels undecided; the shipped model is tested on real images.
     assert np.mean(equal) >= (0.9999 if precision == "fp32" else 0.98)
     assert max(difference) <= (1 if precision == "fp32" else 20)
 

@@ -1,4 +1,4 @@
-"""Which labels of an engine count as PyTorch's."""
+"""Which labels of an engine agree with PyTorch's."""
 
 import os
 import platform
@@ -35,7 +35,7 @@ SIZE = 256, 128
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> Model:
-    """Calibrated, with random weights: it is sure of nothing."""
+    """A calibrated model with random weights, which decides no pixel clearly."""
     model = model_file.load(tiny_model)
     ranges = calibrate(model, [Street(seed, *SIZE).frame(0)[0] for seed in (1, 2, 3)])
     return replace(model, metadata=replace(model.metadata, calibration=ranges))
@@ -56,7 +56,7 @@ def test_right_files_are_accepted(model: Model, precision: str, least: float, mo
 
 
 def coarse(model: Model) -> Run:
-    """INT8 by a wrong calibration."""
+    """INT8 with a wrong calibration."""
     ranges = {name: 20 * value for name, value in model.metadata.calibration.items()}
     return engine(replace(model, metadata=replace(model.metadata, calibration=ranges)), "int8")
 
@@ -66,7 +66,7 @@ def shifted(run: Run) -> Run:
 
 
 def wrong_where_bright(run: Run) -> Run:
-    """Right on an ordinary picture, like INT8 that saturates."""
+    """Correct on an ordinary image only, like saturating INT8."""
     return lambda image: np.where(image.mean(-1) > 250, 0, run(image)).astype(np.uint8)
 
 
@@ -108,7 +108,7 @@ def test_reference_images_are_of_one_size_and_always_the_same() -> None:
 
 
 def test_reference_images_reach_the_extremes_of_the_calibration() -> None:
-    """INT8 clips beyond them, and saturates, if at all, close to them."""
+    """INT8 clips above the calibrated magnitudes and saturates, if at all, close to them."""
     model = model_file.load(model_path(""))
     largest = dict.fromkeys(model.metadata.calibration, 0.0)
     deployed = DeployModule(model).eval()
@@ -132,7 +132,7 @@ def test_reference_images_reach_the_extremes_of_the_calibration() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_good_engines_of_any_model_pass(name: str, tmp_path: Path) -> None:
-    """What a backend returns at all has passed."""
+    """Engines of all backends have passed the check."""
     model = MODELS[name]()
     check = ParityCheck(model, SIZE)
     for backend in (OpenVINOBackend, TorchBackend):

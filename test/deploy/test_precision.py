@@ -1,4 +1,4 @@
-"""What the scores in a model file say about a precision."""
+"""The loss of a precision by the scores in a model file."""
 
 import pytest
 

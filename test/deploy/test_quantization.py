@@ -1,4 +1,4 @@
-"""INT8 files: calibrated in torch, walked node by node, and run against torch."""
+"""INT8 files: calibration, structure of the graph, and agreement with PyTorch."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ from bisenet_ros.resources import model_path
 torch.set_num_threads(1)
 
 RESOLUTION = 136, 72
-"""Neither square nor the model's own, which the calibration is made at."""
+"""Neither square nor the model's resolution, at which it is calibrated."""
 
 
 def blocks(seed: int) -> NDArray[np.uint8]:
@@ -47,7 +47,7 @@ def blocks(seed: int) -> NDArray[np.uint8]:
 
 
 def int8_share(graph: ModelProto) -> float:
-    """The share of the multiply-adds, 0..1, that INT8 computes: both factors come from DQ nodes."""
+    """Return the share of multiply-adds in INT8, 0..1: both factors come from DQ nodes."""
     inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True, data_prop=True).graph
     shapes = {
         info.name: [dimension.dim_value for dimension in info.type.tensor_type.shape.dim]
@@ -93,7 +93,7 @@ def run(graph: ModelProto, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def check_int8_rules(graph: ModelProto) -> Iterator[str]:
-    """What TensorRT refuses of a file with Q/DQ nodes, and what we ask of one besides."""
+    """Assert TensorRT's constraints on files with Q/DQ nodes, and our own."""
     values = {each.name: each for each in graph.graph.initializer}
     producers = {output: node for node in graph.graph.node for output in node.output}
     consumers: dict[str, list[NodeProto]] = {}
@@ -230,7 +230,7 @@ def test_with_fp16_around_it_the_scales_are_in_fp16(model: Model) -> None:
 
 
 def test_share_counts_multiply_adds() -> None:
-    """Of 8*3*9 multiply-adds at 4x8 pixels in INT8, and 4*8 at 2x4 in float."""
+    """A graph with 8*3*9 multiply-adds at 4x8 pixels in INT8 and 4*8 at 2x4 in float."""
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["a"]),
@@ -308,7 +308,7 @@ def test_calibration_that_is_none_is_refused(model: Model, magnitude: object) ->
 
 
 def test_calibration_lies_between_the_bulk_and_the_largest(model: Model) -> None:
-    """The image is known: its largest magnitude after normalization is that of white or black."""
+    """The input's largest magnitude after normalization is that of white or black pixels."""
     mean, std = np.array(model.metadata.mean), np.array(model.metadata.std)
     largest = max(np.abs((0 - mean) / std).max(), np.abs((1 - mean) / std).max())
     for layer in ("detail.S1.0.0", "semantic.stem.conv.0"):
@@ -354,7 +354,7 @@ def test_channels_of_small_weights_survive_in_fp16(model: Model) -> None:
     "BISENET_DATA" not in os.environ, reason="BISENET_DATA is not set: no CamVid on this machine"
 )
 def test_shipped_model_loses_at_most_a_point_in_int8(tmp_path: Path) -> None:
-    """On every third image of the clip: mean IoU, and labels that PyTorch gives too."""
+    """Mean IoU and agreement with PyTorch on every third image of the clip."""
     shipped = model_file.load(model_path(""))
     folder = Path(os.environ["BISENET_DATA"]) / "camvid" / "val"
     width, height = shipped.metadata.resolution

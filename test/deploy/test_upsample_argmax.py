@@ -1,4 +1,4 @@
-"""Labels without upsampling every class, against upsampling every class."""
+"""The fast upsampling and argmax against upsampling every class."""
 
 import os
 from pathlib import Path
@@ -20,14 +20,14 @@ torch.set_num_threads(1)
 
 
 def by_definition(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Label and probability of every pixel, from all classes."""
+    """Compute label and probability of each pixel from all classes."""
     height, width = logits.shape[2:]
     probability, label = upsample(logits, (8 * height, 8 * width)).softmax(1).max(1)
     return label, probability
 
 
 def blobs(classes: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Logits that are smooth as those of an image, with regions of each class."""
+    """Logits as smooth as a real image's, with regions of each class."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(1, classes, height // 8 + 2, width // 8 + 2, generator=generator)
     return 5 * functional.interpolate(noise, (height, width), mode="bicubic")
@@ -54,7 +54,7 @@ def test_many_classes_are_labelled_as_if_all_were_compared(classes: int) -> None
     assert len(label.unique()) == classes
     assert (label == expected).double().mean() >= 0.9999
     error = probability - expected_probability
-    assert error.max() <= 1e-4  # what is left out can only make it smaller
+    assert error.max() <= 1e-4  # other classes can only reduce it
     assert error.abs().mean() <= 0.5 / 255
     torch.testing.assert_close(label, upsample_argmax(logits)[0], rtol=0, atol=0)
 

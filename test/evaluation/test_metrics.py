@@ -1,4 +1,4 @@
-"""Scores against numbers counted by hand."""
+"""Metrics against values computed by hand."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_a_class_that_is_only_predicted_counts_as_zero() -> None:
 def test_evaluate_sums_pixels_over_images_of_any_size() -> None:
     image = np.zeros((1, 4, 3), np.uint8)
     samples = [(image, row(0, 0, 0, 1)), (image[:, :1], row(1))]
-    # IoU over both: class 0 has 3 of 5, class 1 none of 2; a mean over images would differ.
+    # IoU over both: class 0 has 3 of 5, class 1 0 of 2; a mean over images would differ.
     scores = evaluate(samples, lambda x: np.zeros(x.shape[:2], np.uint8), 2)
     assert scores.iou.tolist() == pytest.approx([3 / 5, 0])
 

@@ -1,4 +1,4 @@
-"""Our scores of a small Cityscapes are those of its official evaluation script.
+"""The scores of a small Cityscapes equal those of its official evaluation script.
 
 The label images are drawn by its official preparation script, from polygons.
 """

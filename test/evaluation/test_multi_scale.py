@@ -1,4 +1,4 @@
-"""Labels from several sizes: one size is the segmenter's own, and a mean is a mean."""
+"""Multi-scale inference: scale 1 equals the segmenter, others average probabilities."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from bisenet_ros.model import file as model_file
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = 200, 120
-"""(width, height) of the image, which is not that of ``tiny_model``, 128x64."""
+"""(width, height) of the image; differs from the resolution of ``tiny_model``, 128x64."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_scale_one_labels_as_the_segmenter(
     segmenter = make_segmenter(model)
     labels = MultiScale(segmenter, (1.0,), flip=False).labels(image)
     assert labels.dtype == np.uint8
-    # Not bit by bit: sums in another order may turn the label of a pixel between two classes.
+    # Not bit by bit: another order of summation may change labels of undecided pixels.
     assert agreement(labels, segmenter.segment(image).labels) > 0.999
     assert len(np.unique(labels)) >= 3
 
@@ -68,7 +68,7 @@ def test_flipping_makes_labels_of_mirror_images_mirror_images(
 
 
 def test_probabilities_are_averaged(segmenter: Segmenter, image: NDArray[np.uint8]) -> None:
-    """The same by hand: both sizes, normalized, to probabilities at 128x64, their sum's label."""
+    """Sum the probabilities of both sizes at 128x64 by hand, and return the labels."""
     both = MultiScale(segmenter, (0.5, 1.5), flip=False)
     assert both.sizes == [(64, 32), (192, 96)]
     network, metadata = segmenter.model.network, segmenter.model.metadata
@@ -93,5 +93,5 @@ def test_sizes_are_multiples_of_8_and_not_too_small(segmenter: Segmenter) -> Non
 
 def test_refusals(segmenter: Segmenter) -> None:
     for scales in ((), (0.0,), (-1.0,), (float("nan"),), (float("inf"),)):
-        with pytest.raises(InferenceError, match="at least one, each positive"):
+        with pytest.raises(InferenceError, match="give one or more positive numbers"):
             MultiScale(segmenter, scales, flip=False)

@@ -1,4 +1,4 @@
-"""The worst images are found, ranked and drawn."""
+"""Plots of the worst images and of the confusion matrix."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 40, 10
 
 
 def scored(number: int, wrong: int, unlabelled: int = 0) -> ScoredImage:
-    """Its first ``wrong`` columns are taken for bright, its last ``unlabelled`` have no class."""
+    """An image whose first ``wrong`` columns are mislabeled, and last ``unlabelled`` unlabeled."""
     image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     truth[:, WIDTH - unlabelled :] = 255

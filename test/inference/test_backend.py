@@ -1,4 +1,4 @@
-"""What "auto" takes, what it says of it, and backends that fail while they run."""
+"""The selection and log of "auto", and backends that fail while running."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ def model(tiny_model: Path) -> Model:
     return model_file.load(tiny_model)
 
 
-def test_auto_takes_openvino_on_a_cpu_and_says_why(
+def test_auto_selects_openvino_on_a_cpu_and_logs_why(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
@@ -40,10 +40,10 @@ def test_auto_takes_openvino_on_a_cpu_and_says_why(
     )
 
 
-def test_auto_goes_on_where_a_library_is_missing(
+def test_auto_skips_a_backend_whose_library_is_missing(
     model: Model, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What Python itself does for a module that is not there.
+    # Importing a module with the entry None raises ImportError.
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "bisenet_ros.inference.openvino_backend", raising=False)
     with caplog.at_level(logging.INFO, "bisenet_ros.inference.selection"):
@@ -58,7 +58,7 @@ def test_auto_goes_on_where_a_library_is_missing(
 
 @pytest.fixture
 def broken_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU that NVML counts and PyTorch cannot start, as under a driver too old for it."""
+    """A GPU that NVML counts and PyTorch cannot use, as with a driver that is too old."""
     if torch.cuda.is_available():
         pytest.skip("the CUDA of this machine works")
 
@@ -89,7 +89,7 @@ def test_auto_tries_all_in_order_and_survives_a_gpu_that_does_not_start(
     )
 
 
-def test_auto_goes_on_where_an_engine_loads_and_cannot_run(
+def test_auto_skips_an_engine_that_loads_and_cannot_run(
     model: Model, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bisenet_ros.inference.openvino_backend import OpenVINOBackend
@@ -142,7 +142,7 @@ def run(width):
     )
     load_backend(model, options).run(np.zeros((width, width, 3), np.uint8))
 
-run(32)  # what a process needs once, it has now
+run(32)  # allocates what a process needs once
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
 run(64)

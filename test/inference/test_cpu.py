@@ -17,7 +17,7 @@ V1_POINT = "/sys/fs/cgroup/cpu,cpuacct"
 
 
 def machine(root: Path, cgroup: str, mounts: str, files: dict[str, str]) -> Path:
-    """A made-up root folder, with ``files`` below sys/fs/cgroup."""
+    """Make a root folder with ``files`` below sys/fs/cgroup."""
     written = {"proc/self/cgroup": cgroup, "proc/self/mountinfo": mounts}
     written |= {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
     for name, text in written.items():
@@ -73,7 +73,7 @@ def test_v2_the_smallest_of_nested_quotas(tmp_path: Path) -> None:
 
 
 def test_v2_mounted_from_below_its_root(tmp_path: Path) -> None:
-    """As in a container that has the host's names and sees its own part of them."""
+    """As in a container with the host's cgroup names that sees only its own cgroup."""
     files = {"cpu.max": "400000 100000", "job/cpu.max": "250000 100000"}
     assert cpu_quota(v2(tmp_path, "/docker/3f/job", files, top="/docker/3f")) == 2.5
 
@@ -84,7 +84,7 @@ def test_v2_named_from_another_namespace(tmp_path: Path) -> None:
 
 
 def test_v2_name_with_a_backslash(tmp_path: Path) -> None:
-    """systemd escapes dashes in names, and mountinfo the backslashes of that."""
+    """systemd escapes dashes in names with backslashes, which mountinfo escapes again."""
     files = {"cpu.max": "100000 100000"}
     assert cpu_quota(v2(tmp_path, "/a\\x2db.slice", files, top="/a\\134x2db.slice")) == 1.0
 
@@ -151,7 +151,7 @@ def test_threads_are_the_quota_rounded_up(tmp_path: Path) -> None:
 
 
 def output(program: str, *arguments: object, **environment: str) -> str:
-    """What a program in a process of its own prints."""
+    """Run a program in its own process and return its output."""
     limits = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
     inherited = {name: value for name, value in os.environ.items() if name not in limits}
     root = str(Path(__file__).parents[1])

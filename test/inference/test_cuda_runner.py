@@ -1,4 +1,4 @@
-"""The CUDA graph: what of it needs no GPU, and, marked ``gpu``, what does."""
+"""The CUDA graph; tests that need a GPU are marked ``gpu``."""
 
 import copy
 import logging
@@ -30,7 +30,7 @@ from bisenet_ros.inference.cuda_runner import CudaRunner
 
 class RedPixels(torch.nn.Module):
     def forward(self, image):
-        torch.cuda.current_stream().synchronize()  # breaks a capture, and is allowed otherwise
+        torch.cuda.current_stream().synchronize()  # not permitted in a capture
         return (image[..., 0].contiguous(),)
 
 logging.basicConfig(format="%(levelname)s %(message)s")
@@ -49,7 +49,7 @@ def _needs_cuda(request: pytest.FixtureRequest) -> None:
         pytest.skip("no CUDA device on this machine")
 
 
-def test_what_cannot_be_captured_is_called_plainly(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_capture_falls_back_to_plain_calls(caplog: pytest.LogCaptureFixture) -> None:
     if torch.cuda.is_available():
         pytest.skip("the CUDA of this machine captures it")
     labels = torch.arange(6)
@@ -67,7 +67,7 @@ def test_what_cannot_be_captured_is_called_plainly(caplog: pytest.LogCaptureFixt
     assert "CUDA" in reason
 
 
-def test_the_search_for_the_fastest_kernels_is_no_setting_of_the_process() -> None:
+def test_fastest_kernels_restores_the_setting() -> None:
     with pytest.raises(KeyError), fastest_kernels():
         assert torch.backends.cudnn.benchmark is True
         raise KeyError
@@ -88,7 +88,7 @@ def test_gpu_graph_labels_as_plain_calls_do(
     model: Model, precision: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     deployed = DeployModule(model, confidence=True, dtype=DTYPES[precision]).on("cuda:0")
-    # Of a copy that nothing else holds, whose memory would go back to the driver if it were freed.
+    # The runner must keep this copy alive; if it were freed, its memory would be unmapped.
     runner = CudaRunner(copy.deepcopy(deployed), SIZE, "cuda:0")
     torch.cuda.empty_cache()
     street = Street(7, *SIZE)
@@ -103,7 +103,7 @@ def test_gpu_graph_labels_as_plain_calls_do(
 
 @pytest.mark.gpu
 def test_gpu_stream_is_usable_after_a_capture_that_failed() -> None:
-    # In a process of its own: some versions of PyTorch can free no memory after that.
+    # In its own process, since some versions of PyTorch cannot free memory afterwards.
     done = subprocess.run(
         [sys.executable, "-c", NOT_CAPTURED], capture_output=True, text=True, check=False
     )
@@ -118,7 +118,7 @@ def test_gpu_graph_gives_its_memory_back(model: Model) -> None:
         return torch.cuda.memory_reserved()
 
     deployed = DeployModule(model, dtype=torch.float16).on("cuda:0")
-    CudaRunner(deployed, SIZE, "cuda:0")  # libraries keep what they take at first
+    CudaRunner(deployed, SIZE, "cuda:0")  # libraries never free their first allocations
     before = reserved()
     runner = CudaRunner(deployed, SIZE, "cuda:0")
     assert reserved() > before

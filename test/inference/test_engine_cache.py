@@ -1,4 +1,4 @@
-"""The engine cache with real files and processes; what an engine is does not matter to it."""
+"""The engine cache with real files and processes; engines are arbitrary bytes."""
 
 import grp
 import logging
@@ -22,7 +22,7 @@ from bisenet_ros.inference.engine_cache import KEPT, EngineCache, cache_folder, 
 KEY = {"model": "a1b2", "resolution": "1024x512", "gpu": "NVIDIA L4", "tensorrt": "10.13.0.35"}
 OTHER_KEY = {**KEY, "tensorrt": "10.3.0"}
 ENGINE = bytes(range(256)) * 500
-PATIENCE_S = 60  # for a process that does not do what it should; none takes a second of it
+PATIENCE_S = 60  # time limit of processes that hang; normally they take less than a second
 NOBODY = 65534
 
 processes = multiprocessing.get_context("spawn")
@@ -50,7 +50,7 @@ def entry(cache: EngineCache) -> Path:
 
 @pytest.fixture
 def public_path() -> Iterator[Path]:
-    """A folder that another user can reach, which ``tmp_path`` is not."""
+    """A folder that other users can reach, unlike ``tmp_path``."""
     path = Path(tempfile.mkdtemp())
     path.chmod(0o755)
     yield path
@@ -58,7 +58,7 @@ def public_path() -> Iterator[Path]:
 
 
 def in_process(function: Callable[..., None], *arguments: Any) -> int:
-    """The exit code of a process that ran ``function``."""
+    """Run ``function`` in a process and return its exit code."""
     process = processes.Process(target=function, args=arguments)
     process.start()
     process.join(PATIENCE_S)
@@ -103,7 +103,7 @@ def test_a_build_that_fails_leaves_nothing(cache: EngineCache) -> None:
     assert cache.get(KEY, build, bytes) == ENGINE  # so the lock is free
 
 
-def test_an_engine_that_does_not_load_gives_way_to_a_new_one_only(
+def test_an_engine_that_does_not_load_is_replaced_only_by_a_new_one(
     cache: EngineCache, entry: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def load(engine: bytes) -> str:
@@ -149,7 +149,7 @@ def damage(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
 
 
 def make_foreign(entry: Path) -> None:
-    """What another key's entry holds, whole and valid."""
+    """Replace the entry by a valid one of another key."""
     EngineCache(entry.parent).get(OTHER_KEY, lambda: b"another", bytes)
     (other,) = set(entry.parent.glob("*.engine")) - {entry}
     other.replace(entry)
@@ -197,7 +197,7 @@ def make_pipe(entry: Path) -> None:
         pytest.param(lambda e: e.chmod(0o602), "chmod go-w", id="writable by all"),
     ],
 )
-def test_a_spoilt_entry_is_built_again(
+def test_an_unusable_entry_is_rebuilt(
     cache: EngineCache,
     entry: Path,
     spoil: Callable[[Path], None],
@@ -310,7 +310,7 @@ def test_a_file_in_the_folder_s_place_is_no_cache(
 
 
 def use_read_only(folder: Path) -> None:
-    if os.geteuid() == 0:  # whom no permission stops
+    if os.geteuid() == 0:  # root ignores permissions
         os.chown(folder.parent, NOBODY, -1)
         os.setresuid(NOBODY, NOBODY, NOBODY)
     cache = EngineCache(folder)
@@ -325,7 +325,7 @@ def use_read_only(folder: Path) -> None:
     assert "will not be stored" in message
     assert "Permission denied" in message
     assert len(cache.entries()) == 1
-    # And where not even the folder can be made.
+    # The folder cannot be created.
     folder.parent.chmod(0o500)
     assert EngineCache(folder.parent / "new").get(KEY, build, bytes) == ENGINE
     assert "is not used" in messages[1]
@@ -334,7 +334,7 @@ def use_read_only(folder: Path) -> None:
 
 
 def heard() -> list[str]:
-    """A list that gets what the cache logs from now on."""
+    """Return a list to which the cache's log messages are appended."""
     messages: list[str] = []
 
     class Handler(logging.Handler):
@@ -369,7 +369,7 @@ def test_an_engine_that_does_not_fit_is_used_and_not_stored(cache: EngineCache) 
 
 
 def ask(folder: Path, barrier: Any, waiting: Any, built: Any, others: int) -> None:
-    """Get KEY's engine; who builds it waits until all others wait for it."""
+    """Get KEY's engine; the builder waits until all others wait for it."""
 
     class Announce(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -391,7 +391,7 @@ def ask(folder: Path, barrier: Any, waiting: Any, built: Any, others: int) -> No
     assert EngineCache(folder).get(KEY, build_among_others, bytes) == ENGINE
 
 
-def test_of_several_processes_one_builds(cache: EngineCache) -> None:
+def test_one_of_several_processes_builds(cache: EngineCache) -> None:
     count = 4
     barrier, waiting = processes.Barrier(count), processes.Semaphore(0)
     built = processes.Value("i", 0)
@@ -430,14 +430,12 @@ def test_a_builder_that_is_killed_leaves_the_lock_free(cache: EngineCache) -> No
 def die_while_storing(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # ends the process, which Python prevents
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores the signal by default
     EngineCache(folder).get(KEY, build, bytes)
 
 
 @pytest.mark.parametrize("then", ["store", "clear"])
-def test_what_a_killed_builder_leaves_is_no_entry_and_is_deleted(
-    cache: EngineCache, then: str
-) -> None:
+def test_partial_files_of_a_killed_builder_are_deleted(cache: EngineCache, then: str) -> None:
     assert in_process(die_while_storing, cache.folder) == -signal.SIGXFSZ
     (partial,) = (path for path in cache.folder.rglob("*.engine") if path.is_file())
     assert partial.stat().st_size == 10_000
@@ -451,7 +449,7 @@ def test_what_a_killed_builder_leaves_is_no_entry_and_is_deleted(
     assert left == {"lock", *(entry.path.name for entry in cache.entries())}
 
 
-def test_those_used_last_are_kept(cache: EngineCache) -> None:
+def test_the_least_recently_used_are_deleted(cache: EngineCache) -> None:
     keys = [{**KEY, "model": str(number)} for number in range(KEPT + 2)]
 
     def get(key: dict[str, str]) -> None:
@@ -505,7 +503,7 @@ def test_a_record_is_kept_beside_the_engines(cache: EngineCache) -> None:
     assert (again.recall(KEY), again.recall(OTHER_KEY)) == ({"bits": 7}, [1.5, "text"])
     cache.remember(KEY, {"bits": 8})
     assert cache.recall(KEY) == {"bits": 8}
-    # It is no engine: neither listed nor found as one, but cleared with them.
+    # Records are not listed or returned as engines, but cleared with them.
     assert cache.entries() == []
     assert cache.get(KEY, build, bytes) == ENGINE
     assert cache.clear() == 1
@@ -535,7 +533,7 @@ def test_a_damaged_record_is_not_used(cache: EngineCache, caplog: pytest.LogCapt
     )
 
 
-def test_where_nothing_can_be_kept_nothing_is_recalled(
+def test_an_unsafe_folder_stores_and_recalls_nothing(
     cache: EngineCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.folder.mkdir(parents=True)
@@ -546,7 +544,7 @@ def test_where_nothing_can_be_kept_nothing_is_recalled(
     assert "users other than its owner can write to it" in caplog.text
 
 
-def test_facts_lie_with_the_engine() -> None:
+def test_measurements_are_stored_with_the_engine() -> None:
     assert unpack(pack({"equal": 0.98, "wrong": 0.0}, ENGINE)) == (
         {"equal": 0.98, "wrong": 0.0},
         ENGINE,

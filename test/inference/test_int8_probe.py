@@ -1,4 +1,4 @@
-"""Which bits of INT8 weights a device computes exactly."""
+"""The probe for the bit width of INT8 weights."""
 
 import numpy as np
 import onnxruntime
@@ -16,11 +16,11 @@ def exactly(graph: bytes, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]
 
 
 TERMS = (32 * 9, 32, 9) * 2
-"""Products that each output of the graph adds up."""
+"""Number of products that each output of the graph sums."""
 
 
 def saturating(limit: int, index: int) -> RunGraph:
-    """A device that adds pairs of products up to ``limit`` for one of the outputs."""
+    """Return a device that saturates pairs of products at ``limit`` in one output."""
 
     def run(graph: bytes, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         found = exactly(graph, image)

@@ -1,4 +1,4 @@
-"""OpenVINO on this CPU: labels of PyTorch, engines that are kept, and faults."""
+"""OpenVINO on this CPU: agreement with PyTorch, cached engines, and failures."""
 
 import logging
 import os
@@ -79,7 +79,7 @@ def test_threads_are_those_that_the_process_may_use(
 ) -> None:
     by_default = replace(options(tmp_path), threads=0)
     assert OpenVINOBackend(model, by_default).threads == default_threads()
-    # OpenVINO sees the affinity by itself, and not a container's quota.
+    # OpenVINO respects the CPU affinity, but not a container's quota.
     monkeypatch.setattr(openvino_backend, "cpu_quota", lambda: 0.5)
     monkeypatch.setattr(openvino_backend, "default_threads", lambda: 1)
     assert OpenVINOBackend(model, by_default).threads == 1
@@ -149,11 +149,11 @@ def test_an_engine_is_compiled_once(
     first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
     (stored,) = (tmp_path / "engines").glob("*.engine")
     held = tmp_path / "held"
-    held.hardlink_to(stored)  # or a new file could get the inode of the old one
+    held.hardlink_to(stored)  # keeps the inode, which a new file could reuse
     again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
     np.testing.assert_array_equal(again, first)
     assert stored.samefile(held)
-    # Other weights or sizes are other engines.
+    # Other weights or sizes need other engines.
     with torch.no_grad():
         other = model_file.Model(model.name, model.network, replace(model.metadata, mean=(0, 0, 0)))
     OpenVINOBackend(other, options(tmp_path))
@@ -169,7 +169,7 @@ def test_a_damaged_engine_is_compiled_again(
     (stored,) = (tmp_path / "engines").glob("*.engine")
     data = bytearray(stored.read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 1000] = bytes(1000)  # OpenVINO itself would serve this
+    data[middle : middle + 1000] = bytes(1000)  # OpenVINO's own cache would load this
     stored.write_bytes(data)
     with caplog.at_level(logging.WARNING):
         again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
@@ -284,7 +284,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 
 def test_signals_are_handled_after_engines_are_gone(tiny_model: Path, tmp_path: Path) -> None:
-    """OpenVINO leaves a signal stack that is gone where several Cores end in any order."""
+    """With several Cores, OpenVINO may leave a thread with a freed signal stack."""
     command = [sys.executable, "-X", "faulthandler", "-c", SIGNALS, tiny_model, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("handled\n", 0), done.stderr

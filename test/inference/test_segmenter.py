@@ -1,4 +1,4 @@
-"""Any image in, its labels out; and every refusal."""
+"""Labels of images of any size, and invalid options."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_labels_have_the_inputs_size(segmenter: Segmenter, width: int, height: i
     assert (result.confidence.shape, result.confidence.dtype) == ((height, width), np.uint8)
     assert result.image is image
     np.testing.assert_array_equal(image, kept)
-    # Nearest: what comes out is what the network said at its own size, nothing in between.
+    # Nearest: resizing adds no values to those of the network.
     network = segmenter.segment(image, "network")
     assert network.labels.shape == (64, 128)
     assert set(np.unique(result.labels)) <= set(np.unique(network.labels))
@@ -133,7 +133,9 @@ def test_memory_does_not_grow(model: Model, backend: str) -> None:
             backend=backend, device="cpu", precision="fp32", resolution=(64, 32), threads=1
         ),
     )
-    image = picture(640, 480)  # a leaked image or label a frame would be 400 or 130 MB
+    image = picture(
+        640, 480
+    )  # a leak of the image or the labels per frame would add up to 400 or 130 MB
 
     def resident_after(frames: int) -> int:
         for _ in range(frames):
@@ -214,7 +216,7 @@ def test_what_this_machine_cannot_serve_is_refused(
         Segmenter(model, EngineOptions(**arguments))
 
 
-def test_what_was_chosen_is_told(model: Model) -> None:
+def test_auto_is_resolved(model: Model) -> None:
     backend = load_backend(
         model, EngineOptions(resolution=(128, 64), device="cpu", backend="torch")
     )

@@ -1,4 +1,4 @@
-"""Which engine "auto" takes, and that the choice is kept."""
+"""The selection of "auto", and that it is stored."""
 
 import itertools
 import logging
@@ -52,7 +52,7 @@ def taking(**milliseconds: float) -> Times:
 
 
 def scored(model: Model, **scores: float) -> Model:
-    """With scores of int8 in OpenVINO here, and of fp32."""
+    """Add scores in fp32 and int8, measured with OpenVINO on this machine."""
     with closing(
         OpenVINOBackend(model, EngineOptions(resolution=SIZE, device="cpu", precision="int8"))
     ) as engine:
@@ -62,7 +62,7 @@ def scored(model: Model, **scores: float) -> Model:
 
 
 class Stub:
-    """An engine whose frames take a known time."""
+    """An engine whose frames take ``seconds`` of a fake clock."""
 
     def __init__(self, clock: list[float], seconds: float) -> None:
         self.clock, self.seconds, self.runs = clock, seconds, 0
@@ -127,7 +127,7 @@ def test_without_a_score_of_this_arithmetic_the_reference_images_decide(
     options: EngineOptions,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A random network in int8 is far from fp32, whatever scores of another machine say."""
+    """A random network in int8 is far from fp32; scores of another machine do not matter."""
     timer = taking(int8=1, bf16=2, fp32=3)
     elsewhere = tuple(
         replace(score, measured_on="openvino on another machine")
@@ -153,13 +153,13 @@ def test_the_choice_is_kept_for_this_model_and_these_options(
         return taking(int8=2, bf16=2, fp32=1)(engines, image)
 
     def choose(model: Model, options: EngineOptions) -> int:
-        """How often was timed so far."""
+        """Load, and return a counter that timing increments, too."""
         with closing(load_backend(model, options, counting)) as engine:
             assert engine.precision == "fp32"
         return next(counted)
 
     assert choose(model, options) == 1
-    assert choose(model, options) == 2  # one more than counted here: nothing was timed
+    assert choose(model, options) == 2  # incremented by this function alone, so nothing was timed
     assert choose(model, replace(options, threads=2)) == 4
     unscored = replace(model, metadata=replace(model.metadata, calibration={}))
     assert choose(unscored, options) == 6

@@ -1,4 +1,4 @@
-"""What of the TensorRT backend needs no GPU, and, marked ``gpu``, what does."""
+"""The TensorRT backend; tests that need a GPU are marked ``gpu``."""
 
 import ast
 import logging
@@ -66,11 +66,11 @@ def options(model: Model, tmp_path: Path) -> EngineOptions:
 
 
 def install(name: str, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a package ``name`` of ``source`` the one that is imported."""
+    """Install a package ``name`` with ``source`` in front of all others."""
     (folder / name).mkdir()
     (folder / name / "__init__.py").write_text(source)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(sys.modules, name, None)  # so that the next line is undone fully
+    monkeypatch.setitem(sys.modules, name, None)  # so that monkeypatch undoes the next line
     monkeypatch.delitem(sys.modules, name)
 
 
@@ -173,7 +173,7 @@ def test_tensorrt_for_rtx_is_not_for_data_centers(
 
 @pytest.fixture
 def geforce(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch sees a GPU, of which no more is asked than what it is."""
+    """A GPU in PyTorch of which only the properties are used."""
     gpu = SimpleNamespace(
         name="NVIDIA GeForce RTX 3060", major=8, minor=6, multi_processor_count=28
     )
@@ -193,7 +193,7 @@ def test_identity_has_library_version_and_gpu(
 
 
 class StandIn:
-    """For an engine, which needs a GPU: ONNX Runtime, or wrong labels, and as if kernels came."""
+    """Replaces an engine, which needs a GPU: labels of ONNX Runtime or wrong ones, and kernels."""
 
     onnx = b""
     right = True
@@ -229,7 +229,7 @@ def engine_in_onnx_runtime(
 
 
 class Counting(ParityCheck):
-    """Keeps the results of all comparisons."""
+    """Records the results of all comparisons."""
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
         super().__init__(model, options.resolution)
@@ -273,7 +273,7 @@ def test_engine_is_proven_on_each_gpu(
     TensorRTBackend(model, options, check).close()
     assert len(check.compared) == 2
     assert len(EngineCache(cache_folder(options.engine_cache)).entries()) == 1
-    assert StandIn.kept == [b"", b""]  # kernels are the other GPU's
+    assert StandIn.kept == [b"", b""]  # the first GPU's kernels are not used
 
 
 def test_engine_that_was_not_proven_is_refused_at_each_start(
@@ -445,7 +445,7 @@ def test_gpu_engine_that_disagrees_with_torch_is_thrown_away(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "run", wrong)
-        # TensorRT's is not stored; that for RTX is, and refused at each start.
+        # TensorRT's engine is not stored; that of TensorRT for RTX is, and fails at each start.
         for _ in range(2):
             with pytest.raises(InferenceError, match=r"discarding the TensorRT.* engine"):
                 TensorRTBackend(model, options)
@@ -497,7 +497,7 @@ def test_gpu_kernels_are_kept(model: Model, options: EngineOptions, rtx: str) ->
 @pytest.mark.gpu
 def test_gpu_memory_is_given_back(shipped: Model, tmp_path: Path) -> None:
     def used() -> int:
-        """Of the whole GPU, since TensorRT does not ask PyTorch for its memory."""
+        """Used memory of the whole GPU: PyTorch's allocator does not count TensorRT's."""
         free, total = torch.cuda.mem_get_info()
         return total - free
 

@@ -1,4 +1,4 @@
-"""NVIDIA's own parser and builder, without a GPU: TensorRT for RTX takes all files that we make.
+"""NVIDIA's parser and builder, without a GPU: TensorRT for RTX builds all exported files.
 
 BISENET_LONG=1 builds every combination instead of a few, 480 engines, which takes half an hour.
 """
@@ -128,7 +128,7 @@ def convolutions(network: Any) -> list[Any]:
 
 
 def in_int8(network: Any) -> dict[str, bool]:
-    """Whether each convolution multiplies INT8 by INT8: both its inputs are dequantized."""
+    """Return whether each convolution is in INT8, with both inputs dequantized."""
     dequantized = {
         layer.get_output(0).name
         for layer in layers(network)
@@ -147,7 +147,7 @@ def multiply_adds(layer: Any) -> int:
 
 
 def modules(graph: ModelProto) -> dict[str, str]:
-    """The module in our network that each convolution of the file was."""
+    """Return the name of each convolution's module in the network."""
     return {
         node.name: node.input[1].removeprefix("network.").partition(".weight")[0]
         for node in graph.graph.node
@@ -198,7 +198,7 @@ def test_file_is_read_and_built(case: Case, tensorrt: TensorRT) -> None:
         assert {layer.type for layer in layers(network)}.isdisjoint(
             {trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE}
         )
-    # The last step is in fp32: what the largest logit is searched in.
+    # Upsampling and argmax are in fp32.
     searches = [each for each in layers(network) if each.type == trt.LayerType.TOPK]
     assert [each.get_input(0).dtype for each in searches] == [trt.float32]
 
@@ -216,11 +216,11 @@ def test_guide_names_the_layers_in_float_and_the_share_in_int8(tensorrt: TensorR
     network = tensorrt.parse(graph.SerializeToString()).definition
     macs = {each.name: multiply_adds(each) for each in convolutions(network)}
     int8 = sum(macs[name] for name, quantized in in_int8(network).items() if quantized)
-    (told,) = re.findall(r"([\d.]+) % for TensorRT", section)
-    assert 100 * int8 / sum(macs.values()) == pytest.approx(float(told), abs=0.05)
+    (documented,) = re.findall(r"([\d.]+) % for TensorRT", section)
+    assert 100 * int8 / sum(macs.values()) == pytest.approx(float(documented), abs=0.05)
 
 
-# What it refuses.
+# Invalid files.
 
 
 def unknown_operator(graph: ModelProto) -> bytes:
@@ -267,7 +267,7 @@ def test_opset_beyond_those_known_is_refused(graph: ModelProto, tensorrt: Tensor
     opset.version = 21
     with pytest.raises(InferenceError, match=r"has opset 21, .* none above 20: export it with"):
         tensorrt.parse(copy.SerializeToString())
-    copy.opset_import.add(domain="com.microsoft", version=99)  # counts apart, and none is used
+    copy.opset_import.add(domain="com.microsoft", version=99)  # other domains do not count
     opset.version = 20
     tensorrt.parse(copy.SerializeToString())
 
@@ -302,7 +302,7 @@ def test_engine_needs_a_driver(graph: ModelProto, tensorrt: TensorRT) -> None:
         Engine(tensorrt, engine, torch.device("cuda", 0))
 
 
-# What happens beside a build.
+# Log and interrupts of a build.
 
 
 def test_progress_and_messages_go_to_the_log(
@@ -321,7 +321,9 @@ def test_progress_and_messages_go_to_the_log(
     others = [record for record in caplog.records if record.getMessage() not in steps]
     assert {record.levelno for record in others} <= {logging.DEBUG, logging.WARNING}
     warnings = [record.getMessage() for record in others if record.levelno == logging.WARNING]
-    assert len(warnings) == len(set(warnings))  # each once, though one comes with each layer
+    assert len(warnings) == len(
+        set(warnings)
+    )  # each once, though TensorRT repeats one for each layer
 
 
 def test_interrupt_ends_a_build(graph: ModelProto, tmp_path: Path) -> None:
@@ -334,7 +336,7 @@ def test_interrupt_ends_a_build(graph: ModelProto, tmp_path: Path) -> None:
     )
     assert done.returncode == -signal.SIGINT, done.stderr
     assert "KeyboardInterrupt" in done.stderr
-    assert len(done.stdout.splitlines()) == 1  # at one step, the last
+    assert len(done.stdout.splitlines()) == 1  # canceled at that step
 
 
 INTERRUPTED = """
@@ -373,11 +375,11 @@ def test_engine_is_kept_by_gpu_and_version(
     key = keys[0]
     assert key is not None
     facts, engine = cache.get(key, lambda: b"", unpack)
-    assert facts == {}  # proven on the GPU, later
+    assert facts == {}  # compared on the GPU, later
     assert len(engine) > 10_000
 
 
-# What needs a GPU is there, at least.
+# The API for running engines, which needs a GPU, exists.
 
 
 @pytest.mark.parametrize(

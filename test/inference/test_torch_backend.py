@@ -1,4 +1,4 @@
-"""PyTorch on CUDA, marked ``gpu``; on the CPU it is what the other tests compare with."""
+"""PyTorch on CUDA, marked ``gpu``; on the CPU it is the reference of the other tests."""
 
 import sys
 from pathlib import Path
