@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bisenet_ros.atomic import atomic_write, remove_partial_files
 from bisenet_ros.errors import CheckpointError, SettingsError, first_line
 from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings, make_settings
@@ -74,16 +75,16 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
+    path = path.resolve()
+    if path.parent.is_dir():
+        remove_partial_files(path.parent)  # of a run that was killed; this one alone writes here
     try:
-        torch.save({**vars(checkpoint), "settings": asdict(checkpoint.settings)}, temporary)
-    except RuntimeError as error:  # how PyTorch tells of a full disk
-        temporary.unlink(missing_ok=True)
+        with atomic_write(path) as written:
+            torch.save({**vars(checkpoint), "settings": asdict(checkpoint.settings)}, written)
+            if path.exists():
+                path.replace(previous_path(path))
+    except RuntimeError as error:  # how PyTorch reports a full disk
         raise OSError(f"cannot write {path}: {first_line(error)}; is the disk full?") from error
-    if path.exists():
-        path.replace(previous_path(path))
-    temporary.replace(path)
 
 
 def previous_path(path: Path) -> Path:
