@@ -6,6 +6,7 @@ docs/python.md has an example of each public name. They are imported when they a
 PyTorch takes seconds to load, and ``bisenet --help`` needs none of it.
 """
 
+import os
 from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ __all__ = ["EngineOptions", "Segmenter", "load_model"]
 # The generated messages (bisenet_ros.msg) exist only where colcon installed them. Joining all
 # folders of this name on sys.path lets a source tree and the built overlay act as one package.
 __path__ = extend_path(__path__, __name__)
+
+# ONNX Runtime sends telemetry and keeps a device id in the user's cache folder, unless this is set
+# before it is imported. A robot must do neither unasked.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
     "EngineOptions": "bisenet_ros.inference.backend",

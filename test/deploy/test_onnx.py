@@ -1,5 +1,8 @@
 """The exported file: accepted by TensorRT's parser, with PyTorch's labels."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -200,3 +203,24 @@ def test_a_file_with_other_labels_does_not_replace_a_good_one(
         write(model, tmp_path / name, check=ParityCheck(other, (64, 32)), **options)
     assert (tmp_path / name).read_text() == "good"
     assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+TELEMETRY = """
+import sys
+from bisenet_ros import load_model
+from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
+import numpy as np
+
+graph = build_onnx(load_model(sys.argv[1]), resolution=(64, 32), precision="fp32")
+ExactRunner(graph.SerializeToString())(np.zeros((32, 64, 3), np.uint8))
+"""
+
+
+def test_onnx_runtime_reports_nothing_and_keeps_no_device_id(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", TELEMETRY, str(tiny_model)]
+    subprocess.run(command, env=environment, check=True)
+    assert list(tmp_path.rglob("*nnxruntime*")) == []
