@@ -46,6 +46,7 @@ class FramePipeline:
         message: Image | CompressedImage,
         camera_info: CameraInfo | None,
         *,
+        max_image_pixels: int,
         overlay_alpha: float,
         confidence_threshold: float,
     ) -> FrameTimes:
@@ -54,6 +55,7 @@ class FramePipeline:
         Args:
             message: raw in one of ``image_messages.ENCODINGS``, or JPEG or PNG.
             camera_info: the camera's, published at the size of the labels; None: it is unknown.
+            max_image_pixels: limit on width x height; larger images are rejected.
             overlay_alpha: share of the class color in the overlay, 0..1.
             confidence_threshold: probability, 0..1, below which a pixel is labelled 255.
 
@@ -61,14 +63,14 @@ class FramePipeline:
             The time of each stage; that of the threshold is in none.
 
         Raises:
-            ImageError: ``message`` is not an image that can be decoded.
+            ImageError: ``message`` is not an image that can be decoded, or is too large.
             InferenceError: the device failed, mostly for want of memory.
         """
         started = time.perf_counter()
         if isinstance(message, CompressedImage):
-            image = decode_compressed(message)
+            image = decode_compressed(message, max_image_pixels)
         else:
-            image = self._decoder.to_rgb(message)
+            image = self._decoder.to_rgb(message, max_image_pixels)
         decoded = time.perf_counter()
         segmentation = self._segmenter.segment(image, self._label_size)
         segmentation = ignore_unsure(segmentation, confidence_threshold)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from bisenet_ros.errors import ImageError, first_line
+from bisenet_ros.errors import ImageError, first_line, quoted
+from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS, check_pixels, decode_image
 
 
 class Logger(Protocol):
@@ -83,7 +84,7 @@ class ImageDecoder:
         """Warn on ``logger``, once, if cv_bridge is installed and does not work."""
         self._logger: Logger = logger or logging.getLogger(__name__)
 
-    def to_rgb(self, message: Image) -> NDArray[np.uint8]:
+    def to_rgb(self, message: Image, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArray[np.uint8]:
         """Return the picture in a sensor_msgs/Image: uint8 [H,W,3] RGB, 0..255.
 
         rgb8 is a view of the message's own memory (do not write to it) whose rows may be apart;
@@ -91,10 +92,15 @@ class ImageDecoder:
         65535 becomes 255. YUV is BT.601, 16..235, as in UVC cameras and in OpenCV.
 
         Raises:
-            ImageError: the message is not a picture; nothing else is raised for any message.
+            ImageError: the message is not a picture, or has more than ``max_pixels`` pixels;
+                nothing else is raised for any message.
         """
         layout = _layout(message.encoding)
         pixels = _view(message, layout)
+        try:
+            check_pixels(message.width, message.height, max_pixels)
+        except ImageError as error:
+            raise ImageError(f"{message.encoding} image {error}") from None
         # cv_bridge divides the step by the pixel's size and so shears some padded rows.
         tight = len(message.data) == message.step * message.height == pixels.nbytes
         if layout.cv_bridge and tight and self._cv_bridge is not None:
@@ -160,7 +166,7 @@ def _layout(encoding: str) -> _Layout:
         remedy = "is no color image (a depth image?): remap `image` to the color camera's topic"
     else:
         remedy = f"is not supported: let the driver publish one of {', '.join(ENCODINGS)}"
-    raise ImageError(f"image encoding {encoding!r:.60} {remedy}")
+    raise ImageError(f"image encoding {quoted(encoding):.60} {remedy}")
 
 
 def _view(message: Image, layout: _Layout) -> NDArray[Any]:
@@ -219,21 +225,24 @@ def _convert(pixels: NDArray[Any], layout: _Layout) -> NDArray[np.uint8]:
     return np.asarray(rgb)
 
 
-_LAST_BYTES = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}
-
-
-def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
+def decode_compressed(
+    message: CompressedImage, max_pixels: int = MAX_IMAGE_PIXELS
+) -> NDArray[np.uint8]:
     """Return the picture in a sensor_msgs/CompressedImage: uint8 [H,W,3] RGB, 0..255.
 
-    Reads what ``cv2.imdecode`` reads (JPEG, PNG, ...). ``format`` is not trusted for colors: it
-    can be ``jpeg``, ``rgb8; jpeg compressed bgr8`` or empty. (image_transport takes ``rgb8; jpeg
-    compressed rgb8`` for a JPEG with red and blue swapped; today's writers of it do not swap.)
-    But a Bayer mosaic in a PNG, as compressed_image_transport makes of a raw one, is made colors.
+    Reads what ``decode_image`` reads (JPEG, PNG, ...), refusing more than ``max_pixels`` pixels.
+    ``format`` is not trusted for colors: it can be ``jpeg``, ``rgb8; jpeg compressed bgr8`` or
+    empty. (image_transport takes ``rgb8; jpeg compressed rgb8`` for a JPEG with red and blue
+    swapped; today's writers of it do not swap.) But a Bayer mosaic in a PNG, as
+    compressed_image_transport makes of a raw one, is converted to colors. The orientation in EXIF
+    is ignored: labels must fit the pixels that camera_info describes.
 
     Raises:
         ImageError: the message is not a color or gray picture; nothing else is raised.
     """
-    name = f"compressed image with format {message.format!r:.60} and {len(message.data)} bytes"
+    name = (
+        f"compressed image with format {quoted(message.format):.60} and {len(message.data)} bytes"
+    )
     if "compressedDepth" in message.format or re.match(r"(16U|32F)C1", message.format):
         raise ImageError(f"{name} is a depth image: remap `image` to the color camera's topic")
     bayer = _LAYOUTS.get(message.format.partition(";")[0]) if "bayer" in message.format else None
@@ -242,28 +251,18 @@ def decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
             f"{name} has no colors: they are lost when a Bayer mosaic becomes a JPEG; let "
             "image_proc make colors of it first, and remap `image` to its image_color"
         )
-    raw = bytes(message.data)
-    for first, last in _LAST_BYTES.items():
-        # The decoders answer with a picture that is gray or black from the cut downwards.
-        if raw.startswith(first) and last not in raw:
-            raise ImageError(f"{name} is cut off: the driver or the network lost the rest")
     try:
-        # Orientation in EXIF is ignored: labels must fit the pixels that camera_info describes.
-        color = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        flags = cv2.IMREAD_UNCHANGED if bayer else color
-        bgr = cv2.imdecode(np.frombuffer(raw, np.uint8), flags) if raw else None
-    except cv2.error as error:
-        raise ImageError(f"{name} cannot be decoded: {first_line(error)}") from error
-    if bgr is None:
-        raise ImageError(
-            f"{name} is no picture that OpenCV can decode: let the driver publish JPEG or PNG"
-        )
-    if bayer and (bgr.ndim > 2 or bgr.dtype != bayer.dtype):
-        what = "colors" if bgr.ndim > 2 else f"pixels of {8 * bgr.itemsize} bits"
-        raise ImageError(f"{name} is no such Bayer mosaic, since it has {what}: mend its format")
+        pixels = decode_image(bytes(message.data), max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{name} {error}") from error
+    if bayer and (pixels.ndim > 2 or pixels.dtype != bayer.dtype):
+        what = "colors" if pixels.ndim > 2 else f"pixels of {8 * pixels.itemsize} bits"
+        raise ImageError(f"{name} is no such Bayer mosaic, since it has {what}: correct its format")
     if bayer:
-        return _convert(bgr, bayer)
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        return _convert(pixels, bayer)
+    if pixels.ndim == 2:
+        return _convert(pixels, _LAYOUTS["mono8" if pixels.dtype == np.uint8 else "mono16"])
+    return np.asarray(pixels, np.uint8)
 
 
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:

@@ -18,6 +18,7 @@ from rclpy.parameter import Parameter
 
 from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS
 from bisenet_ros.errors import InferenceError, ParameterError, quoted
+from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS
 from bisenet_ros.inference.backend import BACKENDS, EngineOptions
 from bisenet_ros.inference.resolution import (
     MAX_SIDE,
@@ -87,7 +88,7 @@ class Definition:
         if self.minimum is None:
             return ", ".join(self.choices) or self.form
         if self.smallest_nonzero is None:
-            return f"{self.minimum:g} to {self.maximum:g}"
+            return f"{self.minimum:.10g} to {self.maximum:.10g}"
         return f"0, or {self.smallest_nonzero:g} to {self.maximum:g}"
 
     def descriptor(self) -> ParameterDescriptor:
@@ -199,6 +200,13 @@ class Parameters:
         minimum=0.0,
         maximum=1000.0,
         smallest_nonzero=0.01,
+        effect="always",
+    )
+    max_image_pixels: int = _parameter(
+        MAX_IMAGE_PIXELS,
+        "Largest image that is decoded, width x height [px]; larger ones are rejected.",
+        minimum=1024,
+        maximum=1024**3,
         effect="always",
     )
     overlay_alpha: float = _parameter(

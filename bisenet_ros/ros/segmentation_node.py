@@ -210,6 +210,7 @@ class SegmentationNode(ManagedNode):
         times = self._configured.pipeline.process(
             message,
             active.camera_info,
+            max_image_pixels=self.get_parameter("max_image_pixels").value,
             # rclpy lets values pass that are a hair above the range.
             overlay_alpha=min(1.0, self.get_parameter("overlay_alpha").value),
             confidence_threshold=self.get_parameter("confidence_threshold").value,

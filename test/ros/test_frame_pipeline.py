@@ -77,7 +77,11 @@ def process(segmenter: Segmenter) -> Process:
         size = settings.pop("label_size", "input")
         camera_info = Recorder(published, "~/camera_info")
         pipeline = FramePipeline(ImageDecoder(), segmenter, images, camera_info, size)
-        live = {"overlay_alpha": 0.5, "confidence_threshold": 0.0} | settings
+        live = {
+            "max_image_pixels": 160 * 120,
+            "overlay_alpha": 0.5,
+            "confidence_threshold": 0.0,
+        } | settings
         times = pipeline.process(message, info, **live)
         assert min(times.decode_ms, times.inference_ms, times.publish_ms) > 0
         assert len(dict(published)) == len(published)
@@ -151,3 +155,10 @@ def test_what_cannot_be_decoded_publishes_nothing(process: Process) -> None:
         process(depth, CameraInfo())
     with pytest.raises(ImageError, match="0x0 is too small"):
         process(Image(encoding="rgb8"))
+
+
+def test_an_image_above_the_limit_publishes_nothing(process: Process) -> None:
+    large = frame(1, 161, 120)
+    for message in (large, compressed_message(picture(1, 161, 120), header(1))):
+        with pytest.raises(ImageError, match="161x120 pixels, more than max_image_pixels = 19200"):
+            process(message, CameraInfo())

@@ -17,6 +17,7 @@ import torch
 from bisenet_ros.msg import ClassMap, SegmentationStats
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from encoded_images import huge_gif
 from node_fixture import ACTIVATE, CONFIGURE, DEACTIVATE, Bench, frame, header, picture, pixels_of
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -538,6 +539,23 @@ def test_compressed_transport(bench: Bench) -> None:
     assert labels[0].header == header(2)
     difference = pixels_of(overlays[0]).astype(int) - picture(2, 320, 240)
     assert np.abs(difference).mean() < 5  # JPEG
+
+
+def test_images_too_large_to_decode_are_rejected(bench: Bench) -> None:
+    bench.start({"input_transport": "compressed"})
+    labels = bench.listen(Image, "label")
+    camera = bench.camera("/image/compressed", CompressedImage)
+    camera.publish(CompressedImage(header=header(1), format="gif", data=huge_gif()))
+    bench.wait_for_log("frame lost: .* 35 bytes has 30000x30000 pixels, more than max_image_pixels")
+    bench.set({"max_image_pixels": 160 * 120 - 1})
+    camera.publish(compressed_message(picture(2), header(2)))
+    bench.wait_for_log("has 160x120 pixels, more than max_image_pixels = 19199")
+    bench.set({"max_image_pixels": 160 * 120})
+    camera.publish(compressed_message(picture(3), header(3)))
+    bench.spin_until(lambda: labels, "the label of the frame within the limit")
+    assert [label.header for label in labels] == [header(3)]
+    stats = bench.stats_when(lambda message: message.processed == 1)
+    assert (stats.received, stats.rejected, stats.dropped) == (3, 2, 0)
 
 
 def test_a_latched_output_waits_for_its_listener(bench: Bench) -> None:

@@ -63,6 +63,7 @@ NUMBERS = {
         [0.0, 0.01, 1000.0],
         [-0.1, -1e-310, 1e-310, 0.0099, 1000.1, float("inf"), float("nan")],
     ),
+    "max_image_pixels": ([1024, 1073741824], [1023, 1073741825]),
     "overlay_alpha": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "confidence_threshold": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "image_qos.depth": ([1, 100], [0, 101]),
@@ -84,7 +85,7 @@ def test_numbers_at_their_ends(bench: Bench, name: str) -> None:
     for value in bad:
         result = bench.try_set(name, value)
         assert not result.successful, value
-        for part in (name, str(value), f"{definition.maximum:g}"):
+        for part in (name, str(value), f"{definition.maximum:.10g}"):
             assert part in result.reason
     assert bench.get([name]) == {name: good[-1]}
 
@@ -221,7 +222,9 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
         "output_qos.durability": "transient_local",
         "output_qos.depth": 1,
     }
-    assert fixed.keys() | {"max_rate", "overlay_alpha"} == DEFAULTS.keys() | {"model"}
+    assert fixed.keys() | {"max_rate", "max_image_pixels", "overlay_alpha"} == DEFAULTS.keys() | {
+        "model"
+    }
 
     def all_refused() -> None:
         for name, value in fixed.items():

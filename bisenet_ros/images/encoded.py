@@ -1,0 +1,105 @@
+"""Encoded images from outside, decoded within a limit on their number of pixels."""
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bisenet_ros.errors import ImageError, first_line
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+MAX_IMAGE_PIXELS = 64 * 1024**2
+"""Default limit: 8192x8192."""
+
+MAX_JPEG_SCANS = 100
+"""A progressive JPEG of a camera has about ten; each costs a pass over all pixels."""
+
+_START_OF_SCAN = b"\xff\xda"
+_SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes; older versions have only "I"
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Raise ImageError if an image of this size has more than ``max_pixels`` pixels."""
+    if width * height > max_pixels:
+        raise ImageError(
+            f"has {width}x{height} pixels, more than max_image_pixels = {max_pixels}: let the "
+            "camera driver publish smaller images, or raise that parameter of the node"
+        )
+
+
+def decode_image(
+    data: bytes, max_pixels: int = MAX_IMAGE_PIXELS
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the pixels of an encoded image, of several frames the first.
+
+    Pillow decodes, not OpenCV: it reads the size first, from the same header as the pixels; it
+    raises for data that is cut off, where OpenCV returns gray rows; and unlike OpenCV's libpng and
+    libjpeg it prints nothing for a damaged image. (libtiff does, and its tiles can be larger than
+    their image: so TIFF, which no color camera sends, is refused.)
+
+    Args:
+        data: JPEG, PNG, WebP, GIF, BMP or PNM.
+        max_pixels: limit on width x height.
+
+    Returns:
+        uint8 [H,W,3] RGB without alpha, or uint8 or uint16 [H,W] if the image is gray. The
+        orientation in EXIF is ignored.
+
+    Raises:
+        ImageError: ``data`` is of another format, damaged, cut off or too large. The message is a
+            predicate: what the image is or has.
+    """
+    try:
+        with _open(data) as image:
+            check_pixels(*image.size, max_pixels)
+            if image.format == "JPEG" and data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
+                raise ImageError(f"has more than {MAX_JPEG_SCANS} scans, which no camera makes")
+            return _pixels(image)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's parsers raise almost anything for damaged data
+        raise ImageError(f"is damaged or cut off ({first_line(error)})") from error
+
+
+def _open(data: bytes) -> "ImageFile":
+    """Read the header alone.
+
+    The plugin is chosen here because PIL.Image.open has a limit of its own, which is a global
+    variable, and tries formats that no camera sends.
+    """
+    from PIL import (
+        BmpImagePlugin,
+        GifImagePlugin,
+        JpegImagePlugin,
+        PngImagePlugin,
+        PpmImagePlugin,
+        WebPImagePlugin,
+    )
+
+    plugins: dict[bytes, type[ImageFile]] = {
+        b"\xff\xd8": JpegImagePlugin.JpegImageFile,
+        b"\x89PNG": PngImagePlugin.PngImageFile,
+        b"RIFF": WebPImagePlugin.WebPImageFile,
+        b"GIF8": GifImagePlugin.GifImageFile,
+        b"BM": BmpImagePlugin.BmpImageFile,
+        b"P": PpmImagePlugin.PpmImageFile,
+    }
+    for start, plugin in plugins.items():
+        if data.startswith(start):
+            return plugin(BytesIO(data))
+    raise ImageError("is no picture in a known format: let the driver publish JPEG or PNG")
+
+
+def _pixels(image: "ImageFile") -> NDArray[np.uint8] | NDArray[np.uint16]:
+    # A copy of Pillow's memory: PyTorch warns of arrays that cannot be written to.
+    if image.mode in ("L", "RGB"):
+        return np.array(image, np.uint8)
+    if image.mode in _SIXTEEN_BITS:
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > np.iinfo(np.uint16).max:
+            raise ImageError("has more than 16 bits a pixel: let the driver publish 8 bits")
+        return deep.astype(np.uint16)
+    return np.array(image.convert("RGB"), np.uint8)
