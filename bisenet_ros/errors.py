@@ -7,6 +7,7 @@
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import format_exception
 
 MAX_VALUE = 200
 """Longest quotation of a value in a message, in characters."""
@@ -116,12 +117,24 @@ def first_line(error: BaseException) -> str:
     return _shortened((str(error).strip() or type(error).__name__).splitlines()[0], MAX_VALUE)
 
 
-def describe(error: BaseException) -> str:
-    """Return ``str(error)`` fit for a terminal, a log or a ROS message.
+def describe(error: BaseException | str) -> str:
+    """Return the text of ``error`` fit for a terminal, a log or a ROS message.
 
     Control characters except newlines are escaped; at most ``MAX_MESSAGE`` characters.
     """
     return _shortened(str(error), MAX_MESSAGE)
+
+
+def describe_bug(error: BaseException) -> str:
+    """Return the traceback of ``error``, escaped like ``describe``, at most ``MAX_MESSAGE`` long.
+
+    The middle of a longer one is left out: its ends name the place and the exception.
+    """
+    text = "".join(format_exception(error))
+    if len(text) <= MAX_MESSAGE:
+        return _shortened(text, MAX_MESSAGE)
+    half = MAX_MESSAGE // 2 - 2
+    return _shortened(f"{_shortened(text[:half], half)}\n…\n{text[-half:]}", MAX_MESSAGE)
 
 
 @contextmanager

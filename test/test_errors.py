@@ -13,6 +13,7 @@ from bisenet_ros.errors import (
     InferenceError,
     UserError,
     describe,
+    describe_bug,
     engine_errors,
     quoted,
 )
@@ -106,3 +107,19 @@ def test_a_device_failure_is_a_user_error(
 def test_a_bug_is_not_converted() -> None:
     with pytest.raises(RuntimeError, match="shapes"), engine_errors("torch", "cpu"):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_a_traceback_is_bounded_and_keeps_place_and_exception() -> None:
+    def fail(text: str) -> str:
+        try:
+            raise KeyError(text)
+        except KeyError as error:
+            return describe_bug(error)
+
+    assert fail("a").startswith("Traceback (most recent call last):\n")
+    assert fail("a").endswith("KeyError: 'a'\n")
+    long = fail("\x1b" + "x" * 10**6 + "end")
+    assert len(long) <= MAX_MESSAGE
+    assert "in fail" in long
+    assert long.endswith("end'\n")
+    assert "\x1b" not in long

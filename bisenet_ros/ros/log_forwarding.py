@@ -1,12 +1,17 @@
-"""What the folders without ROS tell Python's log, in the node's log."""
+"""Forward Python logging to the ROS logger."""
 
 import logging
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from bisenet_ros.errors import describe
+
 
 class RosHandler(logging.Handler):
-    """Passes records on to a ROS logger, from any thread."""
+    """Passes records on to a ROS logger, from any thread.
+
+    At most ``errors.MAX_MESSAGE`` characters of each, control characters escaped.
+    """
 
     def __init__(self, logger: RcutilsLogger) -> None:
         super().__init__()
@@ -14,7 +19,7 @@ class RosHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See ``logging.Handler``."""
-        message = self.format(record)
+        message = describe(self.format(record))
         # A call for each severity: rclpy refuses a second one from the same line.
         if record.levelno >= logging.ERROR:
             self._logger.error(message)
@@ -27,7 +32,7 @@ class RosHandler(logging.Handler):
 
 
 def forward_log(logger: RcutilsLogger) -> None:
-    """From now on ``logger`` says what this package tells Python's log, from INFO upwards."""
+    """Have ``logger`` repeat what this package logs through ``logging``, from INFO upwards."""
     ours = logging.getLogger("bisenet_ros")
     ours.addHandler(RosHandler(logger))
     ours.setLevel(logging.INFO)

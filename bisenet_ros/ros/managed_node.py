@@ -10,7 +10,6 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from traceback import format_exc, format_exception
 from typing import Any, NoReturn
 
 import rclpy
@@ -21,7 +20,7 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from rclpy.node import Node
 from rclpy.task import Future as Answer
 
-from bisenet_ros.errors import UserError, describe
+from bisenet_ros.errors import UserError, describe, describe_bug
 from bisenet_ros.ros.worker import Worker
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -117,7 +116,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
     def _tell_failure(self, future: Future[Any]) -> None:
         error = future.exception()
         if error is not None and self.context.ok():
-            self.get_logger().error("".join(format_exception(error)))
+            self.get_logger().error(describe_bug(error))
 
     def call_on_executor(self, call: Callable[[], None]) -> None:
         """Have the executor's thread run ``call``, and wait until it has.
@@ -165,7 +164,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             usual = isinstance(error, (UserError, OSError))
             reason = f"cannot {what}: {describe(error)}"
             self.failure = self.failure or reason
-            self.get_logger().error(reason if usual else f"cannot {what}: {format_exc()}")
+            self.get_logger().error(reason if usual else f"cannot {what}: {describe_bug(error)}")
             if not usual:
                 return ERROR
             undone = undo is None or self._attempt(f"undo '{what}'", undo) == SUCCESS

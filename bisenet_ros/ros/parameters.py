@@ -17,7 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS
-from bisenet_ros.errors import InferenceError, ParameterError, quoted
+from bisenet_ros.errors import InferenceError, ParameterError, first_line, quoted
 from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS
 from bisenet_ros.inference.backend import BACKENDS, EngineOptions
 from bisenet_ros.inference.resolution import (
@@ -308,7 +308,7 @@ def declare(node: Node) -> dict[str, str]:
         try:
             declared = node.declare_parameter(name, default, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            refused[name] = f"parameter '{name}' cannot have the value given: {error}"
+            refused[name] = f"parameter '{name}' cannot have the value given: {first_line(error)}"
         else:
             if declared.type_ != Parameter.Type.NOT_SET:
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import rclpy.logging
 
+from bisenet_ros.errors import MAX_MESSAGE
 from bisenet_ros.ros.log_forwarding import forward_log
 
 
@@ -31,3 +32,13 @@ def test_records_have_their_severity(
     found = [(line.split("]")[0].strip("["), line.rsplit(maxsplit=1)[1]) for line in lines]
     once = [("ERROR", "e"), ("WARN", "w"), ("INFO", "i")]
     assert found == [(level, f"{letter}{n}") for n in range(2) for level, letter in once]
+
+
+def test_long_records_are_shortened_and_escaped(
+    source: logging.Logger, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source.info("\x1b[2J%s", "x" * 10**6)
+    line = capfd.readouterr().err
+    assert len(line) < MAX_MESSAGE + 100
+    assert "\\x1b[2Jxxx" in line
+    assert "\x1b[2J" not in line
