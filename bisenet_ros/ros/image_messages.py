@@ -159,14 +159,20 @@ def _cv_bridge_fault() -> str:
 def _layout(encoding: str) -> _Layout:
     if encoding in _LAYOUTS:
         return _LAYOUTS[encoding]
+    name = f"image encoding {quoted(encoding):.60}"
+    # Errors of three places: the log counts them apart.
     if encoding in ("8UC3", "8UC4"):
         # cv_bridge refuses these too. To guess would swap red and blue in silence.
-        remedy = "does not tell the order of its colors: let the driver publish rgb8 or bgr8"
-    elif re.match(r"(8S|16U|16S|32S|32F|64F)C?\d?", encoding):
-        remedy = "is no color image (a depth image?): remap `image` to the color camera's topic"
-    else:
-        remedy = f"is not supported: let the driver publish one of {', '.join(ENCODINGS)}"
-    raise ImageError(f"image encoding {quoted(encoding):.60} {remedy}")
+        raise ImageError(
+            f"{name} does not tell the order of its colors: let the driver publish rgb8 or bgr8"
+        )
+    if re.match(r"(8S|16U|16S|32S|32F|64F)C?\d?", encoding):
+        raise ImageError(
+            f"{name} is no color image (a depth image?): remap `image` to the color camera's topic"
+        )
+    raise ImageError(
+        f"{name} is not supported: let the driver publish one of {', '.join(ENCODINGS)}"
+    )
 
 
 def _view(message: Image, layout: _Layout) -> NDArray[Any]:

@@ -20,7 +20,8 @@ from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
 from bisenet_ros.ros import parameters
-from bisenet_ros.ros.diagnostics import FrameErrorLog, frames_diagnosis, state_diagnosis
+from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
+from bisenet_ros.ros.frame_errors import FrameErrorLog
 from bisenet_ros.ros.frame_pipeline import FramePipeline
 from bisenet_ros.ros.frame_stats import FrameStats
 from bisenet_ros.ros.image_messages import ImageDecoder
@@ -250,6 +251,7 @@ class SegmentationNode(ManagedNode):
         active.watchdog.report_camera_info(
             active.camera_info is not None, camera_info, configured.camera_info
         )
+        active.errors.summarize()
         name, error = self.get_fully_qualified_name(), active.errors.take_latest()
         self._diagnostics.publish(frames_diagnosis(name, stats, error, active.watchdog.reason))
 
