@@ -13,19 +13,34 @@ from concurrent.futures import Future, wait
 from typing import Any, NoReturn
 
 import rclpy
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.task import Future as Answer
 
-from bisenet_ros.errors import UserError, describe, describe_bug
+from bisenet_ros.errors import UserError, describe, describe_bug, quoted
 from bisenet_ros.ros.worker import Worker
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
+
+FRAME_PATIENCE_S = 2.5
+"""Time that a transition waits for the frame under way before it is refused."""
+
+_TRANSITIONS = {
+    Transition.TRANSITION_CONFIGURE: "configure",
+    Transition.TRANSITION_CLEANUP: "clean up",
+    Transition.TRANSITION_ACTIVATE: "activate",
+    Transition.TRANSITION_DEACTIVATE: "deactivate",
+    Transition.TRANSITION_UNCONFIGURED_SHUTDOWN: "shut down",
+    Transition.TRANSITION_INACTIVE_SHUTDOWN: "shut down",
+    Transition.TRANSITION_ACTIVE_SHUTDOWN: "shut down",
+}
 
 
 class ManagedNode(LifecycleNodeMixin, Node):
@@ -35,6 +50,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
     tried again. Anything else is a bug: its traceback is logged, the transition ends in ERROR, and
     the node releases everything and is unconfigured. ``deactivate`` and ``cleanup`` must be
     idempotent, and destroy entities of the node through ``call_on_executor``.
+
+    A transition that is requested waits for the one under way, however long that takes, but for a
+    frame no longer than ``FRAME_PATIENCE_S``: then it is refused.
     """
 
     def __init__(self, name: str, worker: Worker[Any]) -> None:
@@ -177,16 +195,55 @@ class ManagedNode(LifecycleNodeMixin, Node):
         # The answer must come from the executor's thread: rclpy looks at a waiting coroutine only
         # when something else wakes the executor.
         answer = Answer()
-        job = self.worker.submit(lambda: self._rclpy_change_state(request, response))
+        job = self.worker.submit(lambda: self._make_transition(request, response))
         job.add_done_callback(lambda job: self._call_soon(lambda: answer.set_result(job)))
+        patience = self.create_timer(
+            FRAME_PATIENCE_S,
+            lambda: self.worker.is_processing and job.cancel(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
         await answer
-        try:
-            return job.result()
-        except Exception as error:  # rclpy raises for a transition that the state does not have
-            transition = request.transition.label or request.transition.id
-            self.get_logger().error(f"no transition '{transition}' from this state: {error}")
+        self.destroy_timer(patience)
+        name = _transition_name(request.transition)
+        if job.cancelled():
+            self.get_logger().error(
+                f"cannot {name} now: a frame has been under way for more than "
+                f"{FRAME_PATIENCE_S:g} s; try again, and lower 'resolution' or 'max_image_pixels' "
+                "if it happens often"
+            )
             response.success = False
             return response
+        try:
+            return job.result()
+        except Exception as error:  # rclpy's own, since ours are dealt with in ``_attempt``
+            self.get_logger().error(f"cannot {name}: {describe(error)}")
+            response.success = False
+            return response
+
+    def _make_transition(
+        self, request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        wanted = request.transition
+        available = self._state_machine.available_transitions  # id, label, ...
+        if any(
+            label == wanted.label if wanted.label else number == wanted.id
+            for number, label, *_ in available
+        ):
+            return self._rclpy_change_state(request, response)
+        possible = " and ".join(label for _, label, *_ in available) or "none"
+        self.get_logger().error(
+            f"cannot {_transition_name(wanted)}: the node is "
+            f"{self._state_machine.current_state[1]}, whose transitions are {possible}"
+        )
+        response.success = False
+        return response
+
+
+def _transition_name(transition: Transition) -> str:
+    """Return the label, or that of the id."""
+    if transition.label:
+        return quoted(transition.label)
+    return _TRANSITIONS.get(transition.id, f"make transition {transition.id}")
 
 
 def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoReturn:

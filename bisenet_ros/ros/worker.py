@@ -25,6 +25,8 @@ class Worker(Generic[Frame]):
     def __init__(
         self, process: Callable[[Frame], None], failed: Callable[[Exception], None]
     ) -> None:
+        self.is_processing = False
+        """Whether a frame is under way."""
         self._process = process
         self._failed = failed
         self._wake = threading.Condition()
@@ -35,7 +37,10 @@ class Worker(Generic[Frame]):
         self._thread.start()
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """Have ``job`` run; the future gets what it returns or raises."""
+        """Have ``job`` run; the future gets what it returns or raises.
+
+        A job that has not begun can be cancelled through its future.
+        """
         future: Future[Any] = Future()
         with self._wake:
             self._jobs.append((job, future))
@@ -82,15 +87,19 @@ class Worker(Generic[Frame]):
                     frame, self._frame = self._frame, None
             if job is not None:
                 call, future = job
+                if not future.set_running_or_notify_cancel():
+                    continue
                 try:
                     future.set_result(call())
                 except Exception as error:
                     future.set_exception(error)
             elif frame is not None:
+                self.is_processing = True
                 try:
                     self._process(frame)
                 except Exception as error:
                     self._failed(error)
+                self.is_processing = False
 
 
 class RateLimit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import wait
+from threading import Event
 
 import pytest
 
@@ -9,6 +10,8 @@ pytest.importorskip("rclpy")
 
 import rclpy
 from error_kinds import USER_ERRORS
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from bisenet_ros.ros.managed_node import ERROR, FAILURE, ManagedNode
@@ -82,3 +85,51 @@ def test_a_bug_is_an_error_transition_with_its_traceback(
     told = capfd.readouterr().err
     assert "Traceback (most recent call last)" in told
     assert f"{type(error).__name__}: {error}" in told
+
+
+class Frames(ManagedNode):
+    """Its frames take until ``done`` is set; its transitions do nothing."""
+
+    def __init__(self, done: Event) -> None:
+        self.begun = Event()
+        super().__init__("frames", Worker[str](self._process, lambda error: None))
+        self._done = done
+
+    def _process(self, frame: str) -> None:
+        self.begun.set()
+        assert self._done.wait(60)
+
+    def configure(self) -> None:
+        pass
+
+    def cleanup(self) -> None:
+        pass
+
+    def deactivate(self) -> None:
+        pass
+
+
+def test_a_long_frame_does_not_hold_up_a_transition(
+    context: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = Event()
+    node = Frames(done)
+    client = node.create_client(ChangeState, "frames/change_state")
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+
+    def change() -> bool:
+        assert client.wait_for_service(60)
+        answer = client.call_async(request)
+        rclpy.spin_until_future_complete(node, answer, timeout_sec=60)
+        return answer.result().success
+
+    node.worker.submit_latest("frame")
+    assert node.begun.wait(60)
+    assert not change()
+    assert "cannot configure now: a frame has been under way for more than 2.5 s" in (
+        capfd.readouterr().err
+    )
+    done.set()
+    assert change()
+    assert node.worker.stop(timeout=60)
+    node.destroy_node()

@@ -105,6 +105,15 @@ def test_errors_are_reported_and_do_not_end_the_thread(probe: Probe) -> None:
     assert probe.frames == ["good"]
 
 
+def test_a_job_that_has_not_begun_can_be_cancelled(probe: Probe) -> None:
+    go_on = probe.hold()
+    job = probe.worker.submit(lambda: probe.frames.append("cancelled"))
+    assert job.cancel()
+    go_on.set()
+    probe.settle()
+    assert probe.frames == []
+
+
 def test_stop_takes_nothing_more_and_says_whether_it_ended() -> None:
     probe = Probe()
     go_on = probe.hold()
