@@ -32,6 +32,9 @@ FRAMES = 3
 HOPELESS = 1.5
 """Engines slower than the fastest by this factor in the first turn get no second turn."""
 
+_logged: set[str] = set()
+"""Reasons against engines that are in the log: not repeated at every configure."""
+
 
 def time_engines(
     engines: Sequence[Backend],
@@ -258,7 +261,9 @@ class _Selection:
         width, height = self._resolution
         chosen = f"auto selected {engine.name} on {engine.device} in {engine.precision}"
         timed = f"per {width}x{height} frame: {times}"
-        logger.info("; rejected ".join([f"{chosen} ({timed})", *_reasons(self.failed)]))
+        news = [reason for reason in _reasons(self.failed) if reason not in _logged]
+        _logged.update(news)
+        logger.info("; rejected ".join([f"{chosen} ({timed})", *news]))
 
 
 def _reasons(failed: Mapping[str, str]) -> list[str]:

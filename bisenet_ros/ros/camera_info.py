@@ -1,13 +1,67 @@
-"""What a camera's description becomes for its images at another size."""
+"""Camera info: receive it, and scale it to images of another size."""
 
 import copy
 
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from bisenet_ros.ros.qos import LATCHED, SENSOR
+
+
+class CameraInfoSubscription:
+    """Keeps the latest camera_info, whether it is published continuously or once and latched.
+
+    - ``latest``: None until one has arrived.
+    - ``topic_name``: absolute.
+
+    A volatile subscription misses what a latched publisher sent before; a latched subscription does
+    not match volatile publishers, and makes their nodes warn of it. So the QoS follows that of the
+    publishers.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.latest: CameraInfo | None = None
+        self._node = node
+        self._subscribe(SENSOR)
+        self.topic_name: str = self._subscription.topic_name
+
+    def wanted_qos(self) -> QoSProfile | None:
+        """Return the QoS to call ``resubscribe`` with, or None to stay subscribed as it is."""
+        offered = [
+            publisher.qos_profile
+            for publisher in self._node.get_publishers_info_by_topic(self.topic_name)
+        ]
+        latched = all(
+            qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            and qos.reliability == ReliabilityPolicy.RELIABLE
+            for qos in offered
+        )
+        wanted = LATCHED if latched else SENSOR
+        return wanted if offered and wanted != self._qos else None
+
+    def resubscribe(self, qos: QoSProfile) -> None:
+        """Subscribe with ``qos``; on the executor's thread."""
+        self.close()
+        self._subscribe(qos)
+
+    def close(self) -> None:
+        """Unsubscribe; on the executor's thread."""
+        self._node.destroy_subscription(self._subscription)
+
+    def _subscribe(self, qos: QoSProfile) -> None:
+        self._qos = qos
+        self._subscription = self._node.create_subscription(
+            CameraInfo, "camera_info", self._receive, qos
+        )
+
+    def _receive(self, message: CameraInfo) -> None:
+        self.latest = message
+
 
 def scale_camera_info(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
-    """``info`` for the same picture at ``width`` x ``height`` pixels, under ``header``.
+    """Return ``info`` for the same picture at ``width`` x ``height`` pixels, with ``header``.
 
     The picture that ``info`` describes is its region of interest (all of it by default) after
     binning, see sensor_msgs/CameraInfo; its size alone counts, so that images resized on their way

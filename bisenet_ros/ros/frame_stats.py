@@ -1,5 +1,6 @@
 """Counts and times of the frames since the node became active."""
 
+import math
 import threading
 from collections import deque
 from dataclasses import astuple, dataclass, fields
@@ -66,11 +67,20 @@ class FrameStats:
         Args:
             now: when publishing ended, in seconds of a monotonic clock.
             times: of its stages.
-            latency_ms: from the stamp in the image's header to the end of publishing.
+            latency_ms: from the stamp in the image's header to the end of publishing; NaN if the
+                stamp cannot be used.
         """
         with self._lock:
             self._processed += 1
             self._frames.append(_Processed(now, times, latency_ms))
+
+    def summary(self) -> str:
+        """Return the counts in words."""
+        with self._lock:
+            return (
+                f"{self._received} frames received, {self._processed} processed, "
+                f"{self._dropped} dropped, {self._rejected} rejected"
+            )
 
     def fill(self, message: SegmentationStats, now: float) -> None:
         """Set the message's counts, rates and times; ``now`` as in ``frame_processed``."""
@@ -91,5 +101,6 @@ class FrameStats:
         means = np.mean([astuple(frame.times) for frame in frames], axis=0)
         for stage, mean in zip(fields(FrameTimes), means, strict=True):
             setattr(message, stage.name, float(mean))
-        p50, p95 = np.percentile([frame.latency_ms for frame in frames], (50, 95))
+        latencies = [each.latency_ms for each in frames if not math.isnan(each.latency_ms)]
+        p50, p95 = np.percentile(latencies or [math.nan], (50, 95))
         message.latency_p50_ms, message.latency_p95_ms = float(p50), float(p95)

@@ -73,6 +73,9 @@ _LAYOUTS = {
     )
 }
 
+CHOOSE_IMAGE_TOPIC = "(launch file: image:=TOPIC; else remap `image`)"
+"""How the node is given another image topic."""
+
 ENCODINGS = tuple(_LAYOUTS)
 """Every encoding that ``ImageDecoder.to_rgb`` reads."""
 
@@ -168,7 +171,8 @@ def _layout(encoding: str) -> _Layout:
         )
     if re.match(r"(8S|16U|16S|32S|32F|64F)C?\d?", encoding):
         raise ImageError(
-            f"{name} is no color image (a depth image?): remap `image` to the color camera's topic"
+            f"{name} is no color image (a depth image?): choose the color camera's topic "
+            f"{CHOOSE_IMAGE_TOPIC}"
         )
     raise ImageError(
         f"{name} is not supported: let the driver publish one of {', '.join(ENCODINGS)}"
@@ -250,12 +254,14 @@ def decode_compressed(
         f"compressed image with format {quoted(message.format):.60} and {len(message.data)} bytes"
     )
     if "compressedDepth" in message.format or re.match(r"(16U|32F)C1", message.format):
-        raise ImageError(f"{name} is a depth image: remap `image` to the color camera's topic")
+        raise ImageError(
+            f"{name} is a depth image: choose the color camera's topic {CHOOSE_IMAGE_TOPIC}"
+        )
     bayer = _LAYOUTS.get(message.format.partition(";")[0]) if "bayer" in message.format else None
     if bayer and "jpeg" in message.format:
         raise ImageError(
             f"{name} has no colors: they are lost when a Bayer mosaic becomes a JPEG; let "
-            "image_proc make colors of it first, and remap `image` to its image_color"
+            f"image_proc make colors of it first, and choose its image_color {CHOOSE_IMAGE_TOPIC}"
         )
     try:
         pixels = decode_image(bytes(message.data), max_pixels)

@@ -20,6 +20,7 @@ from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
 from bisenet_ros.ros import parameters
+from bisenet_ros.ros.camera_info import CameraInfoSubscription
 from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.frame_errors import FrameErrorLog
 from bisenet_ros.ros.frame_pipeline import FramePipeline
@@ -29,8 +30,14 @@ from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
 from bisenet_ros.ros.parameters import Parameters
 from bisenet_ros.ros.publishers import ClassPublishers, ImagePublishers
-from bisenet_ros.ros.qos import SENSOR, qos_profile
-from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, ImageWatchdog
+from bisenet_ros.ros.qos import qos_profile
+from bisenet_ros.ros.stamps import latency_ms
+from bisenet_ros.ros.topic_watchdog import (
+    REPORT_PERIOD_S,
+    CameraInfoWatchdog,
+    ClockWatchdog,
+    ImageWatchdog,
+)
 from bisenet_ros.ros.worker import RateLimit, Worker
 
 
@@ -46,16 +53,26 @@ class _Configured:
     stats: Publisher
 
 
+@dataclass(frozen=True)
+class _Subscriptions:
+    """What the node hears while it is active, and who notices that nothing comes."""
+
+    camera_info: CameraInfoSubscription
+    images: Subscription
+    image_watchdog: ImageWatchdog
+    camera_info_watchdog: CameraInfoWatchdog
+    clock_watchdog: ClockWatchdog
+
+
 @dataclass
 class _Active:
     """What lives from activate to deactivate."""
 
-    watchdog: ImageWatchdog
     errors: FrameErrorLog
     statistics: FrameStats = field(default_factory=FrameStats)
     rate_limit: RateLimit = field(default_factory=RateLimit)
-    subscriptions: list[Subscription] = field(default_factory=list)  # camera_info, images
-    camera_info: CameraInfo | None = None
+    stamp_problem: str = ""  # of the latest frame
+    subscriptions: _Subscriptions | None = None
     report: Future[None] | None = None
 
 
@@ -140,9 +157,11 @@ class SegmentationNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Destroy the publishers and give back the engine's memory."""
-        self._configured = None
+        configured, self._configured = self._configured, None
         self._resources.close()
         self._fixed = False
+        if configured is not None:
+            self.get_logger().info("unconfigured: engine and publishers are released")
 
     def activate(self) -> None:
         """Publish what the labels mean, and subscribe."""
@@ -152,32 +171,41 @@ class SegmentationNode(ManagedNode):
         self._publish_label_info()
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
-        self._active = _Active(ImageWatchdog(self, qos), FrameErrorLog(self.get_logger()))
-        self._subscribe(self._active, values.input_transport, qos)
-        heard = self._active.subscriptions[-1].topic_name
-        self.get_logger().info(f"waiting for images on {heard} ({values.image_reliability})")
+        self._active = _Active(FrameErrorLog(self.get_logger()))
+        self._active.subscriptions = self._subscribe(values.input_transport, qos)
+        heard = self._active.subscriptions.images.topic_name
+        self.get_logger().info(
+            f"active: waiting for images on {heard} ({values.image_reliability})"
+        )
 
     def deactivate(self) -> None:
         """Unsubscribe, and discard the frame that waits."""
         active, self._active = self._active, None
+        self.worker.discard_frame()
         if active is not None:
             self.call_on_executor(lambda: self._unsubscribe(active))
-        self.worker.discard_frame()
+            self.get_logger().info(f"inactive: {active.statistics.summary()}")
 
-    def _subscribe(self, active: _Active, transport: str, qos: QoSProfile) -> None:
+    def _subscribe(self, transport: str, qos: QoSProfile) -> _Subscriptions:
+        assert self._configured is not None
         topic, kind = "image", Image
         if transport == "compressed":
             image = self.resolve_topic_name(topic).removesuffix("/compressed")
             topic, kind = f"{image}/compressed", CompressedImage
-        for wanted in (
-            (CameraInfo, "camera_info", self._receive_camera_info, SENSOR),
-            (kind, topic, self._receive, qos),
-        ):
-            active.subscriptions.append(self.create_subscription(*wanted))
+        camera_info = CameraInfoSubscription(self)
+        images = self.create_subscription(kind, topic, self._receive, qos)
+        return _Subscriptions(
+            camera_info,
+            images,
+            ImageWatchdog(self, images, qos),
+            CameraInfoWatchdog(self, camera_info.topic_name, self._configured.camera_info),
+            ClockWatchdog(self),
+        )
 
     def _unsubscribe(self, active: _Active) -> None:
-        for subscription in active.subscriptions:
-            self.destroy_subscription(subscription)
+        if active.subscriptions is not None:
+            active.subscriptions.camera_info.close()
+            self.destroy_subscription(active.subscriptions.images)
 
     def _publish_label_info(self) -> None:
         if self._configured is not None:
@@ -199,27 +227,22 @@ class SegmentationNode(ManagedNode):
         elif self.worker.submit_latest(frame):
             active.statistics.frame_dropped()
 
-    def _receive_camera_info(self, message: CameraInfo) -> None:
-        active = self._active
-        if active is not None:
-            active.camera_info = message
-
     def _process(self, frame: _Frame) -> None:
         active, message = frame.activation, frame.message
         if active is not self._active or self._configured is None:
             return  # it was on its way when the node was deactivated
+        subscriptions = active.subscriptions
         times = self._configured.pipeline.process(
             message,
-            active.camera_info,
+            subscriptions.camera_info.latest if subscriptions is not None else None,
             max_image_pixels=self.get_parameter("max_image_pixels").value,
             # rclpy lets values pass that are a hair above the range.
             overlay_alpha=min(1.0, self.get_parameter("overlay_alpha").value),
             confidence_threshold=self.get_parameter("confidence_threshold").value,
         )
-        now_ms = 1e-6 * self.get_clock().now().nanoseconds
-        stamp = message.header.stamp
-        latency_ms = now_ms - 1e3 * stamp.sec - 1e-6 * stamp.nanosec
-        active.statistics.frame_processed(time.perf_counter(), times, latency_ms)
+        now_ns = self.get_clock().now().nanoseconds
+        latency, active.stamp_problem = latency_ms(message.header.stamp, now_ns)
+        active.statistics.frame_processed(time.perf_counter(), times, latency)
 
     def _frame_failed(self, error: Exception) -> None:
         active = self._active
@@ -246,14 +269,22 @@ class SegmentationNode(ManagedNode):
             return
         stats = self._stats(active, configured.segmenter)
         configured.stats.publish(stats)
-        camera_info, images = active.subscriptions
-        active.watchdog.report(images, stats.received)
-        active.watchdog.report_camera_info(
-            active.camera_info is not None, camera_info, configured.camera_info
-        )
         active.errors.summarize()
+        warning = active.stamp_problem
+        if active.subscriptions is not None:
+            self._watch(active.subscriptions, stats.received)
+            warning = active.subscriptions.image_watchdog.reason or warning
         name, error = self.get_fully_qualified_name(), active.errors.take_latest()
-        self._diagnostics.publish(frames_diagnosis(name, stats, error, active.watchdog.reason))
+        self._diagnostics.publish(frames_diagnosis(name, stats, error, warning))
+
+    def _watch(self, subscriptions: _Subscriptions, received: int) -> None:
+        camera_info = subscriptions.camera_info
+        qos = camera_info.wanted_qos()
+        if qos is not None:
+            self.call_on_executor(lambda: camera_info.resubscribe(qos))
+        subscriptions.image_watchdog.report(received)
+        subscriptions.camera_info_watchdog.report(camera_info.latest is not None, received)
+        subscriptions.clock_watchdog.report()
 
     def _stats(self, active: _Active, segmenter: Segmenter) -> SegmentationStats:
         message = SegmentationStats(

@@ -1,61 +1,157 @@
-"""Why no image comes, for the log and /diagnostics."""
+"""Report what does not arrive, why that may be, and when it arrives again."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+from bisenet_ros.ros.image_messages import CHOOSE_IMAGE_TOPIC
 
 REPORT_PERIOD_S = 1.0
 SILENT_REPORTS = 5
-"""After as many reports without an image, or a camera_info that someone waits for, the log says why
-that may be, and whenever the reason changes."""
+"""Number of reports without a message after which its absence is logged."""
+
+
+class Logger(Protocol):
+    """The part of rclpy's logger that an ``Alarm`` uses."""
+
+    def warning(self, message: str, /) -> Any:
+        """Log one line."""
+
+    def info(self, message: str, /) -> Any:
+        """Log one line."""
+
+
+class Alarm:
+    """A problem that is logged once it has lasted, when its reason changes, and when it is over.
+
+    - ``reason``: the one logged last; empty while there is no problem.
+
+    A reason counts when two successive reports give it: while DDS discovers the graph, the first
+    may be wrong.
+
+    Args:
+        logger: of the node.
+        over: logged when a problem that was logged is over.
+    """
+
+    def __init__(self, logger: Logger, over: str) -> None:
+        self.reason = ""
+        self._logger = logger
+        self._over = over
+        self._previous = ""
+
+    def report(self, reason: str, problem: str) -> None:
+        """Note ``reason``; once it counts, ``problem`` is logged with it."""
+        if reason == self._previous != self.reason:
+            self.reason = reason
+            self._logger.warning(f"{problem}: {reason}")
+        self._previous = reason
+
+    def clear(self) -> None:
+        """Note that there is no problem."""
+        if self.reason:
+            self._logger.info(self._over)
+        self.reason = self._previous = ""
 
 
 class ImageWatchdog:
-    """To be told once every ``REPORT_PERIOD_S`` what came; ``reason`` is why no image does.
+    """Logs that no image arrives; ``report`` is to be called every ``REPORT_PERIOD_S``.
 
-    ``reason`` is empty while images come, and until ``SILENT_REPORTS`` without. ``qos`` is that of
-    their subscription.
+    Args:
+        node: has the subscription.
+        images: the subscription.
+        qos: its QoS.
     """
 
-    def __init__(self, node: Node, qos: QoSProfile) -> None:
-        self.reason = ""
+    def __init__(self, node: Node, images: Subscription, qos: QoSProfile) -> None:
         self._node = node
+        self._images = images
         self._qos = qos
+        self._alarm = Alarm(node.get_logger(), f"images arrive on {images.topic_name}")
         self._received = 0
         self._silent = 0
-        self._without_camera_info = 0
 
-    def report(self, images: Subscription, received: int) -> None:
-        """Note how many images have come in all, and log why they ceased."""
-        self._silent = 0 if received > self._received else self._silent + 1
+    @property
+    def reason(self) -> str:
+        """Why no image arrives; empty while images do, and until ``SILENT_REPORTS`` without."""
+        return self._alarm.reason
+
+    def report(self, received: int) -> None:
+        """Compare ``received``, the number of images since the activation, with the last call's."""
+        # A latched image comes once.
+        latched = self._qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        silent = received == self._received and not (received and latched)
         self._received = received
-        if self._silent < SILENT_REPORTS:
-            self.reason = ""
-            return
-        reason = diagnose_no_messages(self._node, images, self._qos)
-        if reason != self.reason:
-            self.reason = reason
-            seconds = self._silent * REPORT_PERIOD_S
-            self._node.get_logger().warning(f"no image for {seconds:.0f} s: {reason}")
+        self._silent = self._silent + 1 if silent else 0
+        if not silent:
+            self._alarm.clear()
+        elif self._silent >= SILENT_REPORTS - 1:  # the alarm needs the reason twice
+            reason = diagnose_no_messages(self._node, self._images, self._qos)
+            self._alarm.report(reason, f"no image for {self._silent * REPORT_PERIOD_S:.0f} s")
 
-    def report_camera_info(self, has_come: bool, source: Subscription, sink: Publisher) -> None:
-        """Log, after ``report``, that nothing comes from ``source`` for those who hear ``sink``."""
-        if has_come or not self._received or not sink.get_subscription_count():
-            self._without_camera_info = 0
+
+class CameraInfoWatchdog:
+    """Logs that no camera_info arrives, though images do and someone listens to the node's own.
+
+    Args:
+        node: has the subscription.
+        topic: absolute name of the camera's topic.
+        sink: publishes camera_info at the size of the labels.
+    """
+
+    def __init__(self, node: Node, topic: str, sink: Publisher) -> None:
+        self._node = node
+        self._topic = topic
+        self._sink = sink
+        self._alarm = Alarm(node.get_logger(), f"camera_info arrives on {topic}")
+        self._missing = 0
+
+    def report(self, has_arrived: bool, images: int) -> None:
+        """Note whether a camera_info has arrived, and the number of images received."""
+        wanted = images and self._sink.get_subscription_count()
+        if has_arrived or not wanted:
+            self._missing = 0
+            self._alarm.clear()
             return
-        self._without_camera_info += 1
-        if self._without_camera_info == SILENT_REPORTS:
-            self._node.get_logger().warning(
-                f"{sink.topic_name} has a listener and stays silent: nothing comes on "
-                f"{source.topic_name}; remap 'camera_info' to the camera's"
+        self._missing += 1
+        if self._missing >= SILENT_REPORTS - 1:
+            problem = f"{self._sink.topic_name} has a listener and nothing to publish"
+            self._alarm.report(self._diagnose(), problem)
+
+    def _diagnose(self) -> str:
+        publishers = self._node.get_publishers_info_by_topic(self._topic)
+        if publishers:
+            return f"{_name(publishers[0])} publishes {self._topic}, but has sent nothing yet"
+        return (
+            f"nobody publishes {self._topic}: choose the camera's topic (launch file: "
+            "camera_info:=TOPIC; else remap 'camera_info')"
+        )
+
+
+class ClockWatchdog:
+    """Logs that simulated time is wanted and does not run."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._alarm = Alarm(node.get_logger(), "time arrives on /clock")
+
+    def report(self) -> None:
+        """Look at the node's clock."""
+        if self._node.get_clock().now().nanoseconds:  # never 0 unless simulated
+            self._alarm.clear()
+        else:
+            self._alarm.report(
+                "start the simulator, or ros2 bag play --clock, or set use_sim_time to false",
+                "use_sim_time is true and nothing arrives on /clock",
             )
 
 
 def diagnose_no_messages(node: Node, subscription: Subscription, qos: QoSProfile) -> str:
-    """Why nothing may arrive at ``subscription`` with ``qos``, and what to do about it."""
+    """Return why nothing may arrive at ``subscription`` with ``qos``, and what to do about it."""
     topic = subscription.topic_name
     message: Any = subscription.msg_type
     wanted = f"{message.__module__.split('.')[0]}/msg/{message.__name__}"
@@ -68,23 +164,29 @@ def diagnose_no_messages(node: Node, subscription: Subscription, qos: QoSProfile
                 f"nobody publishes {topic}, but somebody {sibling}: set input_transport to "
                 f"'{transport}'"
             )
-        return f"nobody publishes {topic}: remap 'image' to the camera's topic"
+        return f"nobody publishes {topic}: choose the camera's topic {CHOOSE_IMAGE_TOPIC}"
     for publisher in publishers:
         if publisher.topic_type != wanted:
             return (
-                f"{publisher.node_name} publishes {topic} as {publisher.topic_type}, and the node "
-                f"listens for {wanted}: remap 'image' to a raw image topic, or, for the one that "
-                "ends in /compressed, to its name without that, and set input_transport to "
-                "'compressed'"
+                f"{_name(publisher)} publishes {topic} as {publisher.topic_type}, and the node "
+                f"listens for {wanted}: choose a topic of raw images {CHOOSE_IMAGE_TOPIC}, or, "
+                "for one that ends in /compressed, its name without that, and set input_transport "
+                "to 'compressed'"
             )
         compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
         if compatibility == QoSCompatibility.ERROR:
             return (
-                f"{publisher.node_name} publishes {topic} with a QoS that does not match "
-                f"({reason.strip()}): set image_qos.reliability and image_qos.durability to its own"
+                f"{_name(publisher)} publishes {topic} with a QoS that does not match "
+                f"({reason.strip()}): set image_qos.reliability and image_qos.durability to match"
             )
     return (
-        f"{publishers[0].node_name} publishes {topic} with a QoS that matches: it may be paused, "
-        "or its images are too large for the transport: start the camera driver with Fast DDS's "
+        f"{_name(publishers[0])} publishes {topic} with a QoS that matches: it may be paused, "
+        "or its images are too large for the transport: start the camera driver with the Fast DDS "
         "profile config/fastdds_images.xml, see there"
     )
+
+
+def _name(publisher: TopicEndpointInfo) -> str:
+    """Return the node's name, which DDS discovers after the publisher."""
+    unknown = publisher.node_name.startswith("_NODE_NAME_UNKNOWN_")
+    return "another node" if unknown else publisher.node_name

@@ -1,5 +1,6 @@
 """Counts, rates and percentiles of the statistics message."""
 
+import math
 from dataclasses import fields
 
 import pytest
@@ -69,3 +70,15 @@ def test_only_the_latest_frames_count_for_times() -> None:
     assert message.processed == 3 * WINDOW
     assert message.latency_p95_ms == pytest.approx(10)
     assert message.fps == pytest.approx(1.0)
+
+
+def test_latency_is_that_of_frames_with_a_stamp_that_can_be_used() -> None:
+    statistics = FrameStats()
+    statistics.frame_processed(0.0, TIMES, math.nan)
+    message = filled(statistics)
+    assert math.isnan(message.latency_p50_ms)
+    assert math.isnan(message.latency_p95_ms)
+    assert message.decode_ms == 1
+    statistics.frame_processed(1.0, TIMES, 10.0)
+    assert filled(statistics).latency_p50_ms == pytest.approx(10)
+    assert statistics.summary() == "0 frames received, 2 processed, 0 dropped, 0 rejected"

@@ -54,6 +54,12 @@ def label_one(bench: Bench, message: Image) -> Image:
     return labels[0]
 
 
+def stamped(bench: Bench, message: Image) -> Image:
+    """The message, stamped now."""
+    message.header.stamp = bench.node.get_clock().now().to_msg()
+    return message
+
+
 def diagnosis(
     bench: Bench,
     level: bytes,
@@ -349,7 +355,7 @@ def test_stats(bench: Bench) -> None:
     labels = bench.listen(Image, "label")
     camera = bench.camera()
     for number in range(4):
-        camera.publish(frame(number))
+        camera.publish(stamped(bench, frame(number)))
         bench.spin_until(lambda wanted=number + 1: len(labels) == wanted, "its label")
     stats = bench.stats_when(lambda message: message.processed == 4)
     assert (stats.received, stats.dropped, stats.rejected) == (4, 0, 0)
@@ -439,20 +445,65 @@ def test_diagnostics_say_how_it_goes(bench: Bench) -> None:
     bad.encoding = "32FC1"
     diagnosis(bench, DiagnosticStatus.ERROR, "frame lost: ", lambda: camera.publish(bad))
     good = r"([1-9]\d*\.\d|0\.[1-9]) frames/s"
-    diagnosis(bench, DiagnosticStatus.OK, good, lambda: camera.publish(frame(2)))
+    diagnosis(bench, DiagnosticStatus.OK, good, lambda: camera.publish(stamped(bench, frame(2))))
+
+
+def test_diagnostics_warn_of_stamps_that_give_no_latency(bench: Bench) -> None:
+    bench.start()
+    camera = bench.camera()
+    zero, future = frame(1), stamped(bench, frame(2))
+    zero.header.stamp = Time()
+    future.header.stamp.sec += 1000
+    for message, text in (
+        (zero, "images are stamped 0: "),
+        (frame(3), r"images are stamped \d{6}\.\d h ago: "),
+        (future, r"images are stamped \d{3}\.\d s in the future: "),
+    ):
+        diagnosis(bench, DiagnosticStatus.WARN, text, lambda sent=message: camera.publish(sent))
+    stats = bench.stats_when(lambda message: message.processed > 2)
+    assert np.isnan(stats.latency_p50_ms)
+    assert np.isnan(stats.latency_p95_ms)
 
 
 def test_a_camera_info_that_does_not_come_is_missed(bench: Bench) -> None:
     bench.start()
     bench.listen(CameraInfo, "camera_info")
     camera = bench.camera()
-    text = "/camera_info has a listener and stays silent: nothing comes on /camera_info; remap"
+    text = "/camera_info has a listener and nothing to publish: nobody publishes /camera_info: "
 
     def said() -> bool:
         camera.publish(frame(1))
         return text in bench.log()
 
     bench.spin_until(said, "a warning")
+
+
+def test_a_camera_info_that_is_latched_and_sent_once_arrives(bench: Bench) -> None:
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    informer = bench.node.create_publisher(CameraInfo, "/camera_info", latched)
+    try:
+        informer.publish(CameraInfo(distortion_model="latched"))
+        bench.start()
+        infos = bench.listen(CameraInfo, "camera_info")
+        camera = bench.camera()
+
+        def send_until_heard() -> bool:
+            camera.publish(frame(1))
+            return bool(infos)
+
+        bench.spin_until(send_until_heard, "camera_info")
+        assert infos[0].distortion_model == "latched"
+        assert "nothing to publish" not in bench.log()
+    finally:
+        bench.node.destroy_publisher(informer)
+    informer = bench.camera("/camera_info", CameraInfo)
+
+    def send_another_until_heard() -> bool:
+        informer.publish(CameraInfo(distortion_model="volatile"))
+        camera.publish(frame(1))
+        return infos[-1].distortion_model == "volatile"
+
+    bench.spin_until(send_another_until_heard, "camera_info of a publisher that is not latched")
 
 
 def test_a_latched_image_that_was_sent_before_is_labelled(bench: Bench) -> None:
@@ -574,8 +625,9 @@ def test_images_too_large_to_decode_are_rejected(bench: Bench) -> None:
     camera.publish(CompressedImage(header=header(1), format="gif", data=huge_gif()))
     bench.wait_for_log("frame lost: .* 35 bytes has 30000x30000 pixels, more than max_image_pixels")
     bench.set({"max_image_pixels": 160 * 120 - 1})
+    reports = bench.listen(SegmentationStats, "stats")
     camera.publish(compressed_message(picture(2), header(2)))
-    bench.wait_for_log("has 160x120 pixels, more than max_image_pixels = 19199")
+    bench.spin_until(lambda: reports and reports[-1].rejected == 2, "a second rejected frame")
     bench.set({"max_image_pixels": 160 * 120})
     camera.publish(compressed_message(picture(3), header(3)))
     bench.spin_until(lambda: labels, "the label of the frame within the limit")
@@ -605,13 +657,25 @@ def test_the_log_says_why_no_image_comes(bench: Bench) -> None:
     assert "bench publishes /image with a QoS that does not match" in line
     assert "set image_qos.reliability" in line
     # And again, since the reason is another now.
-    bench.wait_for_log(r"no image for \d+ s: nobody publishes /image: remap")
+    bench.wait_for_log(r"no image for \d+ s: nobody publishes /image: choose the camera's topic")
     diagnosis(bench, DiagnosticStatus.WARN, "nobody publishes /image")
+    assert "UNKNOWN" not in bench.log()
+    bench.camera().publish(frame(1))
+    assert bench.wait_for_log("images arrive on /image").startswith("[INFO]")
 
 
 def test_reports_come_while_simulated_time_stands_still(bench: Bench) -> None:
     bench.start({"use_sim_time": True})  # and nobody publishes /clock
+    labels = bench.listen(Image, "label")
     try:
-        assert bench.stats_when(lambda message: True).header.stamp == Time()
+        bench.camera().publish(stamped(bench, frame(1)))
+        bench.spin_until(lambda: labels, "a label")
+        stats = bench.stats_when(lambda message: message.processed == 1)
+        assert stats.header.stamp == Time()
+        assert np.isnan(stats.latency_p50_ms)
+        diagnosis(bench, DiagnosticStatus.WARN, "the node's clock is at 0: use_sim_time is true")
+        bench.wait_for_log("use_sim_time is true and nothing arrives on /clock: start the sim")
     finally:
         bench.set({"use_sim_time": False})
+    bench.wait_for_log("time arrives on /clock")
+    assert bench.log().count("nothing arrives on /clock") == 1

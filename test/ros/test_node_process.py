@@ -152,6 +152,16 @@ def test_an_unexpected_error_is_logged_whole_and_survived(tmp_path: Path, tiny_m
         assert bench.change(ACTIVATE)
 
 
+def test_why_auto_takes_no_other_engine_is_logged_once(tmp_path: Path, tiny_model: Path) -> None:
+    with node(tmp_path, tiny_model, {"model": str(tiny_model)}) as bench:
+        for _ in range(2):
+            assert bench.change(CONFIGURE)
+            assert bench.change(CLEANUP)
+        bench.wait_for_log("unconfigured: engine and publishers are released")
+        assert bench.log().count("auto selected ") == 2
+        assert bench.log().count("rejected tensorrt") <= 1  # 0 on a machine that has it
+
+
 def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None:
     slow = {"model": str(tiny_model), "resolution": "4096x2048", "autostart": True}
     slow |= {"device": "cpu", "precision": "fp32"}

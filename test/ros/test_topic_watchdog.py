@@ -1,4 +1,4 @@
-"""The reasons for silence, with real publishers in one process."""
+"""What is said of topics that are silent, with real publishers in one process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,30 @@ pytest.importorskip("rclpy")
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from small_node import make_node, spin_until
 
 from bisenet_ros.ros.qos import qos_profile
-from bisenet_ros.ros.topic_watchdog import diagnose_no_messages
+from bisenet_ros.ros.topic_watchdog import (
+    SILENT_REPORTS,
+    Alarm,
+    CameraInfoWatchdog,
+    ImageWatchdog,
+    diagnose_no_messages,
+)
 
 RELIABLE = qos_profile("reliable", "volatile", 2)
+LATCHED = qos_profile("reliable", "transient_local", 1)
+
+
+class Lines(list[str]):
+    """A logger that keeps its lines."""
+
+    def warning(self, message: str, /) -> None:
+        self.append(f"WARN {message}")
+
+    def info(self, message: str, /) -> None:
+        self.append(f"INFO {message}")
 
 
 @pytest.fixture
@@ -41,7 +58,10 @@ def test_silence_is_explained(node: Node, camera: Node) -> None:
         known = node.get_publishers_info_by_topic("/image")
         return len([p for p in known if not p.node_name.startswith("_")])  # its name comes later
 
-    assert reason() == "nobody publishes /image: remap 'image' to the camera's topic"
+    assert reason() == (
+        "nobody publishes /image: choose the camera's topic (launch file: image:=TOPIC; else remap "
+        "`image`)"
+    )
 
     @contextmanager
     def published(kind: type, qos: QoSProfile) -> Iterator[None]:
@@ -75,3 +95,78 @@ def test_silence_on_one_transport_names_the_other(node: Node, camera: Node) -> N
     assert diagnose_no_messages(node, jpegs, RELIABLE).endswith(
         "/rear: set input_transport to 'raw'"
     )
+
+
+def test_an_alarm_is_raised_once_a_reason_has_lasted_and_taken_back() -> None:
+    lines = Lines()
+    alarm = Alarm(lines, "all is well")
+    alarm.clear()
+    for reason in ("a guess", "gone", "gone", "gone", "a guess", "late", "late"):
+        alarm.report(reason, "no image")
+    assert lines == ["WARN no image: gone", "WARN no image: late"]
+    assert alarm.reason == "late"
+    alarm.clear()
+    alarm.clear()
+    assert lines[2:] == ["INFO all is well"]
+    assert alarm.reason == ""
+    for _ in range(2):
+        alarm.report("late", "no image")
+    assert lines[3:] == ["WARN no image: late"]
+
+
+def test_images_that_arrive_again_are_told(
+    node: Node, camera: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
+    subscription = node.create_subscription(Image, "image", print, RELIABLE)
+    camera.create_publisher(Image, "image", RELIABLE)
+    spin_until(node, lambda: _names(node, "/image") == ["camera"])
+    watchdog = ImageWatchdog(node, subscription, RELIABLE)
+    for _ in range(SILENT_REPORTS + 3):
+        watchdog.report(received=0)
+    assert watchdog.reason.startswith("camera publishes /image with a QoS that matches")
+    watchdog.report(received=1)
+    assert watchdog.reason == ""
+    warning, end = capfd.readouterr().err.splitlines()
+    assert f"no image for {SILENT_REPORTS} s: camera publishes" in warning
+    assert "[INFO]" in end
+    assert end.endswith("images arrive on /image")
+
+
+def test_a_latched_image_comes_once(node: Node) -> None:
+    subscription = node.create_subscription(Image, "image", print, LATCHED)
+    watchdog = ImageWatchdog(node, subscription, LATCHED)
+    for _ in range(3 * SILENT_REPORTS):
+        watchdog.report(received=1)
+    assert watchdog.reason == ""
+    unheard = ImageWatchdog(node, subscription, LATCHED)
+    for _ in range(SILENT_REPORTS):
+        unheard.report(received=0)
+    assert "nobody publishes /image" in unheard.reason
+
+
+def test_a_camera_info_that_is_published_is_not_to_be_remapped(
+    node: Node, camera: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sink = node.create_publisher(CameraInfo, "ours", 1)
+    listener = camera.create_subscription(CameraInfo, "ours", print, 1)
+    spin_until(node, sink.get_subscription_count)
+    watchdog = CameraInfoWatchdog(node, "/camera_info", sink)
+
+    def report() -> str:
+        for _ in range(SILENT_REPORTS + 1):
+            watchdog.report(has_arrived=False, images=1)
+        return capfd.readouterr().err
+
+    assert "nobody publishes /camera_info: choose" in report()
+    camera.create_publisher(CameraInfo, "camera_info", 1)
+    spin_until(node, lambda: _names(node, "/camera_info") == ["camera"])
+    said = report()
+    assert "camera publishes /camera_info, but has sent nothing yet" in said
+    assert "remap" not in said
+    watchdog.report(has_arrived=True, images=1)
+    assert "camera_info arrives on /camera_info" in capfd.readouterr().err
+    camera.destroy_subscription(listener)
+
+
+def _names(node: Node, topic: str) -> list[str]:
+    return [info.node_name for info in node.get_publishers_info_by_topic(topic)]
