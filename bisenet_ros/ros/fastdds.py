@@ -1,6 +1,9 @@
-"""Shared memory that holds camera images, for Fast DDS, where the user has not chosen otherwise."""
+"""Shared memory of Fast DDS: segments that hold camera images, and those that were left behind."""
 
+import fcntl
 import os
+import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +18,8 @@ name of their package. The newer one warns of the older one's."""
 
 OWN_SETTINGS = (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")
 OWN_FILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")
+
+MIN_AGE_S = 5.0
 
 NEEDED_BYTES = 2 * 64 * 1024**2
 """A segment of fastdds_images.xml for the camera's process and one for the node's."""
@@ -80,3 +85,38 @@ def shm_unavailable_reason(
             "processes left, fastdds shm clean"
         )
     return ""
+
+
+def remove_stale_segments(shared_memory: Path = Path("/dev/shm")) -> int:
+    """Remove the segments of processes that were killed, as ``fastdds shm clean`` does.
+
+    A living process holds a lock on FILE_el beside each of its segments. Locks younger than
+    ``MIN_AGE_S`` are left alone, since their owner may be about to take them.
+
+    Returns:
+        The size of what was removed [bytes].
+    """
+    freed = 0
+    for lock in shared_memory.glob("fastrtps_*_el"):
+        if not re.fullmatch(r"fastrtps_[0-9a-f]{16}_el", lock.name):
+            continue  # ports, which several processes share and Fast DDS checks by itself
+        segment = lock.with_name(lock.name.removesuffix("_el"))
+        try:
+            if time.time() - lock.stat().st_mtime < MIN_AGE_S or _is_held(lock):
+                continue
+            size = segment.stat().st_size
+            segment.unlink()
+            lock.unlink()
+        except OSError:  # removed meanwhile, or of another user
+            continue
+        freed += size
+    return freed
+
+
+def _is_held(lock: Path) -> bool:
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -22,6 +23,7 @@ from bisenet_ros.msg import SegmentationStats
 from bisenet_ros.ros import parameters
 from bisenet_ros.ros.camera_info import CameraInfoSubscription
 from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
+from bisenet_ros.ros.fastdds import remove_stale_segments
 from bisenet_ros.ros.frame_errors import FrameErrorLog
 from bisenet_ros.ros.frame_pipeline import FramePipeline
 from bisenet_ros.ros.frame_stats import FrameStats
@@ -347,6 +349,12 @@ class SegmentationNode(ManagedNode):
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the node until SIGINT or SIGTERM."""
+    # Before DDS looks for room there.
+    freed = remove_stale_segments()
+    if freed:
+        get_logger("segmentation").info(
+            f"removed {freed / 2**20:.1f} MiB that killed processes had left in /dev/shm"
+        )
     run(SegmentationNode, args)
 
 

@@ -1,3 +1,6 @@
+import fcntl
+import os
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -7,6 +10,7 @@ from bisenet_ros.ros.fastdds import (
     NEEDED_BYTES,
     OWN_SETTINGS,
     profile_environment,
+    remove_stale_segments,
     shm_unavailable_reason,
 )
 
@@ -82,3 +86,28 @@ def test_without_shared_memory_the_default_stays(tmp_path: Path) -> None:
     line = shm_unavailable_reason({}, shared_memory=Path("/proc"))
     assert line.startswith("/proc has 0 MiB free and 128 are needed: ")
     assert "there is no " in shm_unavailable_reason({}, shared_memory=tmp_path / "none")
+
+
+def test_segments_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    def segment(name: str, age_s: float = 60.0) -> Path:
+        path = tmp_path / name
+        path.write_bytes(b"x" * 1000)
+        lock = tmp_path / f"{name}_el"
+        lock.touch()
+        os.utime(lock, (time.time() - age_s,) * 2)
+        return path
+
+    stale = segment("fastrtps_0123456789abcdef")
+    kept = [
+        segment("fastrtps_0123456789abcde0"),
+        segment("fastrtps_0123456789abcde1", age_s=1.0),
+        segment("fastrtps_port7411"),
+        segment("other_0123456789abcdef"),
+    ]
+    with (tmp_path / "fastrtps_0123456789abcde0_el").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert remove_stale_segments(tmp_path) == 1000
+    assert not stale.exists()
+    assert not (tmp_path / f"{stale.name}_el").exists()
+    assert all(path.exists() and (tmp_path / f"{path.name}_el").exists() for path in kept)
+    assert remove_stale_segments(tmp_path / "nowhere") == 0

@@ -5,6 +5,7 @@ import re
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -171,6 +172,39 @@ def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None
         assert "classes, at 4096x2048" not in bench.log(), "it had loaded, which shows nothing"
         assert "Traceback" not in bench.log()
         assert "ERROR" not in bench.log()
+
+
+@pytest.mark.parametrize("library", ["libtorch_cpu", "cv2", "_rclpy_pybind11", "rmw_fastrtps"])
+def test_sigint_ends_a_node_that_imports(tmp_path: Path, tiny_model: Path, library: str) -> None:
+    log = tmp_path / "node.log"
+    command = installed_command()
+    with start_process(log, {}, namespace="/own", command=command) as process:
+        maps = Path(f"/proc/{process.pid}/maps")
+        deadline = time.monotonic() + TIMEOUT_S
+        while library not in maps.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+        assert end(process, signal.SIGINT, END_TIMEOUT_S) in (130, 0), log.read_text()
+        assert "Traceback" not in log.read_text()
+        assert "ERROR" not in log.read_text()
+
+
+def test_memory_that_a_killed_node_left_is_removed_by_the_next(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    others = set(Path("/dev/shm").iterdir())
+    with node(tmp_path, tiny_model, {}) as bench:
+        bench.wait_for_log("unconfigured: waiting")
+        left = shared_memory_of(bench.process) - others
+        left = {path for path in left if not path.name.endswith("_el")}
+        assert end(bench.process, signal.SIGKILL) == -signal.SIGKILL
+    left = {path for path in left if path.exists()}
+    assert left
+    for path in left:
+        lock = path.with_name(f"{path.name}_el")
+        os.utime(lock, (0, 0))
+    with node(tmp_path, tiny_model, {}) as bench:
+        bench.wait_for_log(r"removed \d+\.\d MiB that killed processes had left in /dev/shm")
+        assert not any(path.exists() for path in left)
 
 
 def test_autostart_and_end_by_sigterm(tmp_path: Path, tiny_model: Path) -> None:
