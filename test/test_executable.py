@@ -26,3 +26,20 @@ def test_status_is_that_of_main(tmp_path: Path) -> None:
 def test_interrupt_while_importing(tmp_path: Path) -> None:
     source = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('not reached')\n"
     assert run(tmp_path, source) == (130, "", "")
+
+
+def test_an_import_that_catches_everything_does_not_lose_the_interrupt(tmp_path: Path) -> None:
+    source = (
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    pass\n"
+        "def main():\n    return 0\n"
+    )
+    assert run(tmp_path, source) == (130, "", "")
+
+
+def test_main_gets_the_handler_of_python(tmp_path: Path) -> None:
+    source = (
+        "import signal\n"
+        "def main():\n    return signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+    )
+    assert run(tmp_path, source) == (1, "", "")

@@ -249,13 +249,15 @@ def _transition_name(transition: Transition) -> str:
 def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoReturn:
     """Spin a node until SIGINT or SIGTERM, and end the process.
 
+    The exit status is 0 once there is a node, 130 before.
+
     Args:
         make_node: called after ``rclpy.init``.
         args: command line; None for that of the process.
     """
-    rclpy.init(args=args)
     node, idle = None, True
     try:
+        rclpy.init(args=args)
         node = make_node()
         rclpy.spin(node)
     except KeyboardInterrupt:
@@ -272,11 +274,11 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoRetur
             node.destroy_node()
         if rclpy.ok():
             rclpy.shutdown()
-        elif idle:
+        elif node is not None and idle:
             # After a signal rclpy does not write what the log file still lacks. Nor may we where
             # the worker is stuck, since it could log afterwards.
             rclpy_implementation.rclpy_logging_fini()
     # At once. The worker may be in a library call that nothing interrupts, such as loading an
-    # engine, and Python takes long to part with PyTorch: both outlast the patience of whoever
-    # pressed ctrl-C.
-    os._exit(0)
+    # engine, and Python takes long to unload PyTorch: both would exceed the time that launch waits
+    # after ctrl-C.
+    os._exit(130 if node is None else 0)
