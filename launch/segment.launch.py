@@ -1,10 +1,10 @@
-"""Start the segmentation node, and RViz to look at what it sees.
+"""Start the segmentation node and, on request, RViz.
 
     ros2 launch bisenet_ros segment.launch.py image:=/camera/image_raw rviz:=true
 
-The node brings itself up (its parameter `autostart`), so it needs no lifecycle manager; where there
-is one, autostart:=false leaves the node to it. One of Nav2 must have bond_timeout: 0.0 and no other
-node, since this one makes no bond.
+The node configures and activates itself (parameter `autostart`). Set autostart:=false for a
+lifecycle manager; one of Nav2 needs bond_timeout: 0.0 and must manage no other node, since this one
+has no bond.
 """
 
 import os
@@ -39,7 +39,7 @@ PARAMETERS = (
     "resolution",
     "input_transport",
 )
-"""Parameters of the node that are arguments too."""
+"""Parameters of the node that are launch arguments too."""
 
 SWITCH = ("true", "false", "True", "False")
 
@@ -54,13 +54,13 @@ def generate_launch_description() -> LaunchDescription:
     ]
     return LaunchDescription(
         [
-            # Launch files that include this one and declare a params_file or namespace of their own
-            # must not find ours in its place.
+            # Arguments of this file must not leak into launch files that include it and declare a
+            # params_file or namespace of their own.
             PushLaunchConfigurations(),
             DeclareLaunchArgument(
                 "image",
                 default_value="image",
-                description="Topic of the camera's images; a relative one lies in the namespace; "
+                description="Topic of the camera's images; a relative one is in the namespace; "
                 "one that ends in /compressed sets input_transport, too.",
             ),
             DeclareLaunchArgument(
@@ -133,7 +133,7 @@ def generate_launch_description() -> LaunchDescription:
                 ],
                 output="screen",
             ),
-            # Last: where RViz is not installed, launch ends above and would leave the node behind.
+            # Last: if RViz is not installed, launch ends above and would leave the node running.
             OpaqueFunction(function=_segmentation),
             PopLaunchConfigurations(),
         ]
@@ -141,14 +141,14 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _describe(name: str) -> str:
-    """Return what the node says about its parameter."""
+    """Return the description of the node's parameter."""
     definition = DEFINITIONS[name]
     valid = f" Valid: {definition.valid}." if definition.valid else ""
     return definition.description + valid
 
 
 def _parameter(name: str, kind: type) -> ParameterValue:
-    """Return the argument as a parameter of this type, whatever YAML would make of its text."""
+    """Return the argument as a parameter of type ``kind``, without guessing by YAML."""
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
@@ -178,8 +178,8 @@ def _segmentation(context: LaunchContext) -> list[Action]:
         given["use_sim_time"] = _parameter("use_sim_time", bool)
     shared_memory = _is_true("shared_memory", context)
     reason = shm_unavailable_reason(os.environ) if shared_memory else ""
-    # Not a LifecycleNode: launch would start a node of its own to watch the transitions, which
-    # this node makes by itself.
+    # Not a LifecycleNode: launch would create a node to drive the transitions, which this node
+    # drives itself.
     warnings = [LogInfo(msg=f"shared_memory:=true is without effect: {reason}")] if reason else []
     return [
         *warnings,

@@ -1,4 +1,4 @@
-"""Images out of recorded ROS bags, without ROS's own bag reader."""
+"""Images in recorded ROS bags, read without rosbag2."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,17 +17,18 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 class ImageBag:
-    """The images of one topic of a bag: mcap or db3, its folder or a single file, or ROS 1 .bag.
+    """The images of one topic of a bag: an mcap or db3 folder or file, or a ROS 1 .bag.
 
     - ``topic``: the topic that is read.
-    - ``len()``: its number of messages.
+    - ``len()``: number of messages on ``topic``.
     """
 
     def __init__(self, path: Path, topic: str | None = None) -> None:
-        """Look into the bag; without ``topic`` it must hold exactly one topic of images.
+        """Open the bag; without ``topic`` it must have exactly one topic of images.
 
         Raises:
-            BagError: no readable bag, no such topic, no image topic or several, or no messages.
+            BagError: ``path`` is not a readable bag, has no such topic, no image topic or several
+                of them, or no messages on it.
         """
         self.path = path
         with closing(self._open()) as reader:
@@ -37,7 +38,7 @@ class ImageBag:
                 if info.msgtype in IMAGE_TYPES
             }
             others = sorted(reader.topics.keys() - counts.keys())
-        # rosbag2 lists topics that were subscribed to and never heard.
+        # rosbag2 lists subscribed topics that never had a message.
         heard = sorted(name for name, count in counts.items() if count) or sorted(counts)
         if topic is None:
             if not heard:
@@ -63,10 +64,10 @@ class ImageBag:
         return self._count
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """The images in the order they were recorded in: uint8 [H, W, 3] RGB.
+        """Iterate over the images in recording order: uint8 [H,W,3] RGB.
 
         Raises:
-            BagError: a message is damaged or no picture.
+            BagError: a message is damaged or not an image.
         """
         decoder = ImageDecoder()
         with closing(self._open()) as reader:
@@ -82,7 +83,7 @@ class ImageBag:
                         image = decode_compressed(message)
                 except ImageError as error:
                     raise BagError(f"{self.path}, message {number}: {error}") from error
-                except Exception as error:  # rosbags raises what its parsers run into
+                except Exception as error:  # rosbags lets errors of its parsers through
                     raise BagError(
                         f"{self.path} is damaged at message {number} of {self.topic} "
                         f"({first_line(error)}): record it again, or repair it with `ros2 bag "
@@ -92,14 +93,14 @@ class ImageBag:
 
     def _open(self) -> AnyReader:
         try:
-            # db3 files from before Jazzy lack definitions; those of images never changed.
+            # db3 files from before Jazzy lack message definitions; those of images never changed.
             store = get_typestore(Stores.ROS2_HUMBLE)
             reader = AnyReader([self.path], default_typestore=store)
             reader.open()
-        except Exception as error:  # rosbags raises what its parsers run into
+        except Exception as error:  # rosbags lets errors of its parsers through
             raise BagError(
                 f"{self.path} cannot be read as a bag ({first_line(error)}): it must be a folder "
                 "with metadata.yaml, or one .mcap or .db3 file, closed by its recorder; 'ros2 bag "
-                "reindex' or 'mcap recover' mends one that was not"
+                "reindex' or 'mcap recover' repairs one that was not"
             ) from error
         return reader

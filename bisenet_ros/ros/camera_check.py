@@ -1,4 +1,4 @@
-"""Whether the node would get images from a topic, and could read them."""
+"""Check that the node would receive and could decode the images of a topic."""
 
 import time
 
@@ -18,7 +18,7 @@ from bisenet_ros.ros.topic_watchdog import diagnose_no_messages
 
 
 class _Listener:
-    """Counts images, and keeps the newest."""
+    """Counts images and keeps the newest."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -30,15 +30,15 @@ class _Listener:
 
     @property
     def rate(self) -> float:
-        """Images a second, from the first to the last."""
+        """Image rate between the first and the last [Hz]."""
         seconds = self.times[-1] - self.times[0]
         return (len(self.times) - 1) / seconds if seconds > 0 else 0.0
 
 
 def check_camera(topic: str, seconds: float) -> Check:
-    """Listen to ``topic`` for ``seconds`` as the node does by default, and read what comes.
+    """Subscribe to ``topic`` for ``seconds`` with the node's default QoS, and decode an image.
 
-    A topic that ends in /compressed is taken for CompressedImage.
+    A topic that ends in /compressed is subscribed to as CompressedImage.
     """
     context = Context()
     rclpy.init(context=context)

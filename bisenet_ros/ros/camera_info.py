@@ -63,10 +63,11 @@ class CameraInfoSubscription:
 def scale_camera_info(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
     """Return ``info`` for the same picture at ``width`` x ``height`` pixels, with ``header``.
 
-    The picture that ``info`` describes is its region of interest (all of it by default) after
-    binning, see sensor_msgs/CameraInfo; its size alone counts, so that images resized on their way
-    get the right matrices, too. Pixel 0 reaches from -1/2 to 1/2, as in OpenCV: a principal point
-    c becomes (c + 1/2) s - 1/2. Distortion, which is of normalized coordinates, stays.
+    ``info`` describes its region of interest (by default the whole image) after binning, see
+    sensor_msgs/CameraInfo. The factor is computed from that size, so images that were resized on
+    their way get correct matrices, too. Pixel 0 extends from -1/2 to 1/2, as in OpenCV: a
+    principal point c becomes (c + 1/2) s - 1/2. Distortion refers to normalized coordinates and is
+    unchanged.
     """
     result = copy.deepcopy(info)
     result.header = header
@@ -76,7 +77,7 @@ def scale_camera_info(info: CameraInfo, width: int, height: int, header: Header)
     roi = result.roi
     roi.x_offset, roi.width = round(roi.x_offset * x), round(roi.width * x)
     roi.y_offset, roi.height = round(roi.y_offset * y), round(roi.height * y)
-    # Both matrices are zero in what an uncalibrated camera says.
+    # Uncalibrated cameras publish zeros.
     for matrix, columns in ((result.k, 3), (result.p, 4)):
         for row, factor in enumerate((x, y)):
             cells = slice(row * columns, (row + 1) * columns)

@@ -1,4 +1,4 @@
-"""What the label values mean, as messages."""
+"""Messages that describe the classes of a model."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from bisenet_ros.msg import ClassInfo, ClassMap
 
 
 def class_map(model: Model, stamp: Time) -> ClassMap:
-    """Return ids, names and colors of the model's classes."""
+    """Return ids, names and colors of the classes of ``model``."""
     return ClassMap(
         header=Header(stamp=stamp),
         model=model.name,
@@ -39,11 +39,11 @@ def label_info_type() -> Any | None:
 
 
 def label_info(model: Model, stamp: Time, threshold: float) -> Any:
-    """Return ids and names for users of vision_msgs.
+    """Return ids and names as vision_msgs/LabelInfo.
 
     Args:
         model: has the classes.
-        stamp: of the header.
+        stamp: for the header.
         threshold: the confidence threshold, 0..1.
 
     Raises:

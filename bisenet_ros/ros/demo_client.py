@@ -1,4 +1,4 @@
-"""Camera and viewer of the demo: publishes images to the node and hears what it answers."""
+"""The demo's ROS node: publishes images to the segmentation node and receives its results."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -31,11 +31,11 @@ Pixels = NDArray[np.uint8]
 
 
 class DemoClient:
-    """A ROS node that feeds one ``NodeProcess``; it works only while ``lifecycle.spin_until`` runs.
+    """A ROS node that feeds one ``NodeProcess``; callbacks run in ``lifecycle.spin_until`` only.
 
-    Set ``on_label(stamp, labels, time)`` and ``on_overlay(stamp, image)``, which are called from
-    there: ``stamp`` is what ``publish`` returned for the frame, ``labels`` uint8 [H, W], ``image``
-    uint8 [H, W, 3] RGB, ``time`` when the labels arrived, on the clock of ``time.perf_counter``.
+    - ``on_label(stamp, labels, time)``: called with the stamp that ``publish`` returned [ns],
+      labels uint8 [H,W], and their time of arrival by ``time.perf_counter`` [s].
+    - ``on_overlay(stamp, image)``: called with the stamp and the overlay, uint8 [H,W,3] RGB.
     """
 
     def __init__(self, namespace: str, process: NodeProcess) -> None:
@@ -46,7 +46,7 @@ class DemoClient:
         self._last_stamp = 0
         with ExitStack() as undo:
             context = rclpy.Context()
-            # Ctrl-C stays a KeyboardInterrupt, so that the node can be ended in order.
+            # Ctrl-C remains a KeyboardInterrupt, so that the node can be stopped in order.
             rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
             undo.callback(context.try_shutdown)
             self._node = Node("demo", namespace=namespace, context=context)
@@ -55,7 +55,7 @@ class DemoClient:
             undo.callback(executor.shutdown)
             executor.add_node(self._node)
             self.lifecycle = Lifecycle(process, self._node, executor)
-            # Reliable, which a best-effort subscription understands as well.
+            # Reliable, which matches best-effort subscriptions too.
             self._images = self._node.create_publisher(Image, "image", DEPTH)
             self._node.create_subscription(Image, f"{process.name}/label", self._hear_label, DEPTH)
             self._node.create_subscription(
@@ -81,9 +81,16 @@ class DemoClient:
         self._undo.close()
 
     def start_node(self, timeout_s: float) -> tuple[SemanticClass, ...]:
-        """Configure and activate the node and wait until all topics are connected.
+        """Configure and activate the node, and wait until all topics are connected.
 
-        Returns the classes of its model. Raises ``NodeError`` with the cause.
+        Args:
+            timeout_s: limit for each transition [s].
+
+        Returns:
+            The classes of its model.
+
+        Raises:
+            NodeError: with the cause.
         """
         self.lifecycle.start(timeout_s)
         topics = [f"{self.lifecycle.process.name}/{name}" for name in ("label", "overlay")]
@@ -103,7 +110,7 @@ class DemoClient:
         return tuple(_semantic_class(entry) for entry in self._class_map.classes)
 
     def publish(self, image: Pixels) -> tuple[int, float]:
-        """Publish a frame, uint8 [H, W, 3] RGB; returns its stamp in ns and when it was sent."""
+        """Publish ``image``, uint8 [H,W,3] RGB; return its stamp [ns] and when it was sent [s]."""
         now: int = self._node.get_clock().now().nanoseconds
         self._last_stamp = max(now, self._last_stamp + 1)  # stamps tell frames apart
         header = Header(stamp=Time(nanoseconds=self._last_stamp).to_msg(), frame_id=FRAME_ID)

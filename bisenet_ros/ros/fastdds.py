@@ -13,25 +13,26 @@ PROFILE_VARIABLES = {
     "fastrtps": "FASTRTPS_DEFAULT_PROFILES_FILE",
     "fastdds": "FASTDDS_DEFAULT_PROFILES_FILE",
 }
-"""What Fast DDS 2 (Jazzy) and Fast DDS 3 (Kilted and later) read the profile's path from, by the
-name of their package. The newer one warns of the older one's."""
+"""Variable with the profile's path, by package: Fast DDS 2 (Jazzy), and 3 (Kilted and later), which
+warns of the variable of 2."""
 
 OWN_SETTINGS = (*PROFILE_VARIABLES.values(), "FASTDDS_BUILTIN_TRANSPORTS")
 OWN_FILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")
 
 MIN_AGE_S = 5.0
+"""Age of a lock file below which its owner may still be about to lock it."""
 
 NEEDED_BYTES = 2 * 64 * 1024**2
-"""A segment of fastdds_images.xml for the camera's process and one for the node's."""
+"""Two segments of fastdds_images.xml: one for the camera's process, one for the node's."""
 
 
 def profile_environment(
     environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm")
 ) -> dict[str, str]:
-    """Variables that make Fast DDS read config/fastdds_images.xml, to be added to ``environ``.
+    """Return variables to add to ``environ`` so that Fast DDS reads config/fastdds_images.xml.
 
-    They count for processes started with them, and for this one until ``rclpy.init``. Other
-    middleware ignores them. Empty where there is an ``shm_unavailable_reason``.
+    They take effect in processes started with them, and in this one before ``rclpy.init``. Other
+    middleware ignores them. Empty if there is a ``shm_unavailable_reason``.
     """
     if shm_unavailable_reason(environ, shared_memory):
         return {}
@@ -46,9 +47,10 @@ def profile_environment(
 
 
 def user_override_reason(environ: Mapping[str, str]) -> str:
-    """What the user has chosen himself: middleware other than Fast DDS, or how that sends.
+    """Return which settings of the user take precedence; empty if none do.
 
-    A variable, or a file in the working directory; empty where there is none.
+    These are other middleware than Fast DDS, and Fast DDS settings in ``environ`` or the working
+    directory.
     """
     middleware = environ.get("RMW_IMPLEMENTATION", "")
     if middleware and "fastrtps" not in middleware:
@@ -58,17 +60,17 @@ def user_override_reason(environ: Mapping[str, str]) -> str:
             return f"{name} is set, and your own settings of Fast DDS stay"
     for name in OWN_FILES:
         if Path(name).is_file():
-            return f"{name} lies in the working directory, and your own settings of Fast DDS stay"
+            return f"{name} is in the working directory, and your own settings of Fast DDS stay"
     return ""
 
 
 def shm_unavailable_reason(
     environ: Mapping[str, str], shared_memory: Path = Path("/dev/shm")
 ) -> str:
-    """Why Fast DDS must do without the profile, and what to do about it; empty if it need not.
+    """Return why Fast DDS cannot use the profile, and the remedy; empty if it can.
 
-    There are ``user_override_reason``, or ``shared_memory`` lacks the room, where Fast DDS's
-    smaller default works and the profile would not.
+    Either there is a ``user_override_reason``, or ``shared_memory`` lacks room for the profile's
+    segments, while Fast DDS's smaller default still fits.
     """
     reason = user_override_reason(environ)
     if reason:
@@ -91,7 +93,7 @@ def remove_stale_segments(shared_memory: Path = Path("/dev/shm")) -> int:
     """Remove the segments of processes that were killed, as ``fastdds shm clean`` does.
 
     A living process holds a lock on FILE_el beside each of its segments. Locks younger than
-    ``MIN_AGE_S`` are left alone, since their owner may be about to take them.
+    ``MIN_AGE_S`` are left alone.
 
     Returns:
         The size of what was removed [bytes].

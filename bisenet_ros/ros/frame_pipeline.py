@@ -1,4 +1,4 @@
-"""One frame's way through the node: decode, segment, threshold, render, publish."""
+"""Process a frame: decode, segment, threshold, render, publish."""
 
 import time
 from dataclasses import asdict, replace
@@ -17,14 +17,14 @@ from bisenet_ros.ros.publishers import ImagePublishers
 
 
 class FramePipeline:
-    """From an image message to published labels, one frame at a time.
+    """Turns an image message into published labels, one frame at a time.
 
     Args:
-        decoder: of raw images.
-        segmenter: computes confidence if a threshold is to have an effect.
-        images: publish labels, confidence, overlay and colors.
-        camera_info: publishes sensor_msgs/CameraInfo.
-        label_size: of the published images.
+        decoder: decodes raw images.
+        segmenter: must compute confidence for a threshold to have an effect.
+        images: publishers of labels, confidence, overlay and colors.
+        camera_info: publisher of sensor_msgs/CameraInfo.
+        label_size: size of the published images.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class FramePipeline:
         overlay_alpha: float,
         confidence_threshold: float,
     ) -> FrameTimes:
-        """Label the image in ``message`` and publish the result under its header.
+        """Label the image in ``message`` and publish the result with its header.
 
         Args:
-            message: raw in one of ``image_messages.ENCODINGS``, or JPEG or PNG.
-            camera_info: the camera's, published at the size of the labels; None: it is unknown.
+            message: raw in one of ``image_messages.ENCODINGS``, or JPEG, PNG, ...
+            camera_info: the camera's, published scaled to the labels; None if unknown.
             max_image_pixels: limit on width x height; larger images are rejected.
-            overlay_alpha: share of the class color in the overlay, 0..1.
-            confidence_threshold: probability, 0..1, below which a pixel is labelled 255.
+            overlay_alpha: opacity of the class colors in the overlay, 0..1.
+            confidence_threshold: probability, 0..1, below which a pixel is labeled 255.
 
         Returns:
-            The time of each stage; that of the threshold is in none.
+            The time of each stage, without the threshold.
 
         Raises:
             ImageError: ``message`` is not an image that can be decoded, or is too large.
-            InferenceError: the device failed, mostly for want of memory.
+            InferenceError: the device failed, usually out of memory.
         """
         started = time.perf_counter()
         if isinstance(message, CompressedImage):
@@ -75,7 +75,7 @@ class FramePipeline:
         segmentation = self._segmenter.segment(image, self._label_size)
         segmentation = ignore_unsure(segmentation, confidence_threshold)
         publishing = time.perf_counter()
-        if camera_info is not None:  # first: who pairs it with the labels waits
+        if camera_info is not None:  # first: subscribers pair it with the labels
             height, width = segmentation.labels.shape
             scaled = scale_camera_info(camera_info, width, height, message.header)
             self._camera_info.publish(scaled)
@@ -91,11 +91,11 @@ class FramePipeline:
 def ignore_unsure(segmentation: Segmentation, threshold: float) -> Segmentation:
     """Return ``segmentation`` with 255 for labels whose confidence is below ``threshold``.
 
-    Its arrays are not written to. Unchanged if it has no confidence.
+    The arrays of ``segmentation`` are not written to; without confidence it is returned unchanged.
 
     Args:
-        segmentation: of one image.
-        threshold: a probability, 0..1, rounded to 1/255 as confidence is.
+        segmentation: the labels of one image, uint8 [H,W].
+        threshold: probability, 0..1, rounded to 1/255 like confidence.
     """
     if segmentation.confidence is None:
         return segmentation

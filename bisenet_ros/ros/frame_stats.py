@@ -1,4 +1,4 @@
-"""Counts and times of the frames since the node became active."""
+"""Frame counts and stage times since the activation."""
 
 import math
 import threading
@@ -12,17 +12,17 @@ from bisenet_ros.inference.segmenter import StageTimes
 from bisenet_ros.msg import SegmentationStats
 
 WINDOW = 100
-"""Frames over which times are taken."""
+"""Number of frames over which times are averaged."""
 
 RATE_WINDOW_S = 10.0
-"""Seconds over which the rate is taken, at most; two frames where they are longer apart."""
+"""Period over which the rate is computed [s]; longer if it has fewer than two frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameTimes(StageTimes):
-    """Where the time of one frame went, in milliseconds.
+    """Time of each stage of one frame [ms].
 
-    SegmentationStats has a field for each, of the same name.
+    SegmentationStats has fields of the same names.
     """
 
     decode_ms: float
@@ -36,10 +36,7 @@ class _Processed(NamedTuple):
 
 
 class FrameStats:
-    """Count frames and keep their times.
-
-    Written by the executor's thread and the worker, read by the worker.
-    """
+    """Frame counts and times, written by the executor's thread and the worker's."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,12 +44,12 @@ class FrameStats:
         self._frames: deque[_Processed] = deque(maxlen=WINDOW)
 
     def frame_received(self) -> None:
-        """Count a frame; before the worker can have it, so that no other count is ahead of it."""
+        """Count a frame; to be called before the worker gets it, so this count is never behind."""
         with self._lock:
             self._received += 1
 
     def frame_dropped(self) -> None:
-        """Count a waiting frame that a newer one replaced, or one too many for ``max_rate``."""
+        """Count a frame that a newer one replaced, or that exceeds ``max_rate``."""
         with self._lock:
             self._dropped += 1
 
@@ -65,10 +62,10 @@ class FrameStats:
         """Count a published frame.
 
         Args:
-            now: when publishing ended, in seconds of a monotonic clock.
-            times: of its stages.
-            latency_ms: from the stamp in the image's header to the end of publishing; NaN if the
-                stamp cannot be used.
+            now: end of publishing on a monotonic clock [s].
+            times: of the stages.
+            latency_ms: from the stamp in the image's header to ``now`` [ms]; NaN if the stamp
+                cannot be used.
         """
         with self._lock:
             self._processed += 1
@@ -95,7 +92,7 @@ class FrameStats:
         at = [frame.at_s for frame in frames]
         recent = [time for time in at if now - time <= RATE_WINDOW_S]
         counted = recent if len(recent) > 1 else at[-2:]
-        # Until now, and not until the last frame: after it the rate must fall.
+        # Until now, not until the last frame: without frames the rate must fall.
         seconds = now - counted[0]
         message.fps = (len(counted) - 1) / seconds if seconds > 0 else 0.0
         means = np.mean([astuple(frame.times) for frame in frames], axis=0)

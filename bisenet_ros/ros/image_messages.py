@@ -1,7 +1,7 @@
-"""sensor_msgs images to RGB arrays and back.
+"""Convert sensor_msgs images to RGB arrays and back.
 
-Encodings are those of ``sensor_msgs/image_encodings.hpp``; the meaning of ``step``,
-``is_bigendian`` and ``data`` is that of ``sensor_msgs/msg/Image``.
+Encodings are those of ``sensor_msgs/image_encodings.hpp``; ``step``, ``is_bigendian`` and ``data``
+are as ``sensor_msgs/msg/Image`` defines them.
 """
 
 import array
@@ -24,22 +24,22 @@ from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS, check_pixels, decode_im
 
 
 class Logger(Protocol):
-    """What an ``ImageDecoder`` needs of a logger; rclpy's and Python's both have it."""
+    """The part of rclpy's and Python's loggers that ``ImageDecoder`` uses."""
 
     def warning(self, message: str, /) -> Any:
         """Log one line."""
 
 
 class _Layout(NamedTuple):
-    """How an encoding lies in memory, and the OpenCV code that turns it into RGB."""
+    """Memory layout of an encoding, and the OpenCV code that converts it to RGB."""
 
     channels: int
     to_rgb: int | None  # None: the channels are R, G, B already
     dtype: type[np.unsignedinteger[Any]] = np.uint8
-    blocks: tuple[int, int] = (1, 1)  # pixels that share color: the size is a multiple of it
-    lines: float = 1.0  # rows of memory for each row of the picture
+    blocks: tuple[int, int] = (1, 1)  # pixels that share chroma; the size must be a multiple
+    lines: float = 1.0  # rows in memory per row of pixels
     smallest: int = 1
-    cv_bridge: bool = False  # rare, and known to cv_bridge: goes there first
+    cv_bridge: bool = False  # converted by cv_bridge where that works
 
 
 _LAYOUTS = {
@@ -62,7 +62,7 @@ _LAYOUTS = {
     "nv21": _Layout(1, cv2.COLOR_YUV2RGB_NV21, blocks=(2, 2), lines=1.5),
 } | {
     # ROS names a mosaic by its first two rows, OpenCV by the second and third pixel of the
-    # second row. OpenCV answers black where the picture has fewer than three rows or columns.
+    # second row. OpenCV returns black for images with fewer than three rows or columns.
     f"bayer_{mosaic}{bits}": _Layout(1, code, dtype, smallest=3, cv_bridge=True)
     for bits, dtype in ((8, np.uint8), (16, np.uint16))
     for mosaic, code in (
@@ -74,29 +74,28 @@ _LAYOUTS = {
 }
 
 CHOOSE_IMAGE_TOPIC = "(launch file: image:=TOPIC; else remap `image`)"
-"""How the node is given another image topic."""
+"""How to select another image topic."""
 
 ENCODINGS = tuple(_LAYOUTS)
-"""Every encoding that ``ImageDecoder.to_rgb`` reads."""
+"""Encodings that ``ImageDecoder.to_rgb`` converts."""
 
 
 class ImageDecoder:
-    """Turns image messages into RGB arrays; tries once whether cv_bridge works here."""
+    """Converts image messages to RGB arrays; checks once whether cv_bridge works here."""
 
     def __init__(self, logger: Logger | None = None) -> None:
-        """Warn on ``logger``, once, if cv_bridge is installed and does not work."""
+        """Create a decoder, which warns on ``logger`` if cv_bridge is installed but broken."""
         self._logger: Logger = logger or logging.getLogger(__name__)
 
     def to_rgb(self, message: Image, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArray[np.uint8]:
-        """Return the picture in a sensor_msgs/Image: uint8 [H,W,3] RGB, 0..255.
+        """Return the pixels of a sensor_msgs/Image: uint8 [H,W,3] RGB, 0..255.
 
-        rgb8 is a view of the message's own memory (do not write to it) whose rows may be apart;
-        everything else is a new array. 16-bit values are divided by 257 and rounded, so that
-        65535 becomes 255. YUV is BT.601, 16..235, as in UVC cameras and in OpenCV.
+        rgb8 gives a view of the message's memory (do not write to it), not contiguous if rows are
+        padded; everything else gives a new array. 16-bit values are divided by 257 and rounded, so
+        that 65535 becomes 255. YUV is BT.601, 16..235, as in UVC cameras and in OpenCV.
 
         Raises:
-            ImageError: the message is not a picture, or has more than ``max_pixels`` pixels;
-                nothing else is raised for any message.
+            ImageError: the message is not a valid image, or has more than ``max_pixels`` pixels.
         """
         layout = _layout(message.encoding)
         pixels = _view(message, layout)
@@ -104,19 +103,19 @@ class ImageDecoder:
             check_pixels(message.width, message.height, max_pixels)
         except ImageError as error:
             raise ImageError(f"{message.encoding} image {error}") from None
-        # cv_bridge divides the step by the pixel's size and so shears some padded rows.
+        # cv_bridge divides the step by the pixel size, which shears some padded images.
         tight = len(message.data) == message.step * message.height == pixels.nbytes
         if layout.cv_bridge and tight and self._cv_bridge is not None:
             try:
                 return np.asarray(self._cv_bridge.imgmsg_to_cv2(message, "rgb8"))
-            except Exception as error:  # anything: it runs C++ that we did not build
+            except Exception as error:  # it may be built for another NumPy or OpenCV
                 self._warn(first_line(error))
                 self._cv_bridge = None
         return _convert(pixels, layout)
 
     @cached_property
     def _cv_bridge(self) -> Any:
-        """A ``CvBridge``, or None where there is none that works. Same OpenCV codes as ours."""
+        """A ``CvBridge``, or None if none works; it uses the same OpenCV codes as ``_LAYOUTS``."""
         if find_spec("cv_bridge") is None:
             return None
         if reason := _cv_bridge_fault():
@@ -163,11 +162,11 @@ def _layout(encoding: str) -> _Layout:
     if encoding in _LAYOUTS:
         return _LAYOUTS[encoding]
     name = f"image encoding {quoted(encoding):.60}"
-    # Errors of three places: the log counts them apart.
+    # Raised in three places, since the log counts errors by place.
     if encoding in ("8UC3", "8UC4"):
-        # cv_bridge refuses these too. To guess would swap red and blue in silence.
+        # cv_bridge refuses these too: a wrong guess would silently swap red and blue.
         raise ImageError(
-            f"{name} does not tell the order of its colors: let the driver publish rgb8 or bgr8"
+            f"{name} does not define the order of its colors: let the driver publish rgb8 or bgr8"
         )
     if re.match(r"(8S|16U|16S|32S|32F|64F)C?\d?", encoding):
         raise ImageError(
@@ -180,7 +179,7 @@ def _layout(encoding: str) -> _Layout:
 
 
 def _view(message: Image, layout: _Layout) -> NDArray[Any]:
-    """The values in ``message.data`` as they lie there, [rows, W] or [rows, W, channels]."""
+    """Return a view of ``message.data``: [rows,W] or [rows,W,channels] in its own dtype."""
     encoding, width, height, step = message.encoding, message.width, message.height, message.step
     name = f"{encoding} image of {width}x{height}"
     dtype = np.dtype(layout.dtype).newbyteorder(">" if message.is_bigendian else "<")
@@ -217,10 +216,10 @@ def _view(message: Image, layout: _Layout) -> NDArray[Any]:
 
 
 def _convert(pixels: NDArray[Any], layout: _Layout) -> NDArray[np.uint8]:
-    """Convert with OpenCV: 0.1 ms for bgr8 at 1280x720.
+    """Convert to RGB with OpenCV: 0.1 ms for bgr8 at 1280x720.
 
-    ``pixels[..., ::-1]`` would cost nothing here and 5.5 ms in the resize after it, which
-    copies what has negative strides, a byte at a time.
+    ``pixels[..., ::-1]`` would be free here but cost 5.5 ms in the resize that follows, which
+    copies arrays with negative strides byte by byte.
     """
     rgb: Any = pixels
     try:
@@ -238,9 +237,9 @@ def _convert(pixels: NDArray[Any], layout: _Layout) -> NDArray[np.uint8]:
 def decode_compressed(
     message: CompressedImage, max_pixels: int = MAX_IMAGE_PIXELS
 ) -> NDArray[np.uint8]:
-    """Return the picture in a sensor_msgs/CompressedImage: uint8 [H,W,3] RGB, 0..255.
+    """Return the pixels of a sensor_msgs/CompressedImage: uint8 [H,W,3] RGB, 0..255.
 
-    Reads what ``decode_image`` reads (JPEG, PNG, ...), refusing more than ``max_pixels`` pixels.
+    Formats are those of ``decode_image``: JPEG, PNG, ...
     ``format`` is not trusted for colors: it can be ``jpeg``, ``rgb8; jpeg compressed bgr8`` or
     empty. (image_transport takes ``rgb8; jpeg compressed rgb8`` for a JPEG with red and blue
     swapped; today's writers of it do not swap.) But a Bayer mosaic in a PNG, as
@@ -248,7 +247,7 @@ def decode_compressed(
     is ignored: labels must fit the pixels that camera_info describes.
 
     Raises:
-        ImageError: the message is not a color or gray picture; nothing else is raised.
+        ImageError: the message is not a color or gray image, or is larger than ``max_pixels``.
     """
     name = (
         f"compressed image with format {quoted(message.format):.60} and {len(message.data)} bytes"
@@ -280,10 +279,10 @@ def decode_compressed(
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
     """Return a sensor_msgs/Image of uint8 [H,W] (``mono8``) or [H,W,3] (``rgb8``), rows not padded.
 
-    ``header`` is the input's own, so that stamp and frame_id are equal to it.
+    ``header`` is the input's, so that stamp and frame_id are equal.
 
     Raises:
-        ValueError: ``pixels`` has another dtype, or not the shape of ``encoding``.
+        ValueError: dtype or shape of ``pixels`` does not fit ``encoding``.
     """
     channels = {"mono8": (), "rgb8": (3,)}.get(encoding)
     if channels is None or pixels.ndim < 2 or pixels.shape[2:] != channels:
@@ -298,10 +297,10 @@ def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> I
 def compressed_message(
     pixels: NDArray[np.uint8], header: Header, quality: int = 95
 ) -> CompressedImage:
-    """Return a JPEG of uint8 [H,W,3] RGB or [H,W] gray, as compressed_image_transport makes them.
+    """Return a JPEG of uint8 [H,W,3] RGB or [H,W] gray, like compressed_image_transport.
 
-    ``quality`` is 1 to 100; 95 is that plugin's default, too. ``format`` tells what went in and
-    what order OpenCV's encoder was given, which decides there how a reader names the colors.
+    ``quality`` is 1 to 100, by default 95 as in that plugin. ``format`` names the encoding of the
+    source and the channel order given to the encoder, from which that plugin derives the colors.
 
     Raises:
         ValueError: OpenCV cannot encode ``pixels``.
@@ -316,10 +315,10 @@ def compressed_message(
 
 
 def _bytes(values: NDArray[np.uint8]) -> "array.array[int]":
-    """The one type that a message keeps as it is: 0.1 ms for 1280x720 RGB, with this copy.
+    """Return ``values`` as the type that a message stores without conversion.
 
-    A message copies bytes again, or looks at each where fields are checked (240 ms), and turns
-    each byte of a memoryview into a Python integer (145 ms).
+    This copy takes 0.1 ms for RGB of 1280x720. With bytes a message copies again, or checks each
+    of them (240 ms); a memoryview it converts to Python integers (145 ms).
     """
     if values.dtype != np.uint8:
         raise ValueError(f"image data must be uint8, not {values.dtype}")

@@ -1,8 +1,7 @@
-"""A lifecycle node whose transitions may take long and fail, and that says why they did.
+"""A lifecycle node whose transitions run on a worker thread, and whose failures are logged.
 
-rclpy runs a transition on the executor's thread, so that a node which loads an engine answers
-nothing meanwhile, and turns whatever a transition raises into a bare error code. Here transitions
-run on the worker, one after another, and every cause is logged.
+rclpy runs transitions on the executor's thread, so a node that loads an engine answers no service
+meanwhile, and reduces an exception in a transition to an error code.
 """
 
 import os
@@ -44,12 +43,12 @@ _TRANSITIONS = {
 
 
 class ManagedNode(LifecycleNodeMixin, Node):
-    """Subclasses say what to do in ``configure``, ``activate``, ``deactivate`` and ``cleanup``.
+    """Base of nodes that implement ``configure``, ``activate``, ``deactivate`` and ``cleanup``.
 
-    Each runs on ``worker``. UserError and OSError are user errors: the transition fails and can be
-    tried again. Anything else is a bug: its traceback is logged, the transition ends in ERROR, and
-    the node releases everything and is unconfigured. ``deactivate`` and ``cleanup`` must be
-    idempotent, and destroy entities of the node through ``call_on_executor``.
+    Each of them runs on ``worker``. UserError and OSError are user errors: the transition fails and
+    can be tried again. Anything else is a bug: its traceback is logged, the transition ends in
+    ERROR, and the node releases everything and is unconfigured. ``deactivate`` and ``cleanup`` must
+    be idempotent, and destroy entities of the node through ``call_on_executor``.
 
     A transition that is requested waits for the one under way, however long that takes, but for a
     frame no longer than ``FRAME_PATIENCE_S``: then it is refused.
@@ -61,7 +60,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self.worker = worker
         self.failure = ""
-        """Why the latest transition failed; empty if it did not."""
+        """Why the latest transition failed; empty if it succeeded."""
         service = self._service_change_state
         self._rclpy_change_state: Callable[[Any, Any], Any] = service.callback
         service.callback = self._change_state  # type: ignore[assignment]  # may be a coroutine
@@ -71,17 +70,17 @@ class ManagedNode(LifecycleNodeMixin, Node):
     def destroy_node(self) -> None:
         """Leave the ROS graph now rather than when liveliness expires.
 
-        The state machine, which rclpy leaves, keeps the DDS participant and its shared memory.
+        rclpy does not destroy the state machine, which keeps the DDS participant alive.
         """
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
     def configure(self) -> None:
-        """Acquire what does not need the graph's attention yet."""
+        """Load resources and create publishers."""
         raise NotImplementedError
 
     def activate(self) -> None:
-        """Start to work."""
+        """Subscribe and start processing."""
         raise NotImplementedError
 
     def deactivate(self) -> None:
@@ -93,23 +92,23 @@ class ManagedNode(LifecycleNodeMixin, Node):
         raise NotImplementedError
 
     def start(self) -> None:
-        """Configure and activate, unless one of the two fails."""
+        """Configure, and activate if that succeeds."""
         self.run_on_worker(lambda: self.trigger_configure() == SUCCESS and self.trigger_activate())
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """See ``configure``; what it had acquired before it failed is released."""
+        """Run ``configure``; after a failure release what it acquired."""
         return self._transition("configure", self.configure, undo=self.cleanup)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """See ``activate``; what it had acquired before it failed is released."""
+        """Run ``activate``; after a failure release what it acquired."""
         return self._transition("activate", self.activate, undo=self.deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """See ``deactivate``."""
+        """Run ``deactivate``."""
         return self._transition("deactivate", self.deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """See ``cleanup``."""
+        """Run ``cleanup``."""
         return self._transition("clean up", self.cleanup)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -117,30 +116,30 @@ class ManagedNode(LifecycleNodeMixin, Node):
         return self._transition("shut down", self.release)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything; the node is unconfigured then and can be tried again."""
+        """Release everything; the node is unconfigured then and can be configured again."""
         return self._attempt("release after an error", self.release)
 
     def release(self) -> None:
-        """Release everything, from whatever state."""
+        """Release everything, from any state."""
         self.deactivate()
         self.cleanup()
 
     def run_on_worker(self, job: Callable[[], Any]) -> Future[Any]:
-        """Have ``worker`` run ``job``, for which nobody waits: the log gets what it raises."""
+        """Run ``job`` on ``worker`` without waiting for it, and log what it raises."""
         future = self.worker.submit(job)
-        future.add_done_callback(self._tell_failure)
+        future.add_done_callback(self._log_failure)
         return future
 
-    def _tell_failure(self, future: Future[Any]) -> None:
+    def _log_failure(self, future: Future[Any]) -> None:
         error = future.exception()
         if error is not None and self.context.ok():
             self.get_logger().error(describe_bug(error))
 
     def call_on_executor(self, call: Callable[[], None]) -> None:
-        """Have the executor's thread run ``call``, and wait until it has.
+        """Run ``call`` on the executor's thread and wait until it is done.
 
-        The executor breaks off with InvalidHandle if another thread destroys what it is about to
-        wait for: publishers, subscriptions and timers.
+        Publishers, subscriptions and timers must be destroyed there: the executor raises
+        InvalidHandle if one disappears while it builds its wait set.
         """
         done: Future[None] = Future()
 
@@ -154,7 +153,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self._call_soon(run)
         while wait((done,), timeout=0.2).not_done:
             if not self.context.ok():
-                return  # nothing spins any more; the process is ending and takes it all along
+                return  # nothing spins any more: the process is ending
         done.result()
 
     def _call_soon(self, call: Callable[[], None]) -> None:
@@ -178,7 +177,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
             action()
         except Exception as error:
             if not self.context.ok():
-                return ERROR  # the process is ending, and nothing can be made any more
+                return ERROR  # the process is ending, so nothing can be created
             usual = isinstance(error, (UserError, OSError))
             reason = f"cannot {what}: {describe(error)}"
             self.failure = self.failure or reason
@@ -263,11 +262,11 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoRetur
     except KeyboardInterrupt:
         pass
     except Exception:
-        # A signal takes the context away, and the executor notices that in more than one way.
+        # A signal invalidates the context, which the executor reports by several exceptions.
         if rclpy.ok():
             raise
     finally:
-        # What follows is short, and a second ctrl-C must not break it off.
+        # What follows is short; a second ctrl-C must not interrupt it.
         signal.signal(signal.SIGINT, lambda *_: None)
         if node is not None:
             idle = node.worker.stop(timeout=1.0)
@@ -275,8 +274,8 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoRetur
         if rclpy.ok():
             rclpy.shutdown()
         elif node is not None and idle:
-            # After a signal rclpy does not write what the log file still lacks. Nor may we where
-            # the worker is stuck, since it could log afterwards.
+            # rclpy does not flush its log file after a signal. A worker that is stuck could still
+            # log, so leave the file alone then.
             rclpy_implementation.rclpy_logging_fini()
     # At once. The worker may be in a library call that nothing interrupts, such as loading an
     # engine, and Python takes long to unload PyTorch: both would exceed the time that launch waits

@@ -1,4 +1,4 @@
-"""The segmentation node as a process of its own, and its lifecycle seen from outside."""
+"""Run the segmentation node in a process of its own, and drive its lifecycle."""
 
 import json
 import math
@@ -25,8 +25,8 @@ from bisenet_ros.errors import NodeError
 
 NODE_NAME = "segmentation"
 NODE_COMMAND = (sys.executable, "-m", "bisenet_ros.ros.segmentation_node")
-"""What lib/bisenet_ros/segmentation_node runs, with the interpreter and the package of the caller;
-found without a sourced overlay, and in installs by pip too."""
+"""Command line of the node with the interpreter and package of the caller: unlike
+lib/bisenet_ros/segmentation_node it needs no sourced overlay and works in a pip install."""
 
 START_TIMEOUT_S = 60.0
 RESEND_S = 2.0
@@ -37,7 +37,7 @@ ParameterValue: TypeAlias = bool | int | float | str | Sequence[str]
 
 
 class NodeProcess:
-    """A node's process, from ``with`` to the end of its block; what it prints goes into a file."""
+    """A node's process, for the duration of a ``with`` block; its output goes to a file."""
 
     def __init__(
         self,
@@ -49,21 +49,21 @@ class NodeProcess:
         command: Sequence[str] = NODE_COMMAND,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """Say what to start.
+        """Describe the process.
 
         Args:
-            log: file for the node's output; its folder exists.
+            log: file for the node's output, in an existing folder.
             namespace: absolute, such as ``/robot``.
             parameters: set by ``-p``.
-            ros_arguments: more of what may follow ``--ros-args``.
+            ros_arguments: further arguments after ``--ros-args``.
             command: the node's executable and its own arguments.
-            environ: variables in addition to this process's.
+            environ: variables added to those of this process.
         """
         self.log = log
         self.name = f"{namespace.rstrip('/')}/{NODE_NAME}"
         self._arguments = [*command, "--ros-args", "-r", f"__ns:={namespace}", *ros_arguments]
         for name, value in (parameters or {}).items():
-            # Parameters are YAML, of which JSON is a part: "0" and "640x480" remain strings.
+            # Parameters are YAML, a superset of JSON: "0" and "640x480" remain strings.
             self._arguments += ["-p", f"{name}:={json.dumps(value)}"]
         package = str(Path(bisenet_ros.__file__).parents[1])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -71,7 +71,7 @@ class NodeProcess:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(paths),
             "PYTHONUNBUFFERED": "1",
-            # What ``cause`` reads.
+            # The format that ``cause`` parses.
             "RCUTILS_CONSOLE_OUTPUT_FORMAT": "[{severity}] [{time}] [{name}]: {message}",
             "RCUTILS_COLORIZED_OUTPUT": "0",
             **(environ or {}),
@@ -86,7 +86,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal is for whoever started us; the node gets it from ``stop``.
+                # Ctrl-C in a terminal must not reach the node: ``stop`` sends it SIGINT.
                 start_new_session=True,
             )
         return self
@@ -101,18 +101,19 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """Process id."""
         return self._started.pid
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, negative for a signal; None while it runs."""
+        """Exit status, negative for a signal; None while the process runs."""
         return self._started.poll()
 
     def stop(self) -> int:
-        """End the process if it runs, by SIGINT and, after ``STOP_PATIENCE_S``, by SIGKILL.
+        """End the process by SIGINT and, after ``STOP_PATIENCE_S``, by SIGKILL.
 
-        Returns the exit status.
+        Returns:
+            The exit status, as ``returncode``.
         """
         process = self._started
         if process.poll() is None:
@@ -131,14 +132,14 @@ class NodeProcess:
             )
 
     def cause(self) -> str:
-        """The last error in the log, or its last line where there is none."""
+        """Return the last error in the log, or its last line if there is none."""
         lines = self._lines()
         errors = [line for line in lines if re.match(r"\[(ERROR|FATAL)\]", line)]
-        last = (errors or [line for line in lines if line.strip()] or ["it said nothing"])[-1]
+        last = (errors or [line for line in lines if line.strip()] or ["it printed nothing"])[-1]
         return re.sub(r"^(\[[^\]]*\] ?){3}: ", "", last)
 
     def log_tail(self) -> str:
-        """The last ten lines of the log."""
+        """Return the last ten lines of the log."""
         return "\n".join(self._lines()[-10:])
 
     def _lines(self) -> list[str]:
@@ -151,26 +152,30 @@ class NodeProcess:
 
 
 class Lifecycle:
-    """Drives the transitions of a ``NodeProcess``, and spins for the caller meanwhile."""
+    """Requests transitions of a ``NodeProcess``, and spins the caller's executor meanwhile."""
 
     def __init__(self, process: NodeProcess, node: Node, executor: Executor) -> None:
-        """``node`` belongs to the caller, and is in ``executor``, which nobody else spins."""
+        """Create clients on ``node``, which is in ``executor``; nobody else may spin that."""
         self.process = process
         self._executor = executor
         self._change = node.create_client(ChangeState, f"{process.name}/change_state")
-        # Last: DDS tells of them in this order, so who answers this one can answer the other too.
+        # Last: DDS announces them in this order, so a node that answers this one knows the other.
         self._get = node.create_client(GetState, f"{process.name}/get_state")
 
     def start(self, timeout_s: float) -> None:
-        """Configure and activate; raises ``NodeError`` as ``change`` does."""
+        """Configure and activate.
+
+        Raises:
+            NodeError: see ``change``.
+        """
         self.change(Transition.TRANSITION_CONFIGURE, timeout_s)
         self.change(Transition.TRANSITION_ACTIVATE, timeout_s)
 
     def change(self, transition: int, timeout_s: float) -> None:
-        """Make the transition of ``lifecycle_msgs/Transition`` with this id.
+        """Request a transition, by its id in ``lifecycle_msgs/Transition``.
 
         Raises:
-            NodeError: the node refused, failed, ended, or needed longer.
+            NodeError: the node refused or failed, ended, or took longer than ``timeout_s``.
         """
         self.state()
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -181,10 +186,10 @@ class Lifecycle:
             raise NodeError(f"the node cannot {action}: {cause} (log: {self.process.log})")
 
     def state(self, timeout_s: float = 10.0) -> int:
-        """The id of the node's state, as in ``lifecycle_msgs/State``.
+        """Return the id of the node's state, as in ``lifecycle_msgs/State``.
 
-        Asked until there is an answer: rmw_fastrtps drops that to a client which the node has not
-        discovered within 100 ms of its request.
+        The request is repeated: rmw_fastrtps drops the response to a client that the node has not
+        discovered within 100 ms.
 
         Raises:
             NodeError: the node ended, or did not answer.
@@ -196,9 +201,9 @@ class Lifecycle:
     def spin_until(
         self, condition: Callable[[], bool], timeout_s: float, poll_s: float = POLL_S
     ) -> bool:
-        """Run the caller's callbacks until the condition holds; False if it never did in time.
+        """Spin until ``condition`` holds; return False if it does not within ``timeout_s``.
 
-        The condition is looked at after each callback and at least every ``poll_s`` seconds.
+        ``condition`` is evaluated after each callback, and at least every ``poll_s`` seconds.
 
         Raises:
             NodeError: the process has ended.

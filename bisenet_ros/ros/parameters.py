@@ -40,7 +40,7 @@ EFFECTS: Mapping[Effect, str] = {
     "with confidence": "Takes effect at once if the engine computes confidence, else at configure.",
     "start": "Read at startup.",
 }
-"""When a parameter's value takes effect."""
+"""When the value of a parameter takes effect."""
 
 Value: TypeAlias = bool | int | float | str | tuple[str, ...]
 T = TypeVar("T", bound=Value)
@@ -48,14 +48,14 @@ T = TypeVar("T", bound=Value)
 
 @dataclass(frozen=True)
 class Definition:
-    """What ROS, the parameter file and the README say about a parameter.
+    """A parameter as ROS, the parameter file and the README describe it.
 
-    - ``default``: its type is the parameter's; a tuple stands for a list of strings.
-    - ``choices``: the valid strings, or elements of the list; empty if it can be any.
-    - ``minimum``, ``maximum``: of a number, both included.
-    - ``smallest_nonzero``: of a number that can be 0 or from there to ``maximum``.
-    - ``form``: the valid strings in words, where there are no ``choices``.
-    - ``parse``: raises InferenceError for a string, unless empty, that cannot be used.
+    - ``default``: its type is that of the parameter; a tuple means a list of strings.
+    - ``choices``: valid strings, or elements of the list; empty if any is valid.
+    - ``minimum``, ``maximum``: inclusive range of a number.
+    - ``smallest_nonzero``: for a number that is 0, or from this to ``maximum``.
+    - ``form``: description of valid strings, if there are no ``choices``.
+    - ``parse``: raises InferenceError for a non-empty string that is not valid.
     - ``effect``: "configure" parameters can be set only while the node is unconfigured, "always"
       ones at any time, "start" ones only before it starts; one "with confidence" is like "always"
       if the engine computes confidence, else like "configure".
@@ -73,18 +73,18 @@ class Definition:
 
     @property
     def ros_default(self) -> bool | int | float | str | list[str]:
-        """The default in the type that rclpy takes."""
+        """The default as a type that rclpy accepts."""
         return list(self.default) if isinstance(self.default, tuple) else self.default
 
     @property
     def type(self) -> Parameter.Type:
-        """The type that the parameter keeps."""
+        """The ROS type, which cannot change."""
         found: Parameter.Type = Parameter.Type.from_parameter_value(self.ros_default)
         return found
 
     @property
     def valid(self) -> str:
-        """The valid values in words; empty if the type says it all."""
+        """Description of the valid values; empty if all values of the type are."""
         if self.minimum is None:
             return ", ".join(self.choices) or self.form
         if self.smallest_nonzero is None:
@@ -92,7 +92,7 @@ class Definition:
         return f"0, or {self.smallest_nonzero:g} to {self.maximum:g}"
 
     def descriptor(self) -> ParameterDescriptor:
-        """Return what ``ros2 param describe`` shows, all but the name."""
+        """Return the descriptor, without the name."""
         valid = f"Valid: {self.valid}. " if self.valid else ""
         descriptor = ParameterDescriptor(
             type=self.type.value,
@@ -109,7 +109,7 @@ class Definition:
         return descriptor
 
     def problem(self, value: Any) -> str | None:
-        """Return why ``value`` cannot be used, or None; its type and range are those declared."""
+        """Return why ``value`` is not valid, or None; rclpy has checked its type and range."""
         if self.choices:
             given = [value] if isinstance(value, str) else value
             bad = [quoted(each) for each in given if each not in self.choices]
@@ -129,7 +129,7 @@ def _parameter(default: T, description: str, *, name: str | None = None, **detai
 
     Args:
         default, description, details: see ``Definition``.
-        name: the parameter's, where it is not the field's.
+        name: the parameter's name, if it is not the field's.
     """
     definition = Definition(default, description, **details)
     return field(default=default, metadata={"name": name, "definition": definition})
@@ -268,12 +268,12 @@ class Parameters:
 
     @property
     def with_confidence(self) -> bool:
-        """Whether the engine has to compute the confidence of each label."""
+        """Whether the engine must compute the confidence of each label."""
         return "confidence" in self.outputs or self.confidence_threshold > 0
 
     @property
     def engine_options(self) -> EngineOptions:
-        """The engine that the parameters ask for."""
+        """The engine that the parameters select."""
         return EngineOptions(
             backend=self.backend,
             device=self.device,
@@ -296,11 +296,11 @@ DEFINITIONS: Mapping[str, Definition] = {
 def declare(node: Node) -> dict[str, str]:
     """Declare every parameter of ``Parameters`` on ``node``.
 
-    A value of the wrong type or range, given on the command line or in a file, is not taken: the
-    parameter keeps its default, so that the node lives and the value can be mended.
+    A value of the wrong type or range, from the command line or a file, is ignored: the parameter
+    keeps its default, so that the node runs and the value can be corrected.
 
     Returns:
-        The reason for each parameter whose given value was not taken.
+        For each parameter whose value was ignored, the reason.
     """
     refused = {}
     for name, definition in DEFINITIONS.items():
@@ -312,7 +312,7 @@ def declare(node: Node) -> dict[str, str]:
         else:
             if declared.type_ != Parameter.Type.NOT_SET:
                 continue
-            # So an empty list comes out of a parameter file.
+            # An empty list in a parameter file has no type.
             node.undeclare_parameter(name)
             refused[name] = f"parameter '{name}' is given without a value"
         node.declare_parameter(name, default, descriptor, ignore_override=True)
@@ -320,22 +320,22 @@ def declare(node: Node) -> dict[str, str]:
 
 
 def unknown(node: Node) -> list[str]:
-    """Parameters that were given and that ``node`` does not have, with what may have been meant."""
-    # rclpy has no public name for what was given.
+    """Return the given parameters that ``node`` does not have, with the likely intended names."""
+    # rclpy has no public attribute for the values given.
     names = [name for name in node._parameter_overrides if not node.has_parameter(name)]
     meant = {name: get_close_matches(name, DEFINITIONS, n=1) for name in names}
     return [f"'{n}'" + (f" (meant '{m[0]}'?)" if m else "") for n, m in meant.items()]
 
 
 def read(node: Node, refused: Iterable[str] = ()) -> Parameters:
-    """Return all parameters of ``node`` as they are now.
+    """Return the current values of all parameters of ``node``.
 
     Args:
-        node: has been given to ``declare``.
-        refused: why values given at startup were not taken, and have not been mended since.
+        node: has been passed to ``declare``.
+        refused: reasons from ``declare`` for parameters that have not been set since.
 
     Raises:
-        ParameterError: naming every value that cannot be used, ``refused`` first.
+        ParameterError: naming every value that is not valid, ``refused`` first.
     """
     given = {name: node.get_parameter(name) for name in DEFINITIONS}
     problems = [*refused, *filter(None, map(problem, given.values()))]
@@ -357,9 +357,9 @@ def read(node: Node, refused: Iterable[str] = ()) -> Parameters:
 
 
 def problem(parameter: Parameter) -> str | None:
-    """Return why the value of ``parameter`` cannot be used, naming the valid ones, or None.
+    """Return why the value of ``parameter`` is not valid, naming the valid ones, or None.
 
-    rclpy has checked its type and range before. Parameters that are not in ``DEFINITIONS`` pass.
+    rclpy has checked its type and range. Parameters that are not in ``DEFINITIONS`` are valid.
     """
     definition = DEFINITIONS.get(parameter.name)
     found = definition.problem(parameter.value) if definition else None
@@ -367,6 +367,6 @@ def problem(parameter: Parameter) -> str | None:
 
 
 def is_fixed(name: str, with_confidence: bool) -> bool:
-    """Return whether parameter ``name`` is read at configure, so that later changes do nothing."""
+    """Return whether parameter ``name`` is read at configure alone."""
     effect = DEFINITIONS[name].effect if name in DEFINITIONS else "always"
     return effect == "configure" or (effect == "with confidence" and not with_confidence)

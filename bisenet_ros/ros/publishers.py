@@ -1,4 +1,4 @@
-"""What the node publishes: images, and what their labels mean."""
+"""Publishers of images and of the classes that their labels mean."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from bisenet_ros.ros.parameters import OUTPUTS
 from bisenet_ros.ros.qos import LATCHED
 
 Advertise = Callable[[Any, str, QoSProfile], Publisher]
-"""Make a publisher of a message type, a topic and a QoS."""
+"""Creates a publisher from message type, topic and QoS."""
 
 
 class ImagePublishers:
@@ -30,9 +30,9 @@ class ImagePublishers:
     Overlay and color are also published as JPEG, on their name + ``/compressed``.
 
     Args:
-        advertise: makes the publishers.
-        names: of ``OUTPUTS``, in any order.
-        qos: of all of them.
+        advertise: creates the publishers.
+        names: keys of ``OUTPUTS``, in any order.
+        qos: of all publishers.
         palette: uint8 [256,3] RGB by label, see ``classes.palette``.
     """
 
@@ -50,19 +50,19 @@ class ImagePublishers:
         for name in (name for name in OUTPUTS if name in names):
             raw = self._raw[name] = advertise(Image, f"~/{name}", qos)
             if OUTPUTS[name] == "rgb8":
-                # Of the resolved name: JPEGs follow an output that is remapped.
+                # Relative to the resolved name, so that JPEGs follow an output that is remapped.
                 topic = f"{raw.topic_name}/compressed"
                 self._compressed[name] = advertise(CompressedImage, topic, qos)
 
     def publish(self, segmentation: Segmentation, header: Header, alpha: float) -> None:
-        """Render and publish the images that someone listens to, with the frame's own header.
+        """Render and publish the images that have subscribers.
 
-        With a transient local QoS also those that nobody listens to yet, except JPEGs.
+        With a transient local QoS, images without subscribers are published too, except JPEGs.
 
         Args:
             segmentation: of one image; its arrays are not written to.
-            header: of the camera's image.
-            alpha: share of the class color in the overlay, 0..1.
+            header: the header of the camera's image.
+            alpha: opacity of the class colors in the overlay, 0..1.
         """
         for name, publisher in self._raw.items():
             compressed = self._compressed.get(name)
@@ -91,7 +91,7 @@ class ClassPublishers:
     """Latched publishers of ClassMap and, where vision_msgs is installed, LabelInfo.
 
     Args:
-        advertise: makes the publishers.
+        advertise: creates the publishers.
         model: has the classes.
     """
 
@@ -106,7 +106,7 @@ class ClassPublishers:
         self._class_map.publish(class_messages.class_map(self._model, stamp))
 
     def publish_label_info(self, stamp: Time, threshold: float) -> None:
-        """Publish ids and names; ``threshold`` is the confidence threshold, 0..1."""
+        """Publish ids, names and the confidence threshold, 0..1."""
         if self._label_info is not None:
             message = class_messages.label_info(self._model, stamp, threshold)
             self._label_info.publish(message)

@@ -1,4 +1,4 @@
-"""Quality of service from the words of a parameter file."""
+"""Quality of service (QoS) profiles, by name."""
 
 from rclpy.qos import (
     DurabilityPolicy,
@@ -18,7 +18,13 @@ DURABILITY = {
 
 
 def qos_profile(reliability: str, durability: str, depth: int) -> QoSProfile:
-    """A keep-last profile; the words are the keys of ``RELIABILITY`` and ``DURABILITY``."""
+    """Return a keep-last profile.
+
+    Args:
+        reliability: key of ``RELIABILITY``.
+        durability: key of ``DURABILITY``.
+        depth: of the queue [messages].
+    """
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
@@ -28,7 +34,7 @@ def qos_profile(reliability: str, durability: str, depth: int) -> QoSProfile:
 
 
 LATCHED = qos_profile("reliable", "transient_local", 1)
-"""For what is said once and must reach those who come later."""
+"""For messages that are published once and must reach late joiners."""
 
 SENSOR = qos_profile("best_effort", "volatile", 1)
-"""For what comes again soon, from publishers of either reliability."""
+"""For messages that repeat, from publishers of either reliability."""

@@ -45,7 +45,7 @@ from bisenet_ros.ros.worker import RateLimit, Worker
 
 @dataclass(frozen=True)
 class _Configured:
-    """What lives from configure to cleanup."""
+    """Resources from configure to cleanup."""
 
     parameters: Parameters
     segmenter: Segmenter
@@ -57,7 +57,7 @@ class _Configured:
 
 @dataclass(frozen=True)
 class _Subscriptions:
-    """What the node hears while it is active, and who notices that nothing comes."""
+    """Subscriptions of an active node, and the watchdogs of their topics."""
 
     camera_info: CameraInfoSubscription
     images: Subscription
@@ -68,7 +68,7 @@ class _Subscriptions:
 
 @dataclass
 class _Active:
-    """What lives from activate to deactivate."""
+    """State from activate to deactivate."""
 
     errors: FrameErrorLog
     statistics: FrameStats = field(default_factory=FrameStats)
@@ -80,14 +80,14 @@ class _Active:
 
 @dataclass(frozen=True)
 class _Frame:
-    """A message and the activation that it came in."""
+    """A message and the activation in which it arrived."""
 
     message: Image | CompressedImage
     activation: _Active
 
 
 class SegmentationNode(ManagedNode):
-    """A managed node (design.ros2.org, node lifecycle); its parameters are ``Parameters``."""
+    """The managed node; see ``Parameters`` for its parameters."""
 
     def __init__(self) -> None:
         self._configured: _Configured | None = None
@@ -99,9 +99,9 @@ class SegmentationNode(ManagedNode):
         self._decoder = ImageDecoder(self.get_logger())
         self._fixed = False
         self._refused = self._declare_parameters()
-        # In all states, since a monitor must hear of a node that did not start.
+        # In all states: monitors must also see a node that failed to start.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Reports are most wanted while the time of a simulator or a bag stands still.
+        # Steady: reports must continue while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(REPORT_PERIOD_S, self._request_report, clock=steady)
         if self.get_parameter("autostart").value:
@@ -115,7 +115,7 @@ class SegmentationNode(ManagedNode):
     # Transitions, on the worker's thread.
 
     def configure(self) -> None:
-        """Read the parameters, load and warm up the model, create the publishers."""
+        """Read the parameters, load the model and create the publishers."""
         self._fixed = True
         values = parameters.read(self, self._refused.values())
         segmenter = self._load_segmenter(values)
@@ -158,7 +158,7 @@ class SegmentationNode(ManagedNode):
             self.destroy_publisher(self._advertised.pop())
 
     def cleanup(self) -> None:
-        """Destroy the publishers and give back the engine's memory."""
+        """Destroy the publishers and release the engine."""
         configured, self._configured = self._configured, None
         self._resources.close()
         self._fixed = False
@@ -166,7 +166,7 @@ class SegmentationNode(ManagedNode):
             self.get_logger().info("unconfigured: engine and publishers are released")
 
     def activate(self) -> None:
-        """Publish what the labels mean, and subscribe."""
+        """Publish the class map and subscribe."""
         assert self._configured is not None
         values = self._configured.parameters
         self._configured.classes.publish_class_map(self.get_clock().now().to_msg())
@@ -181,7 +181,7 @@ class SegmentationNode(ManagedNode):
         )
 
     def deactivate(self) -> None:
-        """Unsubscribe, and discard the frame that waits."""
+        """Unsubscribe, and discard the pending frame."""
         active, self._active = self._active, None
         self.worker.discard_frame()
         if active is not None:
@@ -224,7 +224,7 @@ class SegmentationNode(ManagedNode):
         active.statistics.frame_received()
         frame = _Frame(message, active)
         if not active.rate_limit.allows_frame(self.get_parameter("max_rate").value):
-            self.worker.replace_pending(frame)  # no more work, and newer labels
+            self.worker.replace_pending(frame)  # the same rate, with newer labels
             active.statistics.frame_dropped()
         elif self.worker.submit_latest(frame):
             active.statistics.frame_dropped()
@@ -232,13 +232,13 @@ class SegmentationNode(ManagedNode):
     def _process(self, frame: _Frame) -> None:
         active, message = frame.activation, frame.message
         if active is not self._active or self._configured is None:
-            return  # it was on its way when the node was deactivated
+            return  # it was queued when the node was deactivated
         subscriptions = active.subscriptions
         times = self._configured.pipeline.process(
             message,
             subscriptions.camera_info.latest if subscriptions is not None else None,
             max_image_pixels=self.get_parameter("max_image_pixels").value,
-            # rclpy lets values pass that are a hair above the range.
+            # rclpy accepts values slightly above the range.
             overlay_alpha=min(1.0, self.get_parameter("overlay_alpha").value),
             confidence_threshold=self.get_parameter("confidence_threshold").value,
         )
@@ -248,12 +248,12 @@ class SegmentationNode(ManagedNode):
 
     def _frame_failed(self, error: Exception) -> None:
         active = self._active
-        # Where the process is ending, its publishers are gone.
+        # While the process ends, its publishers are gone.
         if active is not None and self.context.ok():
             active.statistics.frame_rejected()
             active.errors.frame_lost(error)
 
-    # Reports on frames, on the worker's thread, so that no transition takes their publisher away.
+    # Reports, on the worker's thread, where no transition can destroy their publishers meanwhile.
 
     def _request_report(self) -> None:
         active = self._active
@@ -261,7 +261,7 @@ class SegmentationNode(ManagedNode):
             now = self.get_clock().now().to_msg()
             name, state = self.get_fully_qualified_name(), self._state_machine.current_state[1]
             self._diagnostics.publish(state_diagnosis(name, now, state, self.failure))
-        # Where a frame takes seconds, reports must not queue up behind it.
+        # Reports must not queue behind a frame that takes seconds.
         elif active.report is None or active.report.done():
             active.report = self.run_on_worker(self._report)
 
@@ -312,7 +312,7 @@ class SegmentationNode(ManagedNode):
                 f"given parameters without effect, since the node has none of that name: "
                 f"{', '.join(given)}"
             )
-        refused.pop("autostart", None)  # nobody can mend it while the node runs
+        refused.pop("autostart", None)  # read-only: it cannot be corrected while the node runs
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._parameters_changed)
         return refused
@@ -322,8 +322,8 @@ class SegmentationNode(ManagedNode):
         return SetParametersResult(successful=not problems, reason="; ".join(problems))
 
     def _problem(self, change: Parameter) -> str | None:
-        """Return why the parameter cannot be changed to this value now, or None."""
-        # A file that 'ros2 param dump' wrote can be loaded.
+        """Return why the parameter cannot be set to this value now, or None."""
+        # So that a file written by 'ros2 param dump' can be loaded.
         if change.value == self.get_parameter(change.name).value:
             return None
         configured = self._configured
@@ -349,7 +349,7 @@ class SegmentationNode(ManagedNode):
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the node until SIGINT or SIGTERM."""
-    # Before DDS looks for room there.
+    # Before DDS allocates its own segments.
     freed = remove_stale_segments()
     if freed:
         get_logger("segmentation").info(

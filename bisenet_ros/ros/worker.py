@@ -1,4 +1,4 @@
-"""One thread that does the slow work: transitions and frames, in turn, so neither needs locks."""
+"""One thread for slow work: transitions and frames take turns, so neither needs locks."""
 
 import math
 import threading
@@ -15,11 +15,11 @@ class Worker(Generic[Frame]):
     """Runs jobs in the order given, and between them ``process`` on the newest frame.
 
     The thread is a daemon: a library call that cannot be interrupted, such as loading an engine,
-    must not keep a process alive that was told to end.
+    must not keep the process alive after SIGINT.
 
     Args:
-        process: called with each frame that is taken; whatever it raises goes to ``failed``.
-        failed: called with the exception.
+        process: called with each frame that is taken.
+        failed: called with what ``process`` raises.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Worker(Generic[Frame]):
         self._thread.start()
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """Have ``job`` run; the future gets what it returns or raises.
+        """Run ``job`` on the worker's thread and return the future of its result.
 
         A job that has not begun can be cancelled through its future.
         """
@@ -48,7 +48,7 @@ class Worker(Generic[Frame]):
         return future
 
     def submit_latest(self, frame: Frame) -> bool:
-        """Put ``frame`` into the one slot; true if a frame that was waiting there is lost."""
+        """Put ``frame`` into the slot; return whether it replaces a frame that waited there."""
         with self._wake:
             replaced = self._frame is not None
             self._frame = frame
@@ -56,7 +56,7 @@ class Worker(Generic[Frame]):
         return replaced
 
     def replace_pending(self, frame: Frame) -> None:
-        """Put ``frame`` in the place of one that waits, if one does; either of them is lost."""
+        """Replace the frame that waits by ``frame``; without one, drop ``frame``."""
         with self._wake:
             if self._frame is not None:
                 self._frame = frame
@@ -67,7 +67,7 @@ class Worker(Generic[Frame]):
             self._frame = None
 
     def stop(self, timeout: float) -> bool:
-        """Take nothing more; true if the thread ended within ``timeout`` seconds."""
+        """Stop after the current job; return whether the thread ended within ``timeout`` [s]."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -103,10 +103,10 @@ class Worker(Generic[Frame]):
 
 
 class RateLimit:
-    """Decides which frames the worker is given.
+    """Limits the rate of frames.
 
     Args:
-        clock: monotonic, in seconds.
+        clock: monotonic [s].
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -114,9 +114,10 @@ class RateLimit:
         self._due_s = -math.inf
 
     def allows_frame(self, rate: float) -> bool:
-        """Return whether a frame that comes now is within ``rate``, in 1/s; 0 allows all.
+        """Return whether a frame that arrives now may be processed, and count it if so.
 
-        A frame that is allowed counts.
+        Args:
+            rate: limit [Hz]; 0 = unlimited.
         """
         now = self._clock()
         if not rate:
@@ -124,6 +125,6 @@ class RateLimit:
         due = self._due_s + 1 / rate
         if now < due:
             return False
-        # From when it was due, not from now: frames come late, and the mean is to be the rate.
+        # Relative to the due time, not to now: frames arrive late, and the mean must be ``rate``.
         self._due_s = max(due, now - 0.5 / rate)
         return True

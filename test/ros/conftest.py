@@ -1,4 +1,4 @@
-"""Fixtures of the node's tests. Nothing of ROS is imported where no test asks for it."""
+"""Fixtures of the node's tests, which import ROS only when used."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def shared_bench(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator["Bench"]:
-    """One process for all tests that leave the node as they found it: PyTorch loads for seconds."""
+    """One process for many tests, since PyTorch loads for seconds."""
     from node_fixture import Bench, start_process
 
     log = tmp_path_factory.mktemp("node") / "node.log"
@@ -26,6 +26,6 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> 
 
 @pytest.fixture
 def bench(shared_bench: "Bench") -> "Bench":
-    """The node, unconfigured and with default parameters, whatever the last test did."""
+    """The shared node, unconfigured and with default parameters."""
     shared_bench.reset()
     return shared_bench

@@ -53,7 +53,7 @@ SERVICES: dict[Any, str] = {
 """Those of the node."""
 
 TIMEOUT_S = 60.0
-"""Generous: what takes so long is lost, not slow."""
+"""Generous: what takes longer never happens."""
 
 DEFAULTS = {
     "classes": "",
@@ -77,12 +77,12 @@ DEFAULTS = {
     "output_qos.durability": "volatile",
     "output_qos.depth": 2,
 }
-"""The node's own but for device and precision, which depend on the machine, and for the image's
-QoS: best effort loses what is sent while the two ends are still finding each other."""
+"""Those of the node, except device and precision, which depend on the machine, and the QoS of
+images: best effort loses what is sent during discovery."""
 
 
 class Bench:
-    """Drives one node's process; everything waits for a condition, with a deadline."""
+    """Drives the process of one node; every wait has a condition and a deadline."""
 
     def __init__(self, process: NodeProcess, model: Path) -> None:
         self.process = process
@@ -93,12 +93,12 @@ class Bench:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._entities: list[Callable[[], object]] = []
-        # Kept: only requests of one client arrive in order.
+        # One client each, since only requests of the same client arrive in order.
         self._clients = {
             kind: self.node.create_client(kind, f"{process.name}/{name}")
             for kind, name in SERVICES.items()
         }
-        # Its clients come after ours, so who answers them knows those as well.
+        # Created last, so a node that answers its clients has discovered ours.
         self._lifecycle = Lifecycle(process, self.node, self._executor)
         self._met = False
         self._log_start = 0
@@ -109,7 +109,7 @@ class Bench:
         self._context.try_shutdown()
 
     def reset(self) -> None:
-        """An unconfigured node with ``DEFAULTS`` and the tiny model, and no entities of ours."""
+        """Unconfigure the node, set ``DEFAULTS`` and the tiny model, and remove our entities."""
         while self._entities:
             self._entities.pop()()
         for state, transition in (("active", DEACTIVATE), ("inactive", CLEANUP)):
@@ -128,7 +128,7 @@ class Bench:
             self._executor.spin_once(timeout_sec=0.02)
 
     def _stacks(self) -> str:
-        """The log, at its end what each of the node's threads was doing; the node is dead then."""
+        """Abort the node, and return its log with the stack of each thread."""
         if self.process.returncode is None:
             ended = os.pidfd_open(self.process.pid)
             os.kill(self.process.pid, signal.SIGABRT)
@@ -137,11 +137,11 @@ class Bench:
         return self.log()
 
     def log(self) -> str:
-        """What the node has said since ``reset``."""
+        """Return the node's log since ``reset``."""
         return self.process.log.read_text()[self._log_start :]
 
     def wait_for_log(self, pattern: str) -> str:
-        """The line in which the node says ``pattern``."""
+        """Wait for a log line that matches ``pattern`` and return it."""
         self.spin_until(lambda: re.search(pattern, self.log()), f"the log says '{pattern}'")
         return next(line for line in self.log().splitlines() if re.search(pattern, line))
 
@@ -157,7 +157,7 @@ class Bench:
         return answer.result()
 
     def _meet(self) -> None:
-        """Wait until the node, which drops answers to clients unknown to it, knows ours."""
+        """Wait until the node, which drops responses to unknown clients, has discovered ours."""
         if self._met:
             return
         for kind, client in self._clients.items():
@@ -210,7 +210,7 @@ class Bench:
     # Topics.
 
     def topic(self, name: str) -> str:
-        """The absolute name of the node's ``~/name``."""
+        """Return the absolute name of the node's ``~/name``."""
         return f"{self.process.name}/{name}"
 
     def publishers(self, name: str) -> list[Any]:
@@ -219,10 +219,10 @@ class Bench:
     def listen(
         self, kind: Any, name: str, *, latched: bool = False, call: Callable[[Any], None] = id
     ) -> list[Any]:
-        """Messages on the node's ``~/name``, as they come.
+        """Subscribe to the node's ``~/name`` and return the growing list of messages.
 
-        To be called before ``camera``: the node hears of the two in this order, and makes only
-        what someone listens to.
+        To be called before ``camera``: the node discovers the two in this order, and publishes
+        only images that have a subscriber.
         """
         heard: list[Any] = []
 
@@ -238,7 +238,7 @@ class Bench:
         return heard
 
     def camera(self, topic: str = "/image", kind: Any = Image) -> Any:
-        """A publisher that the node has met."""
+        """Return a publisher that is matched with the node."""
         publisher = self.node.create_publisher(kind, topic, QoSProfile(depth=200))
         self._entities.append(lambda: self.node.destroy_publisher(publisher))
         self.spin_until(
@@ -248,21 +248,21 @@ class Bench:
         return publisher
 
     def stats_when(self, condition: Callable[[SegmentationStats], bool]) -> SegmentationStats:
-        """The first statistics of which the condition holds."""
+        """Return the first statistics for which ``condition`` holds."""
         heard = self.listen(SegmentationStats, "stats")
         self.spin_until(lambda: heard and condition(heard[-1]), "statistics")
         return heard[-1]
 
 
 def header(number: int) -> Header:
-    """Of frame ``number``, like no other frame's."""
+    """Return the header of frame ``number``, which is unique."""
     result = Header(frame_id=f"camera_{number}")
     result.stamp.sec, result.stamp.nanosec = 1000 + number, number
     return result
 
 
 def picture(number: int, width: int = 160, height: int = 120) -> np.ndarray:
-    """Colored blocks, uint8 [H,W,3], like no other picture; the number is in the first pixel."""
+    """Return colored blocks, uint8 [H,W,3], unique; the first pixel encodes the number."""
     blocks = np.random.default_rng(number).integers(0, 256, (4, 8, 3), np.uint8)
     rows, columns = np.arange(height) * 4 // height, np.arange(width) * 8 // width
     pixels = blocks[rows[:, None], columns[None]]
@@ -271,12 +271,12 @@ def picture(number: int, width: int = 160, height: int = 120) -> np.ndarray:
 
 
 def frame(number: int, width: int = 160, height: int = 120) -> Image:
-    """``picture`` as a message, with ``header``."""
+    """Return ``picture`` as a message with ``header``."""
     return image_message(picture(number, width, height), "rgb8", header(number))
 
 
 def pixels_of(message: Image) -> np.ndarray:
-    """[H,W] or [H,W,3] of an image that the node has published."""
+    """Return the pixels of an image from the node, uint8 [H,W] or [H,W,3]."""
     channels = {"mono8": 1, "rgb8": 3}[message.encoding]
     assert message.step == message.width * channels
     assert len(message.data) == message.step * message.height
@@ -287,6 +287,6 @@ def pixels_of(message: Image) -> np.ndarray:
 def start_process(
     log: Path, parameters: Mapping[str, Any], *, command: Sequence[str] = NODE_COMMAND, **more: Any
 ) -> NodeProcess:
-    """The node, with one thread: then its sums are those of this process."""
+    """Return the node's process, on one thread, so that its sums equal those of this process."""
     environ = {"OMP_NUM_THREADS": "1", "ROS_LOG_DIR": str(log.parent), "PYTHONFAULTHANDLER": "1"}
     return NodeProcess(log, parameters=parameters, command=command, environ=environ, **more)

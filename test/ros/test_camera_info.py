@@ -1,4 +1,4 @@
-"""Camera descriptions at other sizes, against the projection of points."""
+"""Scaled camera_info against the projection of points."""
 
 import numpy as np
 import pytest

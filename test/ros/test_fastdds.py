@@ -74,7 +74,7 @@ def test_a_profile_in_the_working_directory_stays(tmp_path: Path) -> None:
     assert shm_unavailable_reason({}, shared_memory=tmp_path) == ""
     Path("DEFAULT_FASTDDS_PROFILES.xml").touch()
     assert shm_unavailable_reason({}, shared_memory=tmp_path).startswith(
-        "DEFAULT_FASTDDS_PROFILES.xml lies in"
+        "DEFAULT_FASTDDS_PROFILES.xml is in"
     )
     assert profile_environment({}, shared_memory=tmp_path) == {}
 

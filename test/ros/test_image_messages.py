@@ -1,4 +1,4 @@
-"""Images in every encoding against an independent converter, and every refusal."""
+"""Every encoding against an independent converter, and every refusal."""
 
 import array
 import contextlib
@@ -36,7 +36,7 @@ W, H = 38, 22
 
 
 class Log:
-    """Keeps the warnings it hears."""
+    """A logger that keeps its warnings."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -124,7 +124,7 @@ def test_agrees_with_rosbags_image(encoding: str, big: bool) -> None:
     rgb = ImageDecoder().to_rgb(message_of(stored, encoding, big=big))
     assert rgb.shape == (H, W, 3) and rgb.dtype == np.uint8
     expected = by_rosbags(message_of(stored, encoding, big=big))
-    # It cuts where it goes from 16 bits to 8; we round.
+    # rosbags truncates 16 bits to 8; we round.
     assert np.abs(rgb.astype(int) - expected).max() <= (1 if wide(encoding) else 0)
 
 

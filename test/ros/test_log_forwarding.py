@@ -1,4 +1,4 @@
-"""Python's log in ROS's."""
+"""Forwarding of Python logging to ROS."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a managed node does beside its transitions, which test_node_lifecycle.py makes."""
+"""Managed nodes: jobs that fail, kinds of errors, and transitions behind a frame."""
 
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -18,12 +18,12 @@ from bisenet_ros.ros.managed_node import ERROR, FAILURE, ManagedNode
 from bisenet_ros.ros.worker import Worker
 
 
-def test_a_job_that_nobody_waits_for_fails_into_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_failure_of_a_job_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
     rclpy.init()
     worker = Worker[None](lambda frame: None, lambda error: None)
     node = ManagedNode("managed", worker)
     wait([node.run_on_worker(lambda: 1 / 0)])
-    assert worker.stop(timeout=60)  # so it has told as well
+    assert worker.stop(timeout=60)  # so the failure is logged, too
     node.destroy_node()
     rclpy.shutdown()
     told = capfd.readouterr().err
@@ -32,7 +32,7 @@ def test_a_job_that_nobody_waits_for_fails_into_the_log(capfd: pytest.CaptureFix
 
 
 class Failing(ManagedNode):
-    """Raises ``error`` in every transition that it makes."""
+    """Raises ``error`` in configure."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__("failing", Worker[None](lambda frame: None, lambda error: None))
@@ -88,7 +88,7 @@ def test_a_bug_is_an_error_transition_with_its_traceback(
 
 
 class Frames(ManagedNode):
-    """Its frames take until ``done`` is set; its transitions do nothing."""
+    """A node whose frames take until ``done`` is set, and whose transitions do nothing."""
 
     def __init__(self, done: Event) -> None:
         self.begun = Event()

@@ -32,7 +32,7 @@ NAMES = ["sky", "road", "pole", "tree", "car"]
 
 @pytest.fixture(scope="module")
 def segmenter(tiny_model: Path) -> Iterator[Segmenter]:
-    """What the node runs, in this process: same model, one thread, float32."""
+    """The node's segmenter in this process: same model, one thread, fp32."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     result = Segmenter(
@@ -47,7 +47,7 @@ def agreement(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def label_one(bench: Bench, message: Image) -> Image:
-    """The label image of one frame."""
+    """Return the label image of ``message``."""
     labels = bench.listen(Image, "label")
     bench.camera().publish(message)
     bench.spin_until(lambda: labels, "a label")
@@ -55,7 +55,7 @@ def label_one(bench: Bench, message: Image) -> Image:
 
 
 def stamped(bench: Bench, message: Image) -> Image:
-    """The message, stamped now."""
+    """Return ``message``, stamped now."""
     message.header.stamp = bench.node.get_clock().now().to_msg()
     return message
 
@@ -66,7 +66,7 @@ def diagnosis(
     text: str,
     provoke: Callable[[], object] = lambda: None,
 ) -> None:
-    """Wait for a status of this level whose message matches, doing ``provoke`` meanwhile."""
+    """Wait for a status of this level whose message matches, calling ``provoke`` meanwhile."""
     heard: list[DiagnosticArray] = []
     qos = QoSProfile(depth=10)
     listener = bench.node.create_subscription(DiagnosticArray, "/diagnostics", heard.append, qos)
@@ -145,7 +145,7 @@ def test_qos_is_what_the_parameters_say(bench: Bench) -> None:
 
 @pytest.mark.parametrize("end", ["image", "output"])
 def test_latched_and_best_effort_do_not_go_together(bench: Bench, end: str) -> None:
-    """What was published before reaches reliable subscribers alone."""
+    """Late joiners must be reliable to receive what was published before."""
     bench.set({f"{end}_qos.reliability": "best_effort", f"{end}_qos.durability": "transient_local"})
     assert not bench.change(CONFIGURE)
     bench.wait_for_log(f"so set {end}_qos.reliability to reliable")
@@ -438,7 +438,7 @@ def test_camera_info_is_that_of_the_labels(bench: Bench) -> None:
     assert list(infos[0].k) == pytest.approx([40, 0, 31.5, 0, 80 / 3, 15.5, 0, 0, 1])
 
 
-def test_diagnostics_say_how_it_goes(bench: Bench) -> None:
+def test_diagnostics_of_frames(bench: Bench) -> None:
     bench.start()
     camera = bench.camera()
     bad = frame(1)
@@ -645,7 +645,7 @@ def test_a_latched_output_waits_for_its_listener(bench: Bench) -> None:
     assert labels[0].header == header(6)
 
 
-def test_the_log_says_why_no_image_comes(bench: Bench) -> None:
+def test_why_no_image_arrives_is_logged(bench: Bench) -> None:
     bench.start()
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     publisher = bench.node.create_publisher(Image, "/image", qos)

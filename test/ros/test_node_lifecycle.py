@@ -1,4 +1,4 @@
-"""Transitions in every order, failures that can be mended, and a node that always answers."""
+"""Transitions in every order, failures that can be corrected, and services during them."""
 
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def test_requests_on_top_of_each_other_are_taken_in_turn(bench: Bench) -> None:
         ("precision", "fp16", "precision 'fp16' is not supported by torch on cpu; use auto, "),
     ],
 )
-def test_a_value_that_fails_at_configure_can_be_mended(
+def test_a_value_that_fails_at_configure_can_be_corrected(
     bench: Bench, name: str, bad: str, cause: str
 ) -> None:
     good = bench.get([name])
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_model_fails_and_another_works(bench: Bench, tmp_path:
     assert bench.change(CONFIGURE)
 
 
-def test_diagnostics_tell_of_a_node_that_is_not_active(bench: Bench) -> None:
+def test_diagnostics_of_a_node_that_is_not_active(bench: Bench) -> None:
     told: list[DiagnosticArray] = []
     listener = bench.node.create_subscription(DiagnosticArray, "/diagnostics", told.append, 10)
 

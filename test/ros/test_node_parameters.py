@@ -1,4 +1,4 @@
-"""The node's parameters as others see them: descriptions, ranges, refusals."""
+"""The node's parameters from outside: descriptions, ranges, refusals."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def test_node_describes_its_parameters_as_they_are_defined(bench: Bench) -> None
             assert (each.from_value, each.to_value) == (definition.minimum, definition.maximum)
 
 
-def test_what_a_description_says(bench: Bench) -> None:
+def test_the_text_of_descriptions(bench: Bench) -> None:
     described = bench.describe(["max_rate", "image_qos.depth", "input_transport", "resolution"])
     rate, depth, transport, resolution = described.values()
     assert rate.description == "Maximum inference rate [Hz]; 0 = unlimited."
@@ -97,7 +97,7 @@ def test_resolutions_at_their_ends(bench: Bench) -> None:
 
 @pytest.fixture
 def lone_node() -> Iterator[Callable[..., Node]]:
-    """Make a node with the given parameters, which nobody else hears of."""
+    """Make a node with the given parameters in a context of its own."""
     context = rclpy.Context()
     rclpy.init(context=context)
     nodes = []
@@ -130,7 +130,7 @@ def test_what_is_no_parameter_is_named(lone_node: Callable[..., Node]) -> None:
     ]
 
 
-def test_every_bad_value_is_told_at_once(lone_node: Callable[..., Node]) -> None:
+def test_all_bad_values_are_reported_together(lone_node: Callable[..., Node]) -> None:
     given = {
         "threads": -1,
         "backend": "caffe",

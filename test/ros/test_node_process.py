@@ -1,4 +1,4 @@
-"""The node as a process: its command line, its end, and what happens when both meet."""
+"""The node as a process: command line, signals, and what it leaves behind."""
 
 import os
 import re
@@ -31,11 +31,11 @@ from bisenet_ros.ros.node_process import NODE_COMMAND, NodeProcess
 from bisenet_ros.ros.parameters import DEFINITIONS
 
 END_TIMEOUT_S = 3.0
-"""What the project promises for ctrl-C."""
+"""Limit for SIGINT [s]."""
 
 
 def installed_command() -> list[str]:
-    """lib/bisenet_ros/segmentation_node where the package is installed, else its module."""
+    """Return lib/bisenet_ros/segmentation_node if the package is installed, else its module."""
     try:
         prefix = get_package_prefix("bisenet_ros")
     except PackageNotFoundError:
@@ -47,7 +47,7 @@ def installed_command() -> list[str]:
 def node(
     folder: Path, model: Path, parameters: dict[str, Any], namespace: str = "/own", **more: Any
 ) -> Iterator[Bench]:
-    """A process of its own, apart from the shared one in the root namespace, and its bench."""
+    """Start a process apart from the shared one in the root namespace, with its bench."""
     log = folder / "node.log"
     with (
         start_process(log, parameters, namespace=namespace, **more) as process,
@@ -57,7 +57,7 @@ def node(
 
 
 def end(process: NodeProcess, number: signal.Signals, promised: float | None = None) -> int:
-    """Send the signal; the exit status. ``promised``: the most that it may take."""
+    """Send the signal and return the exit status; ``promised`` is the time limit [s]."""
     ended = os.pidfd_open(process.pid)
     os.kill(process.pid, number)
     ready, _, _ = select.select([ended], [], [], promised or TIMEOUT_S)
@@ -68,9 +68,9 @@ def end(process: NodeProcess, number: signal.Signals, promised: float | None = N
 
 
 def shared_memory_of(process: NodeProcess) -> set[Path]:
-    """The files of Fast DDS that it has mapped: its own, and of those whom it speaks to.
+    """Return the Fast DDS segments that the process has mapped, without those of ports.
 
-    Without those of ports, which whoever comes next may use.
+    These are its own and those of its peers. Ports are shared with later processes.
     """
     lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
     return {Path(line.split()[-1]) for line in lines if re.search("/dev/shm/fast(?!.*_port)", line)}
@@ -93,11 +93,11 @@ def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
         assert "ERROR" not in bench.log()
         files = [path for path in tmp_path.glob("*.log") if path != bench.process.log]
         assert "unconfigured: waiting" in "".join(path.read_text() for path in files)
-    # It has left in good order, and taken its memory along; so has the bench.
+    # Both the node and the bench have removed their shared memory.
     assert not [path for path in memory if path.exists()]
 
 
-def test_bad_values_on_the_command_line_can_be_mended(tmp_path: Path, tiny_model: Path) -> None:
+def test_bad_values_on_the_command_line_can_be_corrected(tmp_path: Path, tiny_model: Path) -> None:
     bad = {
         "overlay_alpha": 7.0,
         "model": 5,
@@ -235,7 +235,7 @@ def test_autostart_without_a_model_leaves_a_node_that_can_be_started(
 
 
 def test_shutdown_from_each_state(tmp_path: Path, tiny_model: Path) -> None:
-    """Three nodes at once; afterwards they are finalized, answer still, and end by a signal."""
+    """Three nodes at once: finalized nodes answer services and end by a signal."""
     with ExitStack() as stack:
         benches = {}
         for state in SHUTDOWN:

@@ -1,4 +1,4 @@
-"""The node in this process, without DDS: which errors its frame handler explains."""
+"""The node in this process: which errors its frame handler reports in one sentence."""
 
 import threading
 from collections.abc import Iterator
@@ -49,12 +49,12 @@ def node(tiny_model: Path) -> Iterator[SegmentationNode]:
 
 
 def lose(node: SegmentationNode, error: Exception) -> None:
-    """Give ``node`` an image that raises ``error``, and wait until it has told."""
+    """Give ``node`` an image that raises ``error``, and wait until the error is logged."""
     message: Any = FailingImage(error)
     (images,) = [each for each in node.subscriptions if each.topic_name == "/image"]
     images.callback(message)
     assert message.was_read.wait(TIMEOUT_S)
-    node.worker.submit(lambda: None).result(TIMEOUT_S)  # comes after the frame
+    node.worker.submit(lambda: None).result(TIMEOUT_S)  # runs after the frame
 
 
 @pytest.mark.parametrize(

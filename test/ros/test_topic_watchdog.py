@@ -1,4 +1,4 @@
-"""What is said of topics that are silent, with real publishers in one process."""
+"""Diagnoses of silent topics, with real publishers in one process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture
 def camera() -> Iterator[Node]:
-    """Of a context of its own: one participant of DDS cannot have two types for a topic."""
+    """In its own context: a DDS participant cannot have two types for a topic."""
     with make_node("camera") as node:
         yield node
 
@@ -56,7 +56,7 @@ def test_silence_is_explained(node: Node, camera: Node) -> None:
 
     def publishers() -> int:
         known = node.get_publishers_info_by_topic("/image")
-        return len([p for p in known if not p.node_name.startswith("_")])  # its name comes later
+        return len([p for p in known if not p.node_name.startswith("_")])  # name unknown
 
     assert reason() == (
         "nobody publishes /image: choose the camera's topic (launch file: image:=TOPIC; else remap "
@@ -114,7 +114,7 @@ def test_an_alarm_is_raised_once_a_reason_has_lasted_and_taken_back() -> None:
     assert lines[3:] == ["WARN no image: late"]
 
 
-def test_images_that_arrive_again_are_told(
+def test_images_that_arrive_again_end_the_warning(
     node: Node, camera: Node, capfd: pytest.CaptureFixture[str]
 ) -> None:
     subscription = node.create_subscription(Image, "image", print, RELIABLE)
@@ -132,7 +132,7 @@ def test_images_that_arrive_again_are_told(
     assert end.endswith("images arrive on /image")
 
 
-def test_a_latched_image_comes_once(node: Node) -> None:
+def test_one_latched_image_is_enough(node: Node) -> None:
     subscription = node.create_subscription(Image, "image", print, LATCHED)
     watchdog = ImageWatchdog(node, subscription, LATCHED)
     for _ in range(3 * SILENT_REPORTS):

@@ -1,4 +1,4 @@
-"""The worker: one slot for frames, jobs first and in order, no error that ends it; a rate."""
+"""The worker: a slot for one frame, jobs first and in order, errors survived; rate limit."""
 
 import threading
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Probe:
         self.frames.append(frame)
 
     def hold(self) -> threading.Event:
-        """Keep the worker in a job until the event that is returned is set."""
+        """Block the worker in a job until the returned event is set."""
         begun, go_on = threading.Event(), threading.Event()
 
         def wait() -> None:
@@ -40,7 +40,7 @@ class Probe:
         return go_on
 
     def settle(self) -> None:
-        """Wait until the slot is empty: a frame that is taken is done before the next job."""
+        """Wait until the slot is empty and its frame is done."""
         while self.worker._frame is not None:
             self.worker.submit(lambda: None).result(TIMEOUT_S)
         self.worker.submit(lambda: None).result(TIMEOUT_S)
@@ -62,7 +62,7 @@ def test_only_the_newest_frame_is_kept(probe: Probe) -> None:
     assert probe.worker.submit_latest("d") is False
 
 
-def test_a_frame_that_waits_is_renewed(probe: Probe) -> None:
+def test_a_pending_frame_is_replaced(probe: Probe) -> None:
     go_on = probe.hold()
     probe.worker.replace_pending("a")  # none waits
     probe.worker.submit_latest("b")
@@ -114,7 +114,7 @@ def test_a_job_that_has_not_begun_can_be_cancelled(probe: Probe) -> None:
     assert probe.frames == []
 
 
-def test_stop_takes_nothing_more_and_says_whether_it_ended() -> None:
+def test_stop_runs_nothing_more_and_returns_whether_the_thread_ended() -> None:
     probe = Probe()
     go_on = probe.hold()
     probe.worker.submit_latest("a")
