@@ -75,6 +75,7 @@ class _Active:
     rate_limit: RateLimit = field(default_factory=RateLimit)
     stamp_problem: str = ""  # of the latest frame
     subscriptions: _Subscriptions | None = None
+    resources: ExitStack = field(default_factory=ExitStack)  # closed on the executor's thread
     report: Future[None] | None = None
 
 
@@ -174,7 +175,7 @@ class SegmentationNode(ManagedNode):
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
         self._active = _Active(FrameErrorLog(self.get_logger()))
-        self._active.subscriptions = self._subscribe(values.input_transport, qos)
+        self._active.subscriptions = self._subscribe(self._active, values.input_transport, qos)
         heard = self._active.subscriptions.images.topic_name
         self.get_logger().info(
             f"active: waiting for images on {heard} ({values.image_reliability})"
@@ -185,17 +186,19 @@ class SegmentationNode(ManagedNode):
         active, self._active = self._active, None
         self.worker.discard_frame()
         if active is not None:
-            self.call_on_executor(lambda: self._unsubscribe(active))
+            self.call_on_executor(active.resources.close)
             self.get_logger().info(f"inactive: {active.statistics.summary()}")
 
-    def _subscribe(self, transport: str, qos: QoSProfile) -> _Subscriptions:
+    def _subscribe(self, active: _Active, transport: str, qos: QoSProfile) -> _Subscriptions:
         assert self._configured is not None
         topic, kind = "image", Image
         if transport == "compressed":
             image = self.resolve_topic_name(topic).removesuffix("/compressed")
             topic, kind = f"{image}/compressed", CompressedImage
         camera_info = CameraInfoSubscription(self)
+        active.resources.callback(camera_info.close)
         images = self.create_subscription(kind, topic, self._receive, qos)
+        active.resources.callback(self.destroy_subscription, images)
         return _Subscriptions(
             camera_info,
             images,
@@ -203,11 +206,6 @@ class SegmentationNode(ManagedNode):
             CameraInfoWatchdog(self, camera_info.topic_name, self._configured.camera_info),
             ClockWatchdog(self),
         )
-
-    def _unsubscribe(self, active: _Active) -> None:
-        if active.subscriptions is not None:
-            active.subscriptions.camera_info.close()
-            self.destroy_subscription(active.subscriptions.images)
 
     def _publish_label_info(self) -> None:
         if self._configured is not None:

@@ -267,3 +267,15 @@ def test_what_was_advertised_before_an_error_is_gone(tmp_path: Path, tiny_model:
         assert f"{name}/compressed" in bench.log()
         for topic in (name, f"{bench.process.name}/label"):
             bench.spin_until(lambda topic=topic: not bench.node.count_publishers(topic), topic)
+
+
+def test_what_was_subscribed_to_before_an_error_is_gone(tmp_path: Path, tiny_model: Path) -> None:
+    given = {"model": str(tiny_model), "input_transport": "compressed"}
+    remap = {"ros_arguments": ["-r", "image:=/" + 239 * "a"]}  # as above
+    with node(tmp_path, tiny_model, given, **remap) as bench:
+        assert bench.change(CONFIGURE)
+        assert not bench.change(ACTIVATE)
+        bench.wait_for_log("cannot activate: ")
+        topic = "/own/camera_info"
+        bench.spin_until(lambda: not bench.node.count_subscribers(topic), "no subscription")
+        assert bench.state() in ("inactive", "unconfigured")
