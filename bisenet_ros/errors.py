@@ -106,7 +106,11 @@ class NodeError(UserError):
 
 def quoted(value: object) -> str:
     """Return ``repr(value)`` with control characters escaped, at most ``MAX_VALUE`` characters."""
-    return _shortened(_repr.repr(value), MAX_VALUE)
+    try:
+        text = _repr.repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits down
+        text = "a number of thousands of digits"
+    return _shortened(text, MAX_VALUE)
 
 
 def first_line(error: BaseException) -> str:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bisenet_ros.documents import MAX_BYTES, MAX_DEPTH, parse_json, parse_yaml, read_text
+from bisenet_ros.documents import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_JSON_DEPTH,
+    parse_json,
+    parse_yaml,
+    read_text,
+)
 from bisenet_ros.errors import DocumentError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -69,10 +76,14 @@ def test_yaml(text: str, value: object) -> None:
         ("a: " * 3 + "b", "mapping values are not allowed"),
         ("!!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("a: 2026-99-99", "month must be"),
-        (f"a: {'9' * 5000}", "Exceeds the limit"),
+        (f"a: {'9' * 5000}", "line 1 has a number of 5000 characters"),
+        (f"a: 1{':59' * 40000}", "line 1 has a number of 120001 characters"),
+        (f"[{'a,' * 60000}]", "it has more than 10000 values"),
+        ("!!bool 7", "it has a value that its tag does not fit"),
+        ("!!timestamp x", "it has a value that its tag does not fit"),
         ("a: \x00", "special characters are not allowed"),
     ],
-    ids=range(9),
+    ids=range(13),
 )
 def test_yaml_that_is_refused(text: str, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason) as raised:
@@ -82,8 +93,13 @@ def test_yaml_that_is_refused(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("{", "not JSON: Expecting"), ("[" * 10**5, "nested too deeply"), ("1" * 5000, "Exceeds")],
-    ids=range(3),
+    [
+        ("{", "not JSON: Expecting"),
+        ("[" * 10**5, f"nested deeper than {MAX_JSON_DEPTH} levels"),
+        ('{"a": [' * 50 + "{}" + "]}" * 50, f"nested deeper than {MAX_JSON_DEPTH} levels"),
+        ("1" * 5000, "Exceeds"),
+    ],
+    ids=range(4),
 )
 def test_json_that_is_refused(text: str, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason):
@@ -92,3 +108,5 @@ def test_json_that_is_refused(text: str, reason: str) -> None:
 
 def test_json() -> None:
     assert parse_json('{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}
+    deepest = "[" * MAX_JSON_DEPTH + "]" * MAX_JSON_DEPTH
+    assert str(parse_json(deepest)) == deepest

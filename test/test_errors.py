@@ -55,11 +55,12 @@ def test_a_value_is_quoted_with_its_control_characters_escaped(value: object, te
     [
         "x" * 10**7,
         10**3000,
+        [10**5000],
         list(range(10**6)),
         {n: "y" * 300 for n in range(1000)},
         [[[["z" * 999]]]],
     ],
-    ids=["text", "number", "list", "dict", "nested"],
+    ids=["text", "number", "huge number", "list", "dict", "nested"],
 )
 def test_a_quoted_value_is_short(value: object) -> None:
     assert 1 < len(quoted(value)) <= MAX_VALUE
