@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from bisenet_ros.errors import ClassesError, quoted
+from bisenet_ros.documents import parse_yaml, read_text
+from bisenet_ros.errors import ClassesError, DocumentError, quoted
 
 IGNORE_ID = 255
 """Label value of pixels without a class, in every label image."""
+
+MAX_NAME = 100
+"""Longest name of a class, in characters."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
     """Validate classes and return them sorted by id.
 
     Raises:
-        ClassesError: there are not 2 to 255 classes, their ids are not 0..N-1, a name is empty or
-            given twice, or a color is not 8-bit RGB; the message names the first such entry.
+        ClassesError: there are not 2 to 255 classes, their ids are not 0..N-1, a name is empty,
+            given twice, longer than ``MAX_NAME`` or not printable, or a color is not 8-bit RGB;
+            the message names the first such entry.
     """
     if not 2 <= len(classes) <= IGNORE_ID:
         raise ClassesError(f"{len(classes)} classes; there must be 2 to {IGNORE_ID}")
@@ -45,17 +49,22 @@ def check_classes(classes: Sequence[SemanticClass]) -> tuple[SemanticClass, ...]
         if entry.id != index:
             raise ClassesError(
                 f"class ids must be 0 to {len(ordered) - 1} without gaps; {index} is missing or "
-                f"another id is given twice (found {[c.id for c in ordered]})"
+                f"another id is given twice (found {quoted([c.id for c in ordered])})"
             )
         if not entry.name or entry.name in names:
             raise ClassesError(
                 f"class {entry.id}: name {quoted(entry.name)} is empty or given twice"
             )
+        if len(entry.name) > MAX_NAME or not entry.name.isprintable():
+            raise ClassesError(
+                f"class {entry.id}: name {quoted(entry.name)} must be at most {MAX_NAME} printable "
+                "characters"
+            )
         names.add(entry.name)
         if len(entry.color) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in entry.color):
             raise ClassesError(
-                f"class {entry.id} {quoted(entry.name)}: color {entry.color} must be three values "
-                "in 0..255 (red, green, blue)"
+                f"class {entry.id} {quoted(entry.name)}: color {quoted(entry.color)} must be three "
+                "values in 0..255 (red, green, blue)"
             )
     return ordered
 
@@ -108,12 +117,15 @@ def read_unlabelled_colors(path: str | Path) -> tuple[tuple[int, int, int], ...]
 
 def _read(path: Path) -> list[SemanticClass]:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows editors prepend a BOM
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClassesError(f"cannot read class file {path}: {error}") from error
+        text = read_text(path)
+    except DocumentError as error:
+        raise ClassesError(
+            f"cannot use class file: {error}; give a .txt with a line 'id name r g b' for each "
+            "class, or a .yaml as in config/classes"
+        ) from error
     try:
         return _entries_of_text(text) if path.suffix == ".txt" else _entries_of_yaml(text)
-    except ClassesError as error:
+    except (ClassesError, DocumentError) as error:
         raise ClassesError(f"class file {path}: {error}") from None
 
 
@@ -143,10 +155,7 @@ def _entries_of_text(text: str) -> list[SemanticClass]:
 
 
 def _entries_of_yaml(text: str) -> list[SemanticClass]:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ClassesError(f"not YAML: {' '.join(str(error).split())}") from None
+    document = parse_yaml(text)
     if not isinstance(document, dict) or not isinstance(document.get("classes"), list):
         raise ClassesError("needs a list 'classes:' at the top level")
     entries = []

@@ -81,7 +81,17 @@ def test_shipped_camvid_is_that_of_the_data() -> None:
         ("c.txt", "0 sky 1 2 3\n1 sky 1 2 3\n", "class 1: name 'sky' is empty or given twice"),
         ("c.txt", "0 sky 1 2 256\n1 road 1 2 3\n", r"'sky': color \(1, 2, 256\) must be three"),
         ("c.txt", "0 sky 1 2 3\n1 road -1 2 3\n", "'road': color"),
+        ("c.txt", f"0 {'a' * 101} 1 2 3\n1 b 1 2 3\n", "class 0: name 'aaa.*at most 100 printable"),
+        ("c.txt", "0 a\x1b[31m 1 2 3\n1 b 1 2 3\n", r"class 0: name 'a\\x1b\[31m' must be at most"),
         ("c.yaml", "classes: [", "not YAML"),
+        ("c.yaml", "classes: &a [*a]", "line 1 has an alias"),
+        ("c.yaml", "[" * 10000, "nested deeper than 20 levels"),
+        (
+            "c.yaml",
+            f"classes: [{{id: 0, name: a, color: [0b{'1' * 90}, 2, 3]}}, "
+            "{id: 1, name: b, color: [1, 2, 3]}]",
+            "class 0 'a': color",
+        ),
         ("c.yaml", "0 sky 1 2 3", "needs a list 'classes:'"),
         ("c.yaml", "classes: {sky: 0}", "needs a list 'classes:'"),
         ("c.yaml", "classes: [sky, road]", "entry 'sky' is not of the form"),
@@ -114,11 +124,27 @@ def test_refused(name: str, text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ClassesError, match=r"cannot read class file .*none\.txt"):
+    with pytest.raises(ClassesError, match=r"cannot use class file: .*none\.txt: No such file"):
         read_classes(tmp_path / "none.txt")
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ClassesError, match=r"cannot read class file .*x\.yaml"):
+    with pytest.raises(ClassesError, match=r"cannot use class file: .*x\.yaml is not UTF-8"):
         read_classes(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("name", ["large.txt", "fifo.txt", "/dev/zero", ""])
+def test_what_is_no_small_regular_file_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "large.txt").write_text("0 a 1 2 3\n" * 20_000)
+    os.mkfifo(tmp_path / "fifo.txt")
+    refused = "larger than 128 KiB|not a regular file|Is a directory"
+    with pytest.raises(ClassesError, match=f"^cannot use class file: .*({refused}).*; give a .txt"):
+        read_classes(tmp_path / name)
+
+
+def test_the_longest_name(tmp_path: Path) -> None:
+    name = "straße " * 14 + "ab"
+    path = written(tmp_path / "c.txt", f"0 {name} 1 2 3\n1 b 1 2 3\n")
+    assert read_classes(path)[0].name == name
+    assert len(name) == 100
 
 
 def test_palette() -> None:
