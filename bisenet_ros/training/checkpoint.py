@@ -165,6 +165,7 @@ def _read(path: Path) -> Checkpoint:
         needed = {field.name for field in fields(Checkpoint) if field.default is MISSING}
         if "iteration" in values and not needed <= values.keys() <= known:
             raise _of_another_version(path, "other contents")
+        _check_types(values)
         return Checkpoint(**{**values, "settings": make_settings(values["settings"])})
     except CheckpointError:
         raise
@@ -175,6 +176,18 @@ def _read(path: Path) -> Checkpoint:
             f"{path} is damaged or no checkpoint of 'bisenet train' ({type(error).__name__}); "
             "start a new run"
         ) from error
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raise TypeError unless ``values`` could be those of a checkpoint."""
+    expected: dict[str, type] = {"iteration": int, "threads": int, "changes": tuple}
+    expected |= dict.fromkeys(("fingerprint", "network", "optimizer", "average", "scaler"), dict)
+    for name, kind in expected.items():
+        if name in values and not isinstance(values[name], kind):
+            raise TypeError(f"{name} is {type(values[name]).__name__}")
+    for name, tensor in values["network"].items():
+        if not torch.is_tensor(tensor) or tensor.dtype not in (torch.float32, torch.int64):
+            raise TypeError(f"{name} is no float32 tensor")
 
 
 def _of_another_version(path: Path, why: str) -> CheckpointError:

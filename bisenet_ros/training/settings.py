@@ -7,13 +7,16 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import yaml
-
-from bisenet_ros.errors import SettingsError, quoted
+from bisenet_ros.documents import parse_yaml, read_text
+from bisenet_ros.errors import DocumentError, SettingsError, quoted
+from bisenet_ros.inference.resolution import MAX_SIDE
 from bisenet_ros.network import PRESETS
 
 Optimizer: TypeAlias = Literal["sgd", "adamw"]
 Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
+
+MAX_WHOLE = 2**63 - 1
+"""Largest whole number; PyTorch takes no larger seed."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,9 @@ class Settings:
             object.__setattr__(self, "head_channels", PRESETS[self.preset].head_channels)
         for name in ("resolution", "crop"):
             size = getattr(self, name)
-            divisible = len(size) == 2 and all(s > 0 and s % 8 == 0 for s in size)
-            require(name, divisible, "must be [width, height], both divisible by 8")
+            usable = len(size) == 2 and all(0 < s <= MAX_SIDE and s % 8 == 0 for s in size)
+            rule = f"must be [width, height], both divisible by 8 and at most {MAX_SIDE}"
+            require(name, usable, rule)
         require("resolution", min(self.resolution) >= 32, "must be at least 32x32")
         # Beyond what the smallest scale, or scale 1, gives, samples are padded in gray.
         largest = max(1.0, min(self.scales, default=1.0))
@@ -125,6 +129,10 @@ class Settings:
             parts,
             f"batch_size {self.batch_size} must be twice it or more, a multiple",
         )
+        for field in fields(self):
+            if type(field.default) is int:
+                small = getattr(self, field.name) <= MAX_WHOLE
+                require(field.name, small, f"must be at most {MAX_WHOLE}")
         # The finest booster is at 1/4.
         require("booster_stride", self.booster_stride in (1, 2, 4), "must be 1, 2 or 4")
         for name in ("synthetic_images", "warmup_iterations", "workers", "seed"):
@@ -151,10 +159,9 @@ def read_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> Set
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise SettingsError(f"cannot read settings {path}: {reason}") from error
+            values = parse_yaml(read_text(path)) or {}
+        except DocumentError as error:
+            raise SettingsError(f"cannot use settings {path}: {error}") from error
         if not isinstance(values, dict):
             raise SettingsError(f"settings {path} must be lines of 'name: value'")
     for override in overrides:
@@ -162,11 +169,11 @@ def read_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> Set
         if not equals:
             raise SettingsError(f"{quoted(override)} is not of the form name=value")
         try:
-            read = yaml.safe_load(value)
-        except yaml.YAMLError:
+            read = parse_yaml(value)
+        except DocumentError as error:
             raise SettingsError(
-                f"{quoted(override)}: {quoted(value)} is not a YAML value"
-            ) from None
+                f"{quoted(override)}: {quoted(value)} is not a YAML value that can be used: {error}"
+            ) from error
         # Whichever of its names the file has it by.
         now = RENAMED.get(name, name)
         values = {key: old for key, old in values.items() if RENAMED.get(key, key) != now}
@@ -219,7 +226,7 @@ def _like(default: Any, value: Any) -> Any:
             raise ValueError(f"a list, each item {error}") from None
     if type(default) is float:
         # YAML reads 1e-3, without a point, as text.
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             if isinstance(value, int | float | str) and not isinstance(value, bool):
                 return float(value)
         raise ValueError("a number")

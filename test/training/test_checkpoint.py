@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, and anything else is refused with a remedy."""
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,26 @@ def test_settings_of_another_version(checkpoint: Path) -> None:
     values["settings"]["momentum"] = 0.9
     torch.save(values, checkpoint)
     assert_refused(checkpoint, "another version .*unknown setting 'momentum'")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("iteration", "3"),
+        ("network", [1]),
+        ("network", {"weight": "a"}),
+        ("network", {"weight": torch.zeros(2, 2).to(torch.float8_e4m3fn)}),
+        ("network", {"weight": torch.zeros(2, 2, dtype=torch.complex64)}),
+        ("fingerprint", None),
+        ("settings", [1]),
+    ],
+)
+def test_wrong_types_are_refused(checkpoint: Path, name: str, value: object) -> None:
+    values = torch.load(checkpoint, weights_only=True)
+    torch.save(values | {name: value}, checkpoint)
+    assert_refused(checkpoint, "is damaged or no checkpoint .*; start a new run")
+
+
+def test_a_fifo_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "checkpoint.pt")
+    assert_refused(tmp_path / "checkpoint.pt", "there is no checkpoint")

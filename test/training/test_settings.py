@@ -1,5 +1,6 @@
 """Settings: every rule refuses with the setting's name, its value and what would do."""
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,27 @@ def test_only_recipes_of_published_figures_fix_the_precision(path: Path) -> None
 def test_there_are_recipes_and_records() -> None:
     assert {"camvid", "custom", "finetune"} <= {path.stem for path in RECIPES}
     assert len(RECORDS) == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("scales=" + "[" * 10**4, "nested deeper than 20 levels"),
+        ("scales=[&a 1, *a]", "line 1 has an alias"),
+        ("learning_rate=1" + "0" * 400, "line 1 has a number of 401 characters"),
+        ("seed=0x" + "f" * 20, "at most 9223372036854775807"),
+        ("resolution=[8200, 8]", "'resolution' is \\(8200, 8\\); must be .* at most 8192"),
+    ],
+    ids=range(5),
+)
+def test_values_without_bounds_are_refused(override: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
+        read_settings(None, [override])
+
+
+def test_a_file_that_is_not_small_and_regular_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.yaml")
+    (tmp_path / "large.yaml").write_text("# nothing\n" * 20_000)
+    for name, reason in (("fifo", "is not a regular file"), ("large", "is larger than 128 KiB")):
+        with pytest.raises(SettingsError, match=rf"cannot use settings .*{name}\.yaml {reason}"):
+            read_settings(tmp_path / f"{name}.yaml")
