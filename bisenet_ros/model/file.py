@@ -4,6 +4,7 @@ Loading validates the metadata and checks the weights against the architecture t
 """
 
 import json
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from bisenet_ros.atomic import atomic_write
 from bisenet_ros.classes import read_classes
-from bisenet_ros.errors import ModelFileError, UserError, quoted
+from bisenet_ros.documents import parse_json
+from bisenet_ros.errors import DocumentError, ModelFileError, UserError, quoted
 from bisenet_ros.model.converters import read_checkpoint
 from bisenet_ros.model.metadata import Metadata, abbreviate, from_json, to_json
 from bisenet_ros.network import BiSeNetV2
@@ -33,6 +35,11 @@ __all__ = [
 ]
 
 _KEY = "bisenet_ros"
+
+MAX_HEADER = 4 * 1024 * 1024
+"""Largest header of a file, which names its tensors and holds its metadata, in bytes."""
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,8 @@ def load(path: str | Path, classes: str | Path | None = None) -> Model:
             f"{path} is a folder; give the model file in it, such as "
             f"{path / 'model.safetensors'} of a training run"
         )
+    if path.exists() and not path.is_file():
+        raise ModelFileError(f"{path} is not a regular file; give a model file")
     if not path.is_file():
         raise ModelFileError(
             f"no model file at {path}: check the path; {SHIPPED_MODEL} is the shipped model"
@@ -167,6 +176,14 @@ def has_weights_of(stored: Model, network: BiSeNetV2) -> bool:
 
 def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
     try:
+        with path.open("rb") as file:
+            # The header begins with its own length, little-endian.
+            (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if length > MAX_HEADER and length < path.stat().st_size:
+            raise ModelFileError(
+                f"its header has {length >> 20} MiB, more than the {MAX_HEADER >> 20} MiB of any "
+                "model file; download it again"
+            )
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -181,16 +198,16 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
             "use a file written by 'bisenet train', or the original .pth checkpoint"
         )
     try:
-        document = json.loads(header[_KEY])
-    except json.JSONDecodeError as error:
-        raise ModelFileError(f"its metadata is not JSON ({error}); create it again") from error
+        document = parse_json(header[_KEY])
+    except DocumentError as error:
+        raise ModelFileError(f"its metadata cannot be read: {error}; create it again") from error
     return from_json(document), tensors
 
 
 def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
     """Return the network of ``metadata`` with the weights ``tensors``, which are checked."""
-    network = BiSeNetV2(metadata.architecture)
-    wanted = {n: t for n, t in network.state_dict().items() if t.is_floating_point()}
+    with torch.device("meta"):  # no memory is taken for weights that the file does not have
+        wanted = _weights(BiSeNetV2(metadata.architecture))
     missing = sorted(wanted.keys() - tensors.keys())
     extra = sorted(tensors.keys() - wanted.keys())
     if missing or extra:
@@ -204,10 +221,23 @@ def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
                 f"tensor {quoted(name)} has shape {tuple(tensor.shape)}, but its architecture "
                 f"needs {tuple(wanted[name].shape)}; check num_classes and head_channels"
             )
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+        if tensor.dtype not in _FLOATS or not plain:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ModelFileError(
+                f"tensor {quoted(name)} is {kind}{'' if plain else ', not dense'}; weights must be "
+                "dense float16, bfloat16, float32 or float64: save the original ones"
+            )
     _check_finite(tensors)
+    network = BiSeNetV2(metadata.architecture)
+    wanted = _weights(network)
     for name, tensor in tensors.items():
         wanted[name].copy_(tensor)
     return network.eval()
+
+
+def _weights(network: BiSeNetV2) -> dict[str, Tensor]:
+    return {n: t for n, t in network.state_dict().items() if t.is_floating_point()}
 
 
 def _check_finite(tensors: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Literal, TypeVar, get_args
 
 from bisenet_ros.classes import SemanticClass, check_classes
-from bisenet_ros.errors import ModelFileError, quoted
+from bisenet_ros.errors import ModelFileError, describe, quoted
 from bisenet_ros.network import PRESETS, Architecture
 
 T = TypeVar("T")
@@ -25,6 +25,15 @@ _SCORE_KEY = re.compile(r"(.+?) (miou|pixel accuracy|fw iou|iou .+) (\S+)")
 
 _RENAMED = {"alpha": "width", "d": "depth"}
 """Fields of ``Architecture`` by their names in files of version 0.1."""
+
+MAX_SIDE = 8192
+"""Largest width or height in pixels; ``inference.resolution`` has the same."""
+
+_MAX_KEY = 200
+_MAX_TEXT = 100_000
+"""Characters of a key of format 1, whose pattern takes time with their cube, and of any text."""
+
+_RATIO = re.compile(r"[0-9]{1,9}(/[0-9]{1,9}|\.[0-9]{1,9})?")
 
 ChannelOrder = Literal["rgb", "bgr"]
 
@@ -116,7 +125,7 @@ def from_json(document: Any) -> Metadata:
         except KeyError as error:
             reason = f"'{error.args[0]}' is missing"
         except (TypeError, ValueError, ArithmeticError) as error:
-            reason = str(error)
+            reason = describe(error)
         raise ModelFileError(
             f"its metadata field '{name}' is {quoted(document.get(name))}, which cannot be used "
             f"({reason}); create the file again"
@@ -133,7 +142,7 @@ def from_json(document: Any) -> Metadata:
         dataset=parse("dataset", _text),
         license=parse("license", _text),
         scores=parse("scores", _scores),
-        recipe=parse("recipe", _mapping),
+        recipe=parse("recipe", _recipe),
         # Files written before INT8 was supported do not have this field.
         calibration=parse("calibration", _calibration) if "calibration" in document else {},
     )
@@ -151,7 +160,8 @@ def _require(holds: bool, rule: str) -> None:
 
 
 def _text(value: Any) -> str:
-    _require(isinstance(value, str), "must be text")
+    usable = isinstance(value, str) and len(value) <= _MAX_TEXT
+    _require(usable, f"must be text of at most {_MAX_TEXT} characters")
     return str(value)
 
 
@@ -163,6 +173,14 @@ def _preset(value: Any) -> str:
 def _mapping(value: Any) -> dict[str, Any]:
     _require(isinstance(value, dict), "must be a mapping")
     return dict(value)
+
+
+def _recipe(value: Any) -> dict[str, Any]:
+    """The recipe; that of the model that training started from, if any, is in its ``init``."""
+    recipe = _mapping(value)
+    while "init" in value:
+        value = _mapping(value["init"])
+    return recipe
 
 
 def _scores(value: Any) -> tuple[Score, ...]:
@@ -187,7 +205,7 @@ def _old_scores(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Convert the scores of format 1; a key that does not parse becomes the dataset's name."""
     records = []
     for key, value in scores.items():
-        match = _SCORE_KEY.fullmatch(key)
+        match = _SCORE_KEY.fullmatch(key) if len(key) <= _MAX_KEY else None
         dataset, measure, precision = match.groups() if match else (key, "", "")
         records.append(asdict(Score(dataset, measure, precision, value)))
     return records
@@ -214,7 +232,14 @@ def vary_architecture(base: Architecture, **changes: Any) -> Architecture:
 
 def _architecture(value: Any) -> Architecture:
     fields = {_RENAMED.get(name, name): entry for name, entry in _mapping(value).items()}
-    return Architecture(**{**fields, "lambda_": Fraction(value["lambda_"])})
+    return Architecture(**{**fields, "lambda_": _ratio(fields["lambda_"])})
+
+
+def _ratio(value: Any) -> Fraction:
+    # Fraction computes 10 ** 100000000 for "1e100000000".
+    usable = type(value) in (int, float) or (isinstance(value, str) and _RATIO.fullmatch(value))
+    _require(bool(usable), "lambda_ must be a ratio such as 1/4")
+    return Fraction(value)
 
 
 def _classes(value: Any) -> tuple[SemanticClass, ...]:
@@ -238,9 +263,9 @@ def _resolution(value: Any) -> tuple[int, int]:
     usable = (
         isinstance(value, list)
         and len(value) == 2
-        and all(isinstance(v, int) and v > 0 and v % 8 == 0 for v in value)
+        and all(type(v) is int and 0 < v <= MAX_SIDE and v % 8 == 0 for v in value)
     )
-    _require(usable, "must be a width and a height, positive and divisible by 8")
+    _require(usable, f"must be a width and a height, divisible by 8 and in 8..{MAX_SIDE}")
     return value[0], value[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.errors import ModelFileError
+from bisenet_ros.inference import resolution
+from bisenet_ros.model import metadata
 from bisenet_ros.model.file import Metadata, load, save, update_metadata
-from bisenet_ros.model.metadata import Score
+from bisenet_ros.model.metadata import Score, to_json
 from bisenet_ros.network import PRESETS, Architecture, BiSeNetV2
 
 CLASSES = (
@@ -132,7 +135,7 @@ def test_class_file_with_another_number_of_classes_is_refused(good: Path, tmp_pa
     path.write_text("0 himmel 1 2 3\n1 weg 4 5 6\n")
     with pytest.raises(ModelFileError, match=rf"has 3 classes, but class file {path} has 2; use"):
         load(good, path)
-    with pytest.raises(ModelFileError, match="cannot read class file"):
+    with pytest.raises(ModelFileError, match="cannot use class file"):
         load(good, tmp_path / "none.txt")
 
 
@@ -174,7 +177,7 @@ def test_weights_of_another_project(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="no bisenet_ros metadata"):
         load(path)
     save_file({"weight": torch.zeros(3)}, path, metadata={"bisenet_ros": "{"})
-    with pytest.raises(ModelFileError, match="metadata is not JSON"):
+    with pytest.raises(ModelFileError, match="metadata cannot be read: it is not JSON"):
         load(path)
 
 
@@ -205,7 +208,10 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("architecture", None), "'architecture' is None"),
     (architecture("lambda_", "1/0"), "'architecture'"),
     (architecture("lambda_", float("inf")), "'architecture'.*Infinity"),
-    (architecture("lambda_", "much"), "'architecture'.*much"),
+    *[
+        (architecture("lambda_", value), "'architecture'.*lambda_ must be a ratio such as 1/4")
+        for value in ("much", "1e100000000", "1" * 10, "1/" + "9" * 10**6, "", [1], True)
+    ],
     (architecture("lambda_", "2"), "'architecture'.*lambda_ is Fraction"),
     (architecture("width", 0), "'architecture'.*width is 0"),
     (architecture("tallness", 2), "'architecture'.*unexpected keyword argument 'tallness'"),
@@ -228,8 +234,10 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("mean", [0.1, 0.2, float("nan")]), "'mean'.*must be finite"),
     (field("std", [0.1, 0.2, 0]), "'std'.*must be positive"),
     (field("resolution", [96]), "'resolution'.*a width and a height"),
+    (field("resolution", [8200, 64]), "'resolution'.*in 8..8192"),
+    (field("resolution", [True, 64]), "'resolution'"),
     (field("resolution", [96, 60]), "'resolution'.*divisible by 8"),
-    (field("resolution", [96, 0]), "'resolution'.*positive"),
+    (field("resolution", [96, 0]), "'resolution'.*in 8..8192"),
     (field("resolution", [96.0, 64]), "'resolution'"),
     (field("channel_order", "grb"), "'channel_order' is 'grb'.*must be one of rgb, bgr"),
     (field("dataset", 3), "'dataset' is 3.*must be text"),
@@ -240,6 +248,17 @@ BAD_METADATA: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (field("scores", [SCORE | {"measured_on": 3}]), "'scores'.*must be text"),
     (field("scores", [{"dataset": "val"}]), "'scores'.*'measure' is missing"),
     (field("recipe", "sgd"), "'recipe' is 'sgd'.*must be a mapping"),
+    (field("recipe", {"init": "a"}), "'recipe'.*must be a mapping"),
+    (field("recipe", {"init": {"init": None}}), "'recipe'.*must be a mapping"),
+    (field("license", "x" * 10**6), "'license'.*must be text of at most 100000 characters"),
+    # Which would take 100 GB, if it were built before it is compared with the file.
+    (
+        lambda d: {
+            **d,
+            "architecture": d["architecture"] | {"width": 8, "depth": 16, "epsilon": 16},
+        },
+        "tensors do not match its architecture",
+    ),
 ]
 
 
@@ -254,6 +273,12 @@ def test_bad_metadata(
 
 
 LAST = "head.2.weight"
+
+
+def retyped(kind: torch.dtype) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    return lambda tensors: tensors | {LAST: tensors[LAST].to(kind)}
+
+
 BAD_TENSORS: list[tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] = [
     (lambda t: {n: v for n, v in t.items() if n != LAST}, r"missing: head\.2\.weight; unknown: no"),
     (lambda t: t | {"x": torch.zeros(1)}, r"missing: none; unknown: x\)"),
@@ -264,6 +289,10 @@ BAD_TENSORS: list[tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] 
     (lambda t: t | {LAST: torch.full((3, 8, 1, 1), torch.nan)}, r"'head\.2\.weight' contains NaN"),
     (lambda t: t | {LAST: torch.full((3, 8, 1, 1), torch.inf)}, r"'head\.2\.weight' contains NaN"),
     (lambda t: {}, "missing: .* and [0-9]+ more; unknown: none"),
+    *[
+        (retyped(kind), f"'head.2.weight' is {str(kind)[6:]}; weights must be dense float16")
+        for kind in (torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.complex64)
+    ],
 ]
 
 
@@ -277,6 +306,50 @@ def test_bad_tensors(
     path = rewrite(good, tmp_path / "x.safetensors", tensors=change)
     with pytest.raises(ModelFileError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_what_is_no_regular_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(ModelFileError, match=f"{path} is not a regular file; give a model file"):
+        load(path)
+
+
+def test_a_long_header_is_refused(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file(load_file(good), path, metadata={"bisenet_ros": "x" * (4 << 20)})
+    with pytest.raises(ModelFileError, match="its header has 4 MiB, more than the 4 MiB"):
+        load(path)
+
+
+@pytest.mark.parametrize("depth", [98, 99, 5000])
+def test_recipes_may_be_nested_but_not_too_deeply(good: Path, tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "x.safetensors"
+    with safetensors.safe_open(good, framework="pt") as file:
+        header = file.metadata()["bisenet_ros"]
+    nested = '"recipe": ' + '{"init": ' * depth + "{}" + "}" * depth + ', "old"'
+    text = header.replace('"recipe"', nested)
+    save_file(load_file(good), path, metadata={"bisenet_ros": text})
+    if depth == 98:
+        assert to_json(load(path).metadata)["recipe"]["init"]["init"]
+        return
+    with pytest.raises(ModelFileError, match=r"metadata cannot be read: .* nested deeper than 100"):
+        load(path)
+
+
+def test_a_score_s_key_of_version_0_1_takes_no_time(good: Path, tmp_path: Path) -> None:
+    key = "a" + " iou b" * 10_000 + " "
+
+    def old(document: dict[str, Any]) -> dict[str, Any]:
+        return {**document, "format": 1, "scores": {key: 0.5, "val miou fp32": 0.25}}
+
+    scores = load(rewrite(good, tmp_path / "x.safetensors", old)).metadata.scores
+    assert scores == (Score(key, "", "", 0.5), Score("val", "miou", "fp32", 0.25))
+
+
+def test_the_largest_resolution_is_that_of_engines() -> None:
+    assert metadata.MAX_SIDE == resolution.MAX_SIDE
 
 
 def test_tensors_of_another_variant(good: Path, tmp_path: Path) -> None:
