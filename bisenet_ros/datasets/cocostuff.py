@@ -8,7 +8,7 @@ from bisenet_ros.classes import IGNORE_ID, read_classes
 from bisenet_ros.datasets.dataset import Dataset, Labels, list_files, pair_up, read_list, select
 from bisenet_ros.datasets.label_files import IdTable
 from bisenet_ros.errors import DatasetError, first_line
-from bisenet_ros.images.files import read_label_image
+from bisenet_ros.images.files import check_regular, read_label_image
 from bisenet_ros.resources import share_directory
 
 FOLDERS = (
@@ -77,10 +77,11 @@ def read_labels(path: Path) -> Labels:
         Class ids 0..170 and 255, uint8 [H,W].
 
     Raises:
-        DatasetError: a .mat file cannot be read, a pixel map has three channels, or there are ids
-            that COCO-Stuff does not define.
-        ImageFileError: a pixel map is not a label image.
+        DatasetError: a .mat file cannot be decoded, a pixel map has three channels, or there are
+            ids that COCO-Stuff does not define.
+        ImageFileError: not a regular file, or a pixel map that is not a label image.
     """
+    check_regular(path)
     if path.suffix == ".mat":
         return _read_mat(path)
     values = read_label_image(path)

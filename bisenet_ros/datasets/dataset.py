@@ -9,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
-from bisenet_ros.errors import DatasetError, ImageFileError
+from bisenet_ros.documents import read_text
+from bisenet_ros.errors import DatasetError, DocumentError, ImageFileError
 from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
 """Reader of label files: returns class ids uint8 [H,W], 255 for unlabelled pixels; raises
 DatasetError or ImageFileError."""
+
+
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Largest list of names. That of all images of COCO has a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,15 @@ def select(images: Files, labels: Files, keys: set[str], source: Path) -> tuple[
 
 
 def read_list(path: Path) -> set[str]:
-    """Read a list of names: the stem of the first path in each line of a text file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    """Read a list of names: the stem of the first path in each line of a text file.
+
+    Raises:
+        DatasetError: not a text file, or larger than ``MAX_LIST_BYTES``.
+    """
+    try:
+        lines = read_text(path, MAX_LIST_BYTES).splitlines()
+    except DocumentError as error:
+        raise DatasetError(f"cannot use a split's list: {error}; give a name a line") from error
     return {Path(line.split()[0]).stem for line in lines if line.split()}
 
 

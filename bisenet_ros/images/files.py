@@ -5,6 +5,7 @@ returned as they are stored.
 """
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,18 +35,45 @@ def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all files in ``folder`` and its subfolders, following symlinks, sorted by path."""
-    found = os.walk(folder, followlinks=True)
-    return sorted(Path(parent, name) for parent, _, names in found for name in names)
+    """Return all files in ``folder`` and its subfolders, following symlinks, sorted by path.
+
+    A folder that several paths lead to is entered once: links to folders above them have no end,
+    and chains of links have exponentially many paths.
+    """
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders.sort()
+        found += [Path(parent, name) for name in names]
+    return sorted(found)
+
+
+def check_regular(path: Path) -> None:
+    """Raise ImageFileError unless ``path`` is a regular file or a link to one.
+
+    Libraries that are given a FIFO wait for its writer, and not even Ctrl-C ends them.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ImageFileError(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise ImageFileError(f"{path} is not a regular file: remove it")
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read an image as uint8 [H,W,3] RGB.
 
     Raises:
-        ImageFileError: OpenCV cannot read the file, or it is truncated.
+        ImageFileError: not a regular file, not one that OpenCV can read, or truncated.
     """
     path = Path(path)
+    check_regular(path)
     image = _read(path, cv2.IMREAD_COLOR)
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV can read: repair or remove it")
@@ -64,8 +92,8 @@ def read_label_image(path: str | Path) -> NDArray[np.uint8]:
         Class ids uint8 [H,W], or class colors uint8 [H,W,3] RGB.
 
     Raises:
-        ImageFileError: the file cannot be read, is a JPEG, or does not have one or three channels
-            of up to 8 bits.
+        ImageFileError: not a regular file that can be read, a JPEG, or without one or three
+            channels of up to 8 bits.
     """
     return read_label_image_and_palette(path)[0]
 
@@ -81,6 +109,7 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
         ImageFileError: as ``read_label_image``.
     """
     path = Path(path)
+    check_regular(path)
     bits, color_type = _png_header(path)
     if color_type == _PALETTE:
         return _read_indices(path)

@@ -1,5 +1,6 @@
 """COCO-Stuff: the .mat files of the 10K release, and pixel maps."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,9 @@ import pytest
 from scipy.io import savemat
 
 from bisenet_ros.datasets import find_dataset, open_dataset
-from bisenet_ros.errors import DatasetError
+from bisenet_ros.datasets.cocostuff import read_labels
+from bisenet_ros.datasets.dataset import read_list
+from bisenet_ros.errors import DatasetError, ImageFileError
 
 # github.com/nightrome/cocostuff, Label Names & Indices: things without annotations.
 WITHOUT_ANNOTATIONS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
@@ -125,3 +128,20 @@ def test_pixel_maps_of_coco_2017(tmp_path: Path, maps: str) -> None:
     assert len(open_dataset(tmp_path, split="train+val")) == 2
     with pytest.raises(DatasetError, match=r"no folder .*images/test2017"):
         open_dataset(tmp_path, "cocostuff", "test")
+
+
+def test_a_label_file_that_is_a_fifo_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mat")
+    with pytest.raises(ImageFileError, match=r"a\.mat is not a regular file: remove it"):
+        read_labels(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None], ids=["binary", "fifo"])
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "train.txt"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"cannot use a split's list: .*train\.txt is not"):
+        read_list(path)

@@ -1,5 +1,6 @@
 """Image files: truncated, oversized, hidden or of the wrong format."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from bisenet_ros.errors import ImageFileError
-from bisenet_ros.images.files import is_image_file, read_image, read_label_image
+from bisenet_ros.images.files import files_below, is_image_file, read_image, read_label_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
 
@@ -59,3 +60,20 @@ def test_hidden_files_are_not_images() -> None:
     assert is_image_file(Path("a/b.PNG"))
     assert not is_image_file(Path("a/._b.png"))
     assert not is_image_file(Path("a/b.txt"))
+
+
+def test_a_fifo_is_refused(tmp_path: Path) -> None:
+    for suffix in ("png", "jpg"):
+        path = tmp_path / f"a.{suffix}"
+        os.mkfifo(path)
+        for read in (read_image, read_label_image):
+            with pytest.raises(ImageFileError, match=rf"a\.{suffix} is not a regular file: remove"):
+                read(path)
+
+
+def test_links_without_end_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c.png").touch()
+    for name in ("first", "second"):
+        (tmp_path / "a" / name).symlink_to(tmp_path)
+    assert files_below(tmp_path) == [tmp_path / "a" / "b" / "c.png"]
