@@ -22,6 +22,7 @@ import filelock
 import platformdirs
 
 from bisenet_ros.atomic import atomic_write, remove_partial_files
+from bisenet_ros.documents import parse_json
 from bisenet_ros.errors import EngineCacheError, UnusableEngineError
 from bisenet_ros.inference.secure_paths import check_file, check_folder, make_folder
 from bisenet_ros.model.metadata import to_json
@@ -43,6 +44,12 @@ KEPT = 64
 _ENGINE, _RECORD, _KERNELS = ".engine", ".record", ".kernels"
 _UNUSABLE = "%s %s cannot be used and will be rebuilt: %s"
 
+MAX_BYTES = 4 * 1024**3
+"""Largest file that is read: ten times the largest engine."""
+
+MAX_HEADER = 64 * 1024
+"""Longest line of JSON before an engine, in bytes."""
+
 _VERSION = b"bisenet_ros engine 2\n"
 
 
@@ -63,7 +70,12 @@ class Entry:
 
 def cache_folder(cache: str | Path | None = None) -> Path:
     """Return the folder of engines in ``cache``, or in the user's cache folder if it is None."""
-    return Path(cache or platformdirs.user_cache_path("bisenet_ros")) / "engines"
+    if not cache:
+        try:
+            cache = platformdirs.user_cache_path("bisenet_ros")
+        except RuntimeError:  # the user has no home folder; older platformdirs leave the ~, too
+            cache = "~/.cache/bisenet_ros"
+    return Path(cache) / "engines"
 
 
 def engine_key(
@@ -118,6 +130,7 @@ class EngineCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
+        self._home = next((p for p in folder.parts[:1] if p.startswith("~")), "")
 
     def get(self, key: Key, build: Callable[[], bytes], load: Callable[[bytes], T]) -> T:
         """Load the engine stored under ``key``, or build, load and store it.
@@ -161,7 +174,7 @@ class EngineCache:
 
     def recall(self, key: Key) -> Any:
         """Return the JSON value stored by ``remember`` under ``key``, or None."""
-        return self._recall(key, _RECORD, json.loads)
+        return self._recall(key, _RECORD, _parse)
 
     def remember(self, key: Key, value: Any) -> None:
         """Store a small JSON value, such as a measurement, beside the engines."""
@@ -192,12 +205,20 @@ class EngineCache:
     def _prepare(self) -> bool:
         """Create the folder; return False, with a warning, if it cannot be used."""
         try:
+            self._require_home()
             make_folder(self.folder)
             check_folder(self.folder)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in its path
             logger.warning("engine cache %s is not used: %s", self.folder, error)
             return False
         return True
+
+    def _require_home(self) -> None:
+        # As for a user without HOME whom /etc/passwd does not have, in containers.
+        if self._home:
+            raise FileNotFoundError(
+                f"{self._home} has no home folder; set HOME, or name the cache's folder in full"
+            )
 
     def entries(self) -> list[Entry]:
         """Return the engines in the folder; none if it does not exist.
@@ -207,6 +228,7 @@ class EngineCache:
         """
         entries = []
         try:
+            self._require_home()
             for path in self._paths(_ENGINE):
                 size = path.lstat().st_size
                 try:
@@ -224,6 +246,7 @@ class EngineCache:
             EngineCacheError: a file cannot be deleted, or other users can write to the folder.
         """
         try:
+            self._require_home()
             if not self.folder.exists():
                 return 0
             check_folder(self.folder)
@@ -289,10 +312,9 @@ def unpack(content: bytes) -> tuple[dict[str, float], bytes]:
     """
     header, _, engine = content.partition(b"\n")
     try:
-        facts: dict[str, float] = json.loads(header)
+        return _header_of(header), engine
     except ValueError as error:
         raise UnusableEngineError(f"it has no measurements ({error})") from error
-    return facts, engine
 
 
 def _header(key: Key) -> bytes:
@@ -320,6 +342,13 @@ def _find(path: Path, key: Key, load: Callable[[bytes], T], level: int) -> T | N
         return None
 
 
+def _parse(record: bytes) -> Any:
+    try:
+        return parse_json(record.decode())
+    except ValueError as error:
+        raise UnusableEngineError(str(error)) from error
+
+
 def _mark_as_used(path: Path) -> None:
     now = time.time_ns()  # the file system's clock has a resolution of milliseconds
     os.utime(path, ns=(now, now))
@@ -334,7 +363,9 @@ def _read(path: Path) -> tuple[Key, bytes]:
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         check_file(path, os.fstat(file.fileno()))
-        data = file.read()
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES >> 30} GiB")
     if not data.startswith(_VERSION):
         raise ValueError("it was written by another version or program")
     start = len(_VERSION) + hashlib.sha256().digest_size
@@ -342,4 +373,12 @@ def _read(path: Path) -> tuple[Key, bytes]:
     if hashlib.sha256(content).digest() != data[len(_VERSION) : start]:
         raise ValueError("its checksum is wrong, so it is damaged or incomplete")
     header, _, engine = content.partition(b"\n")
-    return json.loads(header), engine
+    return _header_of(header), engine
+
+
+def _header_of(line: bytes) -> dict[str, Any]:
+    """Return the mapping in a line of JSON, or raise ValueError."""
+    header = parse_json(line.decode()) if len(line) <= MAX_HEADER else None
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping, or too long")
+    return header

@@ -551,3 +551,57 @@ def test_measurements_are_stored_with_the_engine() -> None:
     )
     with pytest.raises(UnusableEngineError, match="it has no measurements"):
         unpack(ENGINE)
+
+
+def use_without_home(folder: Path) -> None:
+    os.chdir(folder)
+    os.setgroups([])
+    os.setresuid(54321, 54321, 54321)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        os.environ.pop(name, None)
+    messages = heard()
+    cache = EngineCache(cache_folder())
+    assert cache.get(KEY, build, bytes) == ENGINE
+    assert cache.recall(KEY) is None
+    assert "~ has no home folder; set HOME, or name the cache's folder" in messages[0]
+    for method in (cache.entries, cache.clear):
+        try:
+            method()
+        except EngineCacheError as error:
+            assert "~ has no home folder" in str(error)
+        else:
+            raise AssertionError("it says nothing")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_without_a_home_gets_engines_all_the_same(public_path: Path) -> None:
+    public_path.chmod(0o777)
+    assert in_process(use_without_home, public_path) == 0
+
+
+@pytest.mark.parametrize("name", ["lock", "entry"])
+def test_a_folder_in_a_file_s_place_costs_time_only(
+    cache: EngineCache, entry: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = entry if name == "entry" else cache.folder / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    key = KEY if name == "entry" else OTHER_KEY
+    assert cache.get(key, build, bytes) == ENGINE
+    assert "Is a directory" in caplog.text
+    with pytest.raises(EngineCacheError, match=r"cannot clear engine cache .*Is a directory"):
+        cache.clear()
+
+
+def test_a_path_that_no_folder_can_have_costs_time_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert EngineCache(Path("a\0b")).get(KEY, build, bytes) == ENGINE
+    assert "is not used: embedded null byte" in caplog.text
+
+
+@pytest.mark.parametrize("header", [b"[" * 10**4, b"[1]", b"{" + b" " * (1 << 17) + b"}", b"\xff"])
+def test_facts_that_are_no_small_mapping_are_refused(header: bytes) -> None:
+    with pytest.raises(UnusableEngineError, match="it has no measurements"):
+        unpack(header + b"\nengine")
