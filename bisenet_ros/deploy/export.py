@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from bisenet_ros.atomic import atomic_write
 from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 from bisenet_ros.deploy.parity import Parity, ParityCheck
+from bisenet_ros.errors import cause
 from bisenet_ros.model.file import Model
 
 WEIGHT_BITS = 7
@@ -81,9 +82,13 @@ def write_openvino(
         confidence=confidence,
         weight_bits=WEIGHT_BITS,
     ).SerializeToString()
+    network = core.read_model(graph)
 
     with atomic_write(path) as written:
-        openvino.save_model(core.read_model(graph), written, compress_to_fp16=precision == "fp16")
+        try:
+            openvino.save_model(network, written, compress_to_fp16=precision == "fp16")
+        except RuntimeError as error:  # how OpenVINO tells of a full disk
+            raise OSError(f"cannot write {path}: {cause(error)}; is the disk full?") from error
         engine = core.compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
         def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """The exported file: accepted by TensorRT's parser, with PyTorch's labels."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -224,3 +225,16 @@ def test_onnx_runtime_reports_nothing_and_keeps_no_device_id(
     command = [sys.executable, "-c", TELEMETRY, str(tiny_model)]
     subprocess.run(command, env=environment, check=True)
     assert list(tmp_path.rglob("*nnxruntime*")) == []
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+def test_a_full_disk_is_an_error_of_the_system(model: Model, tmp_path: Path, name: str) -> None:
+    write = exported.write_onnx if name == "model.onnx" else exported.write_openvino
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"model\.xml: .*is the disk full|File too large"):
+            write(model, tmp_path / name, resolution=(64, 32), precision="fp32", confidence=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
