@@ -1,5 +1,6 @@
 """Find the package's own files: models/, config/ and launch/."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def share_directory() -> Path:
     raise FileNotFoundError(
         "no share/bisenet_ros for the installed package: install it with colcon or pip"
     )
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return ``path`` with ~ or ~user replaced by the home folder, as it is if there is none.
+
+    ``Path.expanduser`` raises RuntimeError where a user is unknown or has no home folder. Nothing
+    exists at the path that is returned then, which whoever opens it reports.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def model_path(name: str | Path) -> Path:
@@ -77,7 +87,7 @@ def settings_path(name: str | Path) -> Path:
 
 
 def _path_or_shipped(name: str | Path, folder: str, suffix: str) -> Path:
-    given = Path(name).expanduser()
+    given = expand_home(name)
     if given.suffix or len(given.parts) > 1:
         return given
     shipped = share_directory() / folder / f"{given}{suffix}"

@@ -8,7 +8,7 @@ has no bond.
 """
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
@@ -23,7 +23,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.descriptions import ParameterValue
 
-from bisenet_ros.resources import share_directory
+from bisenet_ros.resources import expand_home, share_directory
 from bisenet_ros.ros.fastdds import profile_environment, shm_unavailable_reason
 from bisenet_ros.ros.parameters import DEFINITIONS
 
@@ -98,7 +98,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "log_level",
                 default_value="info",
-                description="Log level of the node. Valid: debug, info, warn, error, fatal.",
+                choices=("debug", "info", "warn", "error", "fatal"),
+                description="Log level of the node.",
             ),
             DeclareLaunchArgument(
                 "respawn",
@@ -163,7 +164,7 @@ def _segmentation(context: LaunchContext) -> list[Action]:
     image = value("image").removesuffix("/compressed")
     jpegs = image != value("image")
     camera_info = value("camera_info") or str(PurePosixPath(image).with_name("camera_info"))
-    params_file = Path(value("params_file")).expanduser()
+    params_file = expand_home(value("params_file"))
     if not params_file.is_file():
         # launch_ros would warn and go on without it.
         raise FileNotFoundError(

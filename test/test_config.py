@@ -92,6 +92,19 @@ def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> 
     assert all(isinstance(values[name], str) for name in arguments)
 
 
+def test_log_levels_are_checked_by_launch() -> None:
+    (declaration,) = (
+        node
+        for node in ast.walk(launch_file())
+        if isinstance(node, ast.Call)
+        and node.args
+        and ast.unparse(node.args[0]) == "'log_level'"
+        and ast.unparse(node.func) == "DeclareLaunchArgument"
+    )
+    (choices,) = (each.value for each in declaration.keywords if each.arg == "choices")
+    assert ast.literal_eval(choices) == ("debug", "info", "warn", "error", "fatal")
+
+
 def test_launch_file_imports_nothing_that_the_python_of_launch_may_lack() -> None:
     ours = [
         ast.unparse(statement)

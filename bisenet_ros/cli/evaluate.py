@@ -11,6 +11,7 @@ from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
 from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.output_files import check_output_files, write_json
 from bisenet_ros.errors import DatasetError, UsageError, quoted
+from bisenet_ros.resources import expand_home
 
 if TYPE_CHECKING:
     import numpy as np
@@ -233,7 +234,7 @@ def _open_data(args: argparse.Namespace) -> _Data:
         seeds = DEMO_SEEDS[:SYNTHETIC_STREETS]
         streets = (Street(seed).frame(seed) for seed in seeds)
         return _Data(CLASS_NAMES, streets, len(seeds), lambda number: f"street_{seeds[number]}")
-    dataset = open_dataset(Path(args.data).expanduser(), args.layout, args.split)
+    dataset = open_dataset(expand_home(args.data), args.layout, args.split)
     return _Data(
         [entry.name for entry in dataset.classes],
         (dataset[index] for index in range(len(dataset))),

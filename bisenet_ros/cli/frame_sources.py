@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.errors import SourceError
 from bisenet_ros.images.files import IMAGE_SUFFIXES, is_image_file, read_image, read_label_image
+from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
 Image = NDArray[np.uint8]
@@ -76,7 +77,7 @@ def open_source(
     """
     if limit is not None and limit < 1:
         raise SourceError(f"{limit} frames were asked for; there must be at least 1")
-    path = Path(given).expanduser()
+    path = expand_home(given)
     is_bag = path.suffix.lower() in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
     if topic is not None and not is_bag:
         raise SourceError(f"a topic ({topic}) is of use only with a bag, and {given} is none")
@@ -100,6 +101,8 @@ def open_source(
         source = _bag(path, topic)
     elif path.is_dir():
         source = _folder(path)
+    elif path.is_fifo():
+        raise SourceError(f"{given} is a FIFO, which can be read only once: give a file")
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         source = _images(str(path), [path])
     else:

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     the one that is asked for is imported, and imports torch or rclpy only to run, so that help
     comes at once.
     """
+    _open_closed_streams()
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="bisenet", description="BiSeNet V2 semantic segmentation for ROS 2."
@@ -85,12 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("bisenet: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # head and the like have read enough
-        # Python would say so again when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 1
     except UsageError as error:
         subparsers.choices[options.subcommand].error(describe(error))
     except (UserError, OSError) as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is what failed, as on a full disk
+            _discard_output()
         print(f"bisenet {options.subcommand}: {describe(error)}", file=sys.stderr)
         return 1
     except ImportError as error:
@@ -109,6 +113,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return os.EX_SOFTWARE
     return status
+
+
+def _open_closed_streams() -> None:
+    """Discard what goes to streams that the caller closed, as in ``bisenet info >&-``.
+
+    Else Python has None in their places, and the next file that is opened gets their number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
+def _discard_output() -> None:
+    """Else Python, which flushes at its end, would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

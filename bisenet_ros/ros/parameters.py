@@ -8,7 +8,6 @@ the Python that runs ``ros2 launch`` may lack them.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -27,7 +26,7 @@ from bisenet_ros.inference.resolution import (
     LabelSize,
     parse_resolution,
 )
-from bisenet_ros.resources import SHIPPED_MODEL
+from bisenet_ros.resources import SHIPPED_MODEL, expand_home
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 
 OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": "rgb8"}
@@ -280,7 +279,7 @@ class Parameters:
             precision=self.precision,
             resolution=parse_resolution(self.resolution) if self.resolution else None,
             threads=self.threads,
-            engine_cache=Path(self.engine_cache).expanduser() if self.engine_cache else None,
+            engine_cache=expand_home(self.engine_cache) if self.engine_cache else None,
             confidence=self.with_confidence,
         )
 

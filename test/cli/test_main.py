@@ -158,3 +158,28 @@ def test_a_reader_that_has_read_enough_is_no_error(unbuffered: str) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == ""
     assert process.wait() == 1
+
+
+INFO = "from bisenet_ros.cli.main import main; import sys; sys.exit(main(['info']))"
+
+
+def test_closed_streams_are_no_error() -> None:
+    command = f'"{sys.executable}" -c "{INFO}" <&- >&-'
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_under_stdout_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        line = [sys.executable, "-c", INFO]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "bisenet info: [Errno 28] No space left on device\n"
+
+
+def test_an_unknown_user_s_home_is_one_sentence() -> None:
+    code = INFO.replace("'info'", "'info', '--model', '~nosuchuser/m.safetensors'")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bisenet info: no model file at ~nosuchuser/m.safetensors: ")
+    assert done.stderr.count("\n") == 1
