@@ -1,1 +1,1 @@
-"""Training and evaluation: datasets, augmentation, loss, schedule, loop. No ROS in here."""
+"""Training: settings, augmentation, loss, trainer, loop and checkpoints. Imports no ROS."""

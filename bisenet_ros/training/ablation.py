@@ -1,4 +1,4 @@
-"""The variants of the paper's ablations (Tables 2 and 3), composed from the network's parts."""
+"""Network variants of the paper's ablation study (Tables 2 and 3)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,42 +17,42 @@ from bisenet_ros.training.settings import Settings
 
 
 class DetailOnly(nn.Module):
-    """Aggregation that leaves the semantic features out."""
+    """Aggregation that returns the detail features alone."""
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         return detail
 
 
 class SemanticOnly(nn.Module):
-    """Aggregation that takes nothing but the size from the detail features."""
+    """Aggregation that upsamples the semantic features to the size of the detail features."""
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         return enlarge(semantic, detail.shape[2:], "bilinear")
 
 
 class Sum(nn.Module):
-    """Aggregation by adding the upsampled semantic features."""
+    """Aggregation that adds the upsampled semantic features to the detail features."""
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         return detail + enlarge(semantic, detail.shape[2:], "bilinear")
 
 
 class Concatenation(nn.Module):
-    """Aggregation by stacking both, [N,2C,H/8,W/8]."""
+    """Aggregation that concatenates both along the channels: [N,2C,H/8,W/8]."""
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         return torch.cat([detail, enlarge(semantic, detail.shape[2:], "bilinear")], dim=1)
 
 
 class NoDetail(nn.Module):
-    """In place of the Detail Branch: something of its size, [N,3,H/8,W/8], at no cost."""
+    """Placeholder for the Detail Branch: the image subsampled to its size, [N,3,H/8,W/8]."""
 
     def forward(self, image: Tensor) -> Tensor:
         return image[:, :, ::8, ::8]
 
 
 class NoSemantic(nn.Module):
-    """In place of the Semantic Branch: no stages, and something that nobody looks at."""
+    """Placeholder for the Semantic Branch, whose output ``DetailOnly`` ignores."""
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         return (image,)
@@ -60,15 +60,16 @@ class NoSemantic(nn.Module):
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the paper's tables.
+    """One row of the paper's ablation tables.
 
-    - ``compose``: makes the network of an architecture into the variant's, in place.
-    - ``changes``: of the architecture.
-    - ``boosters``: train with booster heads.
-    - ``ohem``: setting of that name.
-    - ``against``: the variant that it is compared with.
-    - ``paper_miou``: percent on Cityscapes val; ``paper_gflops``: at 1024x512. None where the
-      paper has no figure.
+    Attributes:
+        compose: Function that modifies the base network in place.
+        changes: Fields of ``Architecture`` to override.
+        boosters: Whether to train with booster heads.
+        ohem: Value of the setting ``ohem``.
+        against: Name of the variant to compare with.
+        paper_miou: mIoU on Cityscapes val in percent, or None if the paper does not report it.
+        paper_gflops: GFLOPs at 1024x512, or None if the paper does not report them.
     """
 
     compose: Callable[[BiSeNetV2], None] = lambda network: None
@@ -80,13 +81,13 @@ class Variant:
     paper_gflops: float | None = None
 
     def network(self, base: Architecture) -> BiSeNetV2:
-        """Return the network, with new weights."""
+        """Return the variant's network with randomly initialized weights."""
         network = BiSeNetV2(replace(base, **self.changes), boosters=self.boosters)
         self.compose(network)
         return network
 
     def start(self, settings: Settings, num_classes: int) -> InitialModel:
-        """Return the network of a run with these settings, its weights drawn with their seed."""
+        """Return the variant's initial model, seeded with ``settings.seed``."""
         torch.manual_seed(settings.seed)
         return InitialModel(self.network(architecture_of(settings, num_classes)), settings.preset)
 
@@ -106,8 +107,8 @@ def _sum(network: BiSeNetV2) -> None:
 def _concatenation(network: BiSeNetV2) -> None:
     a = network.architecture
     network.aggregation = Concatenation()  # type: ignore[assignment]
-    # A head for twice the channels, and no layer before it: the paper's 1.21 GFLOPs over the sum
-    # are those of such a head.
+    # The head takes twice the channels without a projection before it: this accounts for the
+    # 1.21 GFLOPs that the paper reports beyond the sum.
     network.head = SegmentationHead(2 * 128 * a.width, a.head_channels, a.num_classes)
     network.head.apply(initialize)
 
@@ -123,7 +124,7 @@ VARIANTS = {
     "lambda 1/2": Variant(changes={"lambda_": Fraction(1, 2)}, against="BGA", paper_gflops=25.84),
     "lambda 1/8": Variant(changes={"lambda_": Fraction(1, 8)}, against="BGA", paper_gflops=19.93),
 }
-"""By name. "BGA" is that with lambda 1/4."""
+"""Variants by name; all use lambda 1/4 unless the name says otherwise."""
 
 BASELINE = "BGA + boosters"
-"""Trained with several seeds, whose spread says which differences mean something."""
+"""Trained with several seeds; their spread shows which differences are significant."""

@@ -1,4 +1,4 @@
-"""Random changes that a sample bears without changing what it shows."""
+"""Data augmentation of training samples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,18 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sample:
-    """Scale, crop, flip and relight image [H,W,3] and labels [H,W] to ``settings.crop``.
+    """Scale, crop, flip and jitter a sample as ``settings`` say.
 
-    Scales are factors of ``settings.resolution``, to which the whole image is resized when the
-    network runs: things have the size and shape then that they had in training.
+    Scales are relative to ``settings.resolution``, to which whole images are resized at
+    inference, so objects have the same size and aspect ratio in training and at inference.
+
+    Args:
+        sample: Image uint8 [H,W,3] RGB and labels uint8 [H,W].
+        settings: Augmentation settings.
+        rng: Source of all random choices.
+
+    Returns:
+        Image and labels of size ``settings.crop``, both contiguous.
     """
     scale = float(rng.choice(settings.scales))
     width, height = (max(1, round(side * scale)) for side in settings.resolution)
@@ -37,10 +45,15 @@ def augment(sample: Sample, settings: Settings, rng: np.random.Generator) -> Sam
 
 
 def cut_mix(sample: Sample, other: Sample, rng: np.random.Generator) -> None:
-    """Put a rectangle of ``other`` over the same place of ``sample``, of the same size.
+    """Replace a random rectangle of ``sample`` with the same rectangle of ``other``, in place.
 
-    After CutMix (arXiv 1905.04899), with the rectangles of its use in segmentation (arXiv
-    1906.01916): any proportion of sides, here a tenth to half of the area.
+    CutMix (arXiv 1905.04899) with the rectangles of arXiv 1906.01916, which applies it to
+    segmentation: any aspect ratio, here covering 10 to 50 % of the area.
+
+    Args:
+        sample: Image uint8 [H,W,3] and labels uint8 [H,W]; modified.
+        other: Sample of the same size.
+        rng: Source of all random choices.
     """
     area = rng.uniform(0.1, 0.5)
     shape = rng.uniform()
@@ -54,10 +67,16 @@ def cut_mix(sample: Sample, other: Sample, rng: np.random.Generator) -> None:
 
 
 def paste(sample: Sample, other: Sample, ids: Sequence[int], rng: np.random.Generator) -> None:
-    """Put what ``other`` has of ``ids`` over ``sample``, each id half of the time.
+    """Copy the pixels of the classes ``ids`` from ``other`` onto ``sample``, in place.
 
-    After Copy-Paste (arXiv 2012.07177), with classes for its instances: rare things come before
-    more backgrounds than they were seen at.
+    Each class is copied with probability 0.5. Like Copy-Paste (arXiv 2012.07177), but with whole
+    classes instead of instances: it shows rare classes on more backgrounds.
+
+    Args:
+        sample: Image uint8 [H,W,3] and labels uint8 [H,W]; modified.
+        other: Sample of the same size.
+        ids: Class ids to copy.
+        rng: Source of all random choices.
     """
     drawn = [one for one in ids if rng.random() < 0.5]
     above = np.isin(other[1], drawn)
@@ -68,7 +87,7 @@ def paste(sample: Sample, other: Sample, ids: Sequence[int], rng: np.random.Gene
 def _crop(sample: Sample, crop: tuple[int, int], rng: np.random.Generator) -> Sample:
     image, labels = sample
     height, width = labels.shape
-    # A picture smaller than the crop is placed anywhere within it, a larger one cut anywhere.
+    # Pad an image smaller than the crop at a random offset; crop a larger one at a random offset.
     out_image = np.full((crop[1], crop[0], 3), 127, np.uint8)
     out_labels = np.full((crop[1], crop[0]), IGNORE_ID, np.uint8)
     source, target = [], []
@@ -103,7 +122,7 @@ def _tint(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -
 
 
 def _compress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    # As cameras on USB and compressed topics do, from barely to visibly.
+    # Imitate USB cameras and compressed topics, from barely to clearly visible artifacts.
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 101))]
     _, file = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     decoded: Any = cv2.imdecode(file, cv2.IMREAD_COLOR)

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped."""
+"""Checkpoints: the full state of a run, so that a resumed run equals an uninterrupted one."""
 
 import logging
 from collections.abc import Mapping
@@ -16,20 +16,25 @@ from bisenet_ros.training.settings import Settings, make_settings
 logger = logging.getLogger(__name__)
 
 WITHOUT_EFFECT = ("workers", "checkpoint_every")
-"""Settings that change nothing of the result: a run may go on with others."""
+"""Settings that do not affect the result; they may change on resume."""
 IN_ROUNDING = ("precision", "threads")
-"""What changes the result in rounding alone: a run may go on with others, and says so."""
+"""Settings that affect only rounding; they may change on resume, which is logged and stored."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after ``iteration`` iterations; the dicts are PyTorch state dicts.
+    """The state of a run after ``iteration`` iterations.
 
-    ``fingerprint`` identifies the run, see ``InitialModel.fingerprint``. ``average`` is the state
-    of the moving average of the weights, ``scaler`` that of the loss scale of fp16; both are empty
-    where they are not used. ``threads`` are those of the CPU, 0 in checkpoints that do not name
-    them. ``changes`` has a line for each time that the run was resumed with something else of
-    ``IN_ROUNDING``.
+    Attributes:
+        settings: Settings of the run.
+        fingerprint: What identifies the run, see ``InitialModel.fingerprint``.
+        iteration: Number of completed iterations.
+        network: State dict of the network.
+        optimizer: State dict of the optimizer.
+        average: State dict of the weights' moving average; empty if the run has none.
+        scaler: State dict of the fp16 loss scaler; empty in other precisions.
+        threads: Number of CPU threads; 0 if the checkpoint does not record it.
+        changes: One line for each resume that changed a setting of ``IN_ROUNDING``.
     """
 
     settings: Settings
@@ -43,37 +48,37 @@ class Checkpoint:
     changes: tuple[str, ...] = ()
 
     def require_same_run(self, settings: Settings, fingerprint: Mapping[str, Any]) -> None:
-        """Raise CheckpointError unless this is a checkpoint of the same run.
+        """Raise CheckpointError unless settings and fingerprint are those of this checkpoint.
 
         Raises:
-            CheckpointError: naming what differs.
+            CheckpointError: A setting or the fingerprint differs; the message names it.
         """
         before, now = asdict(self.settings), asdict(settings)
         changed = [
-            f"{name} was {before[name]} and is {value}"
+            f"{name} was {before[name]}, now {value}"
             for name, value in now.items()
             if name not in (*WITHOUT_EFFECT, *IN_ROUNDING) and value != before[name]
         ]
         changed += [
-            f"it has another {name}"
+            f"different {name}"
             for name in fingerprint
             if fingerprint[name] != self.fingerprint.get(name)
         ]
         if changed:
             raise CheckpointError(
-                f"the checkpoint is of another run ({'; '.join(changed)}): give the same --config, "
-                "--set, --data and --init to as many processes (precision, workers, "
-                "checkpoint_every and --threads may change), or train into another folder"
+                f"the checkpoint belongs to a different run ({'; '.join(changed)}): resume with "
+                "the same --config, --set, --data, --init and number of processes (precision, "
+                "workers, checkpoint_every and --threads may change), or train into another folder"
             )
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically, and keep the one before as ``previous_path(path)``.
+    """Write a checkpoint atomically, and keep the previous one at ``previous_path(path)``.
 
-    A run that is killed meanwhile leaves at least one of the two whole.
+    If the process is killed while writing, at least one of the two files stays intact.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The file cannot be written.
     """
     path = path.resolve()
     if path.parent.is_dir():
@@ -88,17 +93,18 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def previous_path(path: Path) -> Path:
-    """Return where the checkpoint before the one at ``path`` is kept."""
+    """Return the path of the previous checkpoint beside ``path``."""
     return path.with_stem(f"{path.stem}_previous")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of ``write_checkpoint``; nothing in it is executed.
+    """Read a checkpoint written by ``write_checkpoint``, without executing code in it.
 
-    If it is missing or damaged, as after a power cut, the previous one is read, with a warning.
+    If the file is missing or damaged, for example by a power failure, read the previous
+    checkpoint and log a warning.
 
     Raises:
-        CheckpointError: neither can be used; the text is about the one at ``path``.
+        CheckpointError: Neither file can be used; the message describes the one at ``path``.
     """
     try:
         return _read(path)
@@ -108,7 +114,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         except CheckpointError:
             raise error from None
         logger.warning(
-            "%s; going on from %s, iteration %d",
+            "%s; resuming from %s, iteration %d",
             str(error).partition(";")[0],
             previous_path(path).name,
             checkpoint.iteration,
@@ -119,16 +125,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def resume_from(
     path: Path, settings: Settings, fingerprint: Mapping[str, Any], processes: DistributedContext
 ) -> Checkpoint:
-    """Return the checkpoint at ``path``, of a run with these settings and this fingerprint.
+    """Return the checkpoint at ``path`` if it belongs to the run described by the arguments.
 
-    Rank 0 logs in one line which settings of ``IN_ROUNDING`` and ``WITHOUT_EFFECT`` differ from
-    those of the checkpoint; ``changes`` of the result gains a line on the former.
+    Rank 0 logs which settings of ``IN_ROUNDING`` and ``WITHOUT_EFFECT`` differ from the
+    checkpoint's. Differences in ``IN_ROUNDING`` are also appended to ``Checkpoint.changes``.
 
     Args:
-        settings: with the precision that is computed in, not "auto".
+        path: Checkpoint file.
+        settings: Settings of the run, with ``precision`` resolved, not "auto".
+        fingerprint: See ``InitialModel.fingerprint``.
+        processes: This process and its peers.
 
     Raises:
-        CheckpointError: see ``read_checkpoint`` and ``Checkpoint.require_same_run``.
+        CheckpointError: See ``read_checkpoint`` and ``Checkpoint.require_same_run``.
     """
     checkpoint = read_checkpoint(path)
     checkpoint.require_same_run(settings, fingerprint)
@@ -146,7 +155,7 @@ def resume_from(
         for names in (IN_ROUNDING, WITHOUT_EFFECT)
     )
     if processes.rank == 0 and (rounding or harmless):
-        effect = ": results differ from an unbroken run in rounding" if rounding else ""
+        effect = ": rounding will differ from an uninterrupted run" if rounding else ""
         logger.info("resumed with %s%s", ", ".join(rounding + harmless), effect)
     if rounding:
         change = f"after iteration {checkpoint.iteration}: {', '.join(rounding)}"
@@ -156,10 +165,10 @@ def resume_from(
 
 def _read(path: Path) -> Checkpoint:
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path} to resume from; start without")
+        raise CheckpointError(f"no checkpoint {path} to resume from; start a run without --resume")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        if "origin" in values:  # what version 0.1 called it
+        if "origin" in values:  # the name in version 0.1
             values["fingerprint"] = values.pop("origin")
         known = {field.name for field in fields(Checkpoint)}
         needed = {field.name for field in fields(Checkpoint) if field.default is MISSING}
@@ -171,9 +180,9 @@ def _read(path: Path) -> Checkpoint:
         raise
     except SettingsError as error:
         raise _of_another_version(path, str(error)) from error
-    except Exception as error:  # torch.load raises many kinds for a damaged file, of many lines
+    except Exception as error:  # torch.load raises many exception types for damaged files
         raise CheckpointError(
-            f"{path} is damaged or no checkpoint of 'bisenet train' ({type(error).__name__}); "
+            f"{path} is damaged or not a checkpoint of 'bisenet train' ({type(error).__name__}); "
             "start a new run"
         ) from error
 

@@ -1,4 +1,4 @@
-"""The curves of a run as a picture."""
+"""Plot of a run's loss, learning rate and validation scores."""
 
 import csv
 from pathlib import Path
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 from bisenet_ros.training.run_logger import LOG, VALIDATION
 
 SMOOTHED_SHARE = 0.02
-"""The loss is drawn as a mean over this share of the run, since single batches differ much."""
+"""Window of the moving average of the loss, as a share of the run."""
 
 CLASSES_DRAWN = 25
-"""Of more classes than this, the mean alone is drawn: nobody could tell the lines apart."""
+"""With more classes than this, only the mean IoU is plotted: the lines would be unreadable."""
 
 
 def plot_curves(output: Path, path: Path) -> None:
-    """Draw loss, learning rate and, where there are any, validation scores over the iterations.
+    """Plot loss, learning rate and validation scores, if any, against the iteration.
 
-    Nothing where the log has no iteration: a checkpoint alone was moved to another folder.
+    Does nothing if the log is empty, as after resuming a finished checkpoint in a new folder.
 
     Args:
-        output: folder of a run, with the files of ``RunLogger``.
-        path: picture to write.
+        output: Folder of a run, with the files of ``RunLogger``.
+        path: Image file to write.
 
     Raises:
-        OSError: a file cannot be read or written.
+        OSError: A file cannot be read or written.
     """
     from matplotlib.figure import Figure
 
@@ -38,7 +38,7 @@ def plot_curves(output: Path, path: Path) -> None:
     panels = figure.subplots(2 if scored else 1, 1, sharex=True, squeeze=False)[:, 0]
     panels[-1].set(xlabel="iteration")
     top = panels[0]
-    # The first iterations lie far above all others.
+    # Clip the axis: the first losses are far above all others.
     top.set(ylabel="loss (all heads)", ylim=(0, 1.5 * np.percentile(run["loss"], 95)))
     top.plot(run["iteration"], run["loss"], alpha=0.25, color="C0")
     width = max(1, round(SMOOTHED_SHARE * len(run["loss"])))

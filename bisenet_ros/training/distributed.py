@@ -1,4 +1,4 @@
-"""Training by several processes, as ``torchrun`` starts them, each on its device."""
+"""Data-parallel training in the processes that ``torchrun`` starts, one device each."""
 
 import os
 from collections.abc import Iterator
@@ -15,11 +15,12 @@ from bisenet_ros.inference.cpu import default_threads
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among all that train together; alone by default.
+    """This process and its peers in data-parallel training; a single process by default.
 
-    - ``device``: what this one computes on: cpu, cuda or cuda:N.
-    - ``rank``: 0 to ``size`` - 1. Rank 0 writes the files and reports.
-    - ``size``: their number.
+    Attributes:
+        device: Device of this process: cpu, cuda or cuda:N.
+        rank: 0 to ``size`` - 1. Rank 0 writes the files and reports.
+        size: Number of processes.
     """
 
     device: str = "cpu"
@@ -27,14 +28,14 @@ class DistributedContext:
     size: int = 1
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum of ``values``, a tensor of any shape, over all processes."""
+        """Return the sum of ``values``, of any shape, over all processes."""
         if self.size > 1:
             values = values.clone()
             distributed.all_reduce(values)
         return values
 
     def any(self, condition: bool) -> bool:
-        """Return whether ``condition`` holds in any of the processes, all of which must ask."""
+        """Return whether ``condition`` is true in any process; all processes must call this."""
         if self.size == 1:
             return condition
         return bool(self.sum(torch.tensor(float(condition), device=self.device)) > 0)
@@ -42,15 +43,16 @@ class DistributedContext:
 
 ALONE = DistributedContext()
 TIMEOUT = timedelta(hours=4)
-"""How long the others wait while rank 0 scores the validation images."""
+"""Collective timeout, long enough for rank 0 to score the validation images."""
 
 
 @contextmanager
 def init_distributed(device: str) -> Iterator[DistributedContext]:
-    """Join the processes that ``torchrun`` started; without it this one is alone.
+    """Join the process group if started by ``torchrun``, and yield this process's context.
 
-    "auto" is cuda where PyTorch sees a GPU for each process of this machine, else cpu. With
-    torchrun "cuda" becomes the GPU of the process's number on its machine.
+    Args:
+        device: "auto" selects cuda if PyTorch sees a GPU for each local process, else cpu. Under
+            torchrun "cuda" becomes the GPU numbered by the process's local rank.
 
     Raises:
         DeviceError: PyTorch cannot use the device.
@@ -69,20 +71,21 @@ def init_distributed(device: str) -> Iterator[DistributedContext]:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
     yield DistributedContext(device, distributed.get_rank(), distributed.get_world_size())
-    # Skipped after an error of this process alone: the barrier would wait for the others, which
-    # wait for this one until torchrun ends them.
-    # Gloo's threads outlive a group that DistributedDataParallel used, and one that releases a
-    # tensor while Python exits aborts the process; after a barrier they are idle.
+    # Not in a finally block: if only this process fails, a barrier would deadlock with its peers
+    # until torchrun kills them.
+    # Gloo's threads outlive a group used by DistributedDataParallel, and one that releases a
+    # tensor while Python exits aborts the process. After a barrier they are idle.
     distributed.barrier()
     distributed.destroy_process_group()
 
 
 @contextmanager
 def use_threads(number: int = 0) -> Iterator[None]:
-    """Let PyTorch compute with so many CPU threads in this process.
+    """Set PyTorch's number of CPU threads within the context.
 
-    0: ``default_threads``, shared with the other processes that ``torchrun`` started on this
-    machine; at least one.
+    Args:
+        number: Threads; 0 divides ``default_threads`` among the local processes of ``torchrun``,
+            at least one each.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(number or max(1, default_threads() // _processes_here()))
@@ -93,7 +96,7 @@ def use_threads(number: int = 0) -> Iterator[None]:
 
 
 def _processes_here() -> int:
-    """Return how many processes ``torchrun`` started on this machine; 1 without it."""
+    """Return the number of local processes of ``torchrun``; 1 without it."""
     launched = distributed.is_torchelastic_launched()
     return int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1
 
@@ -103,6 +106,6 @@ def _require(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
         raise DeviceError(
-            f"device {quoted(device)} cannot be used ({first_line(error)}); give cpu, or cuda "
-            "where this PyTorch sees a GPU"
+            f"cannot use device {quoted(device)} ({first_line(error)}); use cpu, or cuda if "
+            "PyTorch sees a GPU"
         ) from None

@@ -1,4 +1,4 @@
-"""Where a run starts: a new network, or the weights of a model."""
+"""Initial model of a run: a new network, or the weights of an existing model."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,20 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 logger = logging.getLogger(__name__)
 
 NEW_HEAD_STD = 0.01
-"""Standard deviation of the weights of a new head's last layer, on a trained network."""
+"""Standard deviation of the last layer's weights in a new head on a pretrained network."""
 
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A network to train, with its boosters, and its normalization.
+    """A network to train, with its boosters, normalization and origin.
 
-    - ``preset``: that its architecture is made from.
-    - ``mean``, ``std``: of the RGB channels, for images in 0..1.
-    - ``recipe``: of the model whose weights these are, with its name, data and license; None for
-      new ones.
-    - ``license``: of the model whose weights these are.
+    Attributes:
+        network: Network with boosters.
+        preset: Name of the preset that its architecture derives from.
+        mean: Mean of the RGB channels, for images in 0..1.
+        std: Standard deviation of the RGB channels, for images in 0..1.
+        recipe: Recipe, name, dataset and license of the pretrained model; None for new weights.
+        license: License of the pretrained model; empty for new weights.
     """
 
     network: BiSeNetV2
@@ -44,7 +46,7 @@ class InitialModel:
     license: str = ""
 
     def fingerprint(self, dataset: Dataset, processes: DistributedContext) -> dict[str, Any]:
-        """Return what identifies a run beside its settings, in plain values."""
+        """Return plain values that, together with its settings, identify a run."""
         return {
             "architecture": {n: str(v) for n, v in vars(self.network.architecture).items()},
             "normalization": [*self.mean, *self.std],
@@ -56,39 +58,39 @@ class InitialModel:
 
 
 def new_start(settings: Settings, num_classes: int) -> InitialModel:
-    """Return a new network, its weights drawn with ``settings.seed``."""
+    """Return a new network of ``settings.preset``, seeded with ``settings.seed``."""
     torch.manual_seed(settings.seed)
     network = BiSeNetV2(architecture_of(settings, num_classes), boosters=True)
     return InitialModel(network, settings.preset)
 
 
 def architecture_of(settings: Settings, num_classes: int) -> Architecture:
-    """Return the architecture of a new network."""
+    """Return the architecture of a new network with these settings."""
     preset = PRESETS[settings.preset]
     return replace(preset, head_channels=settings.head_channels, num_classes=num_classes)
 
 
 def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> InitialModel:
-    """Return a network with the architecture, normalization and fitting tensors of ``model``.
+    """Return an initial model with the architecture, normalization and weights of ``model``.
 
-    What does not fit other classes is drawn anew, and so are the boosters, which model files do
-    not hold; a warning names the former. The last layer fits classes of the same names in the same
-    order; where a checkpoint names none, of the same number.
+    Boosters, which model files do not contain, are initialized. So are layers that do not match
+    the new classes; a warning lists these. The last layer is kept if the class names are the same
+    in the same order or, for a model without class names, if their number is the same.
 
     Raises:
-        ModelFileError: the model takes BGR images.
+        ModelFileError: The model takes BGR images.
     """
     if model.metadata.channel_order != "rgb":
         raise ModelFileError(
-            f"model {model.name} takes images in {model.metadata.channel_order}, and training "
-            "gives RGB: start from another model, or without --init"
+            f"model {model.name} takes {model.metadata.channel_order} images, but training uses "
+            "RGB: start from another model, or without --init"
         )
     torch.manual_seed(settings.seed)
     architecture = replace(model.metadata.architecture, num_classes=len(classes))
     network = BiSeNetV2(architecture, boosters=True)
     for head in (network.head, *network.boosters):
-        # As weak as the guess of a new head is. As strong as other layers are drawn, it sends
-        # gradients through trained branches that undo in 50 steps what they know.
+        # Initialized like other layers, a new head would send back gradients large enough to
+        # destroy the pretrained branches within 50 steps.
         nn.init.normal_(head[-1].weight, std=NEW_HEAD_STD)
     before = [entry.name for entry in model.metadata.classes]
     unnamed = [entry.name for entry in numbered_classes(len(before))]
@@ -103,7 +105,7 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
         else:
             left.append(name)
     if left:
-        logger.warning("not taken from %s, trained anew: %s", model.name, ", ".join(left))
+        logger.warning("initialized, not loaded from %s: %s", model.name, ", ".join(left))
     metadata = model.metadata
     recipe = {
         **metadata.recipe,

@@ -36,7 +36,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """One iteration done; times in seconds, ``waited`` of them for samples."""
+    """Measurements of one completed iteration.
+
+    Attributes:
+        iteration: Number of completed iterations.
+        loss: Loss of the batch.
+        learning_rate: Learning rate of this iteration.
+        seconds: Duration [s].
+        waited: Part of ``seconds`` spent waiting for samples [s].
+    """
 
     iteration: int
     loss: float
@@ -47,11 +55,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """How a run ended.
+    """Outcome of a run.
 
-    - ``network``: the result after ``iteration`` iterations, with its boosters: the moving average
-      of the weights with ``settings.ema``, else the last ones.
-    - ``stopped``: it was asked to stop before its end, and can be resumed.
+    Attributes:
+        network: The result, with boosters: the moving average of the weights if ``settings.ema``
+            is set, else the final weights.
+        iteration: Number of completed iterations.
+        stopped: True if the run was stopped early and can be resumed.
     """
 
     network: BiSeNetV2
@@ -73,18 +83,25 @@ def train(
     """Train on ``dataset`` until all iterations are done or ``stop`` returns True.
 
     A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and after
-    any exception between two iterations: a run resumed with the same precision and number of
-    threads then ends with the weights of an unbroken one (on a GPU, whose sums have no fixed order,
-    with similar ones). On rank 0 ``report`` is called after each iteration, and its checkpoint,
-    with the result so far. Then all processes ask ``stop``, and all end if one of them has to.
+    an exception between two iterations. A run resumed with the same precision and number of
+    threads ends with the same weights as an uninterrupted run; on a GPU, where the order of
+    summation varies, with similar ones.
 
-    ``resume`` is a checkpoint of the same run (``resume_from``), with as many processes. Without a
-    ``start`` a new network of ``settings.preset`` is trained.
+    Args:
+        dataset: Training samples.
+        settings: Settings of the run.
+        checkpoint_path: Checkpoint file to write, on rank 0.
+        report: Called on rank 0 after each iteration, once its checkpoint is written, with the
+            progress and the result so far.
+        resume: Checkpoint to continue from, see ``resume_from``.
+        start: Initial model (default: a new network of ``settings.preset``).
+        processes: This process and its peers.
+        stop: Called after each iteration; all processes stop when it returns True in one.
 
     Raises:
-        TrainingError: the batch cannot be shared by the processes, the loss is no longer a
-            number, no pixel has a class, or a GPU's memory is too small.
-        DatasetError: a file of ``dataset`` cannot be used.
+        TrainingError: The batch cannot be divided among the processes, the loss is not finite, no
+            pixel is labelled, or the GPU runs out of memory.
+        DatasetError: A file of ``dataset`` cannot be used.
     """
     _check_shares(settings, processes)
     settings = resolve_precision(settings, processes)
@@ -108,7 +125,7 @@ def train(
             written = trainer.iteration
 
     stopped = False
-    learned = resume is not None  # something; the loss is 0 only where no pixel has a class
+    learned = resume is not None  # the loss is 0 only if no pixel is labelled
     try:
         while trainer.iteration < settings.iterations and not stopped:
             started = time.monotonic()
@@ -136,7 +153,7 @@ def train(
 def _loader(
     samples: TrainDataset, first_iteration: int, processes: DistributedContext
 ) -> DataLoader[Batch]:
-    """Return the parts of all batches of this process, in order, from ``first_iteration`` on."""
+    """Return a loader of this process's micro-batches, starting at ``first_iteration``."""
     settings = samples.settings
     return DataLoader(
         samples,
@@ -145,31 +162,31 @@ def _loader(
         num_workers=settings.workers,
         worker_init_fn=_start_worker,
         pin_memory=processes.device != "cpu",
-        # The loader seeds its workers from a generator; the global one is not for that.
+        # The loader draws its workers' seeds from this instead of the global generator.
         generator=torch.Generator(),
     )
 
 
 def _nothing_to_learn(dataset: Dataset) -> TrainingError:
     return TrainingError(
-        f"no pixel of {dataset.root} has a class, so there is nothing to learn: 'bisenet dataset "
-        "check' shows what its labels hold"
+        f"no pixel of {dataset.root} is labelled with a class; run 'bisenet dataset check' to "
+        "see which ids its labels contain"
     )
 
 
 def _class_weights(dataset: Dataset) -> Tensor:
-    """Return the weight of each class, float32 [C], by the pixels of all label files.
+    """Return the loss weight of each class, float32 [C], from the pixel counts of all labels.
 
     Raises:
-        TrainingError: no pixel has a class.
-        DatasetError: a label file cannot be used.
+        TrainingError: No pixel is labelled.
+        DatasetError: A label file cannot be used.
     """
 
     def count(index: int) -> NDArray[np.int64]:
         return np.bincount(dataset.read_labels(index).ravel(), minlength=IGNORE_ID + 1)
 
-    logger.info("reading all labels for class_weights")
-    with ThreadPoolExecutor() as pool:  # OpenCV reads files without holding Python's lock
+    logger.info("reading all labels to compute class_weights")
+    with ThreadPoolExecutor() as pool:  # OpenCV releases the GIL while it reads files
         counts = sum(pool.map(count, range(len(dataset))), np.zeros(IGNORE_ID + 1, np.int64))
     counts = counts[: len(dataset.classes)]
     if not counts.any():
@@ -179,17 +196,17 @@ def _class_weights(dataset: Dataset) -> Tensor:
 
 @contextmanager
 def _errors_of_workers() -> Iterator[None]:
-    """Raise what a worker found wrong with a file as if it had happened here."""
+    """Re-raise a DatasetError of a loader worker with its original message."""
     try:
         yield
     except DatasetError as error:
-        # PyTorch puts the worker's traceback in place of the message, which is its last line.
+        # PyTorch replaces the message by the worker's traceback, whose last line it is.
         message = str(error).strip().splitlines()[-1].rpartition("DatasetError: ")[2]
         raise DatasetError(message) from None
 
 
 def _announce(settings: Settings, device: str) -> None:
-    """Log what the run is computed with."""
+    """Log device, precision and threads, and warn if the precision is emulated."""
     threads = torch.get_num_threads()
     logger.info(
         "training on %s in %s, %d thread%s",
@@ -200,8 +217,8 @@ def _announce(settings: Settings, device: str) -> None:
     )
     if settings.precision == "bf16" and not computes_bf16(device):
         logger.warning(
-            "precision bf16 is emulated on %s, many times slower than fp32: give precision: auto, "
-            "which takes what is native",
+            "precision bf16 is emulated on %s and many times slower than fp32: set precision: "
+            "auto to use a native one",
             device,
         )
 
@@ -210,18 +227,19 @@ def _check_shares(settings: Settings, processes: DistributedContext) -> None:
     shares = processes.size * settings.grad_accum_steps
     if settings.batch_size % shares or (settings.batch_size < 2 * shares):
         raise TrainingError(
-            f"a batch of {settings.batch_size} cannot be cut into {shares} equal parts of at "
+            f"cannot divide a batch of {settings.batch_size} into {shares} equal parts of at "
             f"least 2 images ({processes.size} processes, grad_accum_steps "
             f"{settings.grad_accum_steps}); change batch_size or grad_accum_steps"
         )
 
 
 def _start_worker(number: int) -> None:
-    """Leave ctrl-C and signals to the group to the main process, and the cores to the network.
+    """Leave signals to the main process and CPU cores to the network, in a loader worker.
 
-    The main process stops between two iterations and ends its workers then; one that goes before is
-    an error to PyTorch. So the SIGTERM that systemd and Slurm send to all processes passes by, and
-    a second one does not: one that outlived it would keep the interpreter from ending.
+    The main process stops between two iterations and then ends its workers; PyTorch reports an
+    error if one exits earlier. A worker therefore ignores the first SIGTERM, which systemd and
+    Slurm send to all processes, but not the second: a worker that survives it would keep the
+    interpreter from exiting.
     """
     os.setsid()
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -14,16 +14,16 @@ from bisenet_ros.network import BiSeNetV2, upsample
 from bisenet_ros.training.settings import Settings
 
 OHEM_LEAST_SHARE = 1 / 16
-"""Online hard example mining counts at least this share of the labelled pixels, the hardest."""
+"""Minimum share of the labelled pixels that online hard example mining keeps."""
 
 
 class HeadLosses(nn.Module):
-    """The network with its loss, as one module: what data-parallel training wraps.
+    """Network and loss in one module, so that DistributedDataParallel can wrap both.
 
     Args:
-        network: in training mode, with its boosters.
-        settings: ``precision``, ``ohem``, ``dice`` and ``booster_stride`` are used.
-        class_weights: float [C], or none for equal ones.
+        network: Network in training mode, with boosters.
+        settings: Uses ``precision``, ``ohem``, ``dice`` and ``booster_stride``.
+        class_weights: Loss weight of each class, float [C]; None for equal weights.
     """
 
     def __init__(
@@ -35,10 +35,16 @@ class HeadLosses(nn.Module):
         self.class_weights = class_weights
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the pixels' losses and sum of their weights, each float [heads].
+        """Return the summed pixel losses and the summed pixel weights of each head.
 
-        ``images`` is normalized, float [N,3,H,W]; ``labels`` int64 [N,H,W], 255 where a pixel
-        does not count. Not yet divided, since the divisor is a sum over all processes.
+        They are returned undivided because the divisor has to be summed over all processes.
+
+        Args:
+            images: Normalized images, float [N,3,H,W].
+            labels: Class ids, int64 [N,H,W]; 255 is ignored.
+
+        Returns:
+            Sum of losses and sum of weights, each float [heads].
         """
         dtype = DTYPES[self.settings.precision]
         with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
@@ -59,7 +65,7 @@ class HeadLosses(nn.Module):
         counted = labels != IGNORE_ID
         weights = counted.float()
         if self.class_weights is not None:
-            # Any index will do where the weight is 0 already.
+            # Ignored pixels have weight 0, so any valid index will do.
             weights *= self.class_weights[labels.clamp(max=len(self.class_weights) - 1)]
         losses = functional.cross_entropy(logits, labels, ignore_index=IGNORE_ID, reduction="none")
         if self.settings.ohem:
@@ -68,15 +74,18 @@ class HeadLosses(nn.Module):
 
 
 def hard_pixels(losses: Tensor, counted: Tensor, probability: float) -> Tensor:
-    """Online hard example mining (arXiv 1604.03540): which pixels count, bool like ``losses``.
+    """Return the mask of hard pixels (online hard example mining, arXiv 1604.03540).
 
-    Those whose true class has less than ``probability``; where they are too few, the hardest
-    sixteenth, as in the public code.
+    Hard pixels are those whose true class has a probability below ``probability``. If they are
+    fewer than 1/16 of the labelled pixels, the hardest sixteenth is used, as in the public code.
 
     Args:
-        losses: cross entropy of each pixel.
-        counted: bool, which pixels have a label.
-        probability: in (0, 1).
+        losses: Cross entropy of each pixel.
+        counted: Bool mask of labelled pixels, shaped like ``losses``.
+        probability: Threshold in (0, 1).
+
+    Returns:
+        Bool mask shaped like ``losses``.
     """
     hard = counted & (losses > -log(probability))
     candidates = losses[counted]
@@ -87,14 +96,14 @@ def hard_pixels(losses: Tensor, counted: Tensor, probability: float) -> Tensor:
 
 
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """One less the mean over the present classes of the soft Dice coefficient, a scalar.
+    """Return 1 minus the mean soft Dice coefficient of the classes present, a scalar.
 
-    After V-Net (arXiv 1606.04797): overlap itself, in which a class counts the same however few
-    pixels it has, and a pixel too many costs as much as one too few.
+    As in V-Net (arXiv 1606.04797). It weights all classes equally, however few pixels they have,
+    and false positives like false negatives.
 
     Args:
-        logits: float [N,C,H,W].
-        labels: int64 [N,H,W], 255 where a pixel does not count.
+        logits: Float [N,C,H,W].
+        labels: Class ids, int64 [N,H,W]; 255 is ignored.
     """
     counted = (labels != IGNORE_ID).unsqueeze(1)
     probability = logits.softmax(dim=1) * counted
@@ -109,16 +118,16 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def inverse_log_weights(pixels: NDArray[np.int64]) -> Tensor:
-    """Weight 1 / ln(1.1 + share) for each class, scaled to a mean of 1 over the pixels.
+    """Return class weights 1 / ln(1.1 + share), scaled to a mean of 1 over all pixels.
 
-    After ENet (arXiv 1606.02147, section 5.2): a class that fills 0.1 % of the pixels counts
-    several times one that fills a third, and not a thousand times.
+    As in ENet (arXiv 1606.02147, section 5.2). Weights stay within one order of magnitude, where
+    inverse frequencies would differ by a factor of a thousand.
 
     Args:
-        pixels: of each class, int64 [C].
+        pixels: Number of pixels of each class, int64 [C].
 
     Returns:
-        float32 [C].
+        Weights, float32 [C].
     """
     share = pixels / max(1, pixels.sum())
     weights = 1 / np.log(1.1 + share)

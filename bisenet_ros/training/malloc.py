@@ -1,4 +1,4 @@
-"""Memory that training frees stays with the process."""
+"""Settings of glibc's malloc for training."""
 
 import ctypes
 
@@ -7,11 +7,11 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's malloc to reuse large blocks instead of returning each to the system.
+    """Configure glibc's malloc to reuse large blocks instead of returning them to the system.
 
-    Every iteration frees and allocates hundreds of MB of activations; with malloc's defaults the
-    kernel clears their pages each time, a fifth of the time of an iteration on a CPU. Without
-    glibc nothing happens.
+    Each iteration frees and allocates hundreds of MB of activations. By default the kernel zeroes
+    their pages every time, which takes a fifth of an iteration on a CPU. Does nothing without
+    glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""A training run in its folder: checkpoint, logs, model file, scores and pictures."""
+"""A training run and its output folder: checkpoint, logs, model file, scores and plots."""
 
 import logging
 from collections.abc import Callable
@@ -30,31 +30,33 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
 VALIDATIONS = 10
-"""As often a run scores the validation images, the last time at its end."""
+"""Number of validations in a run; the last one is at its end."""
 SCORED = 500
-"""Training images, at most, that the result is scored on where there are no others."""
+"""Maximum number of training images to score the result on without validation data."""
 
 
 class Run:
-    """A training run in its folder, which holds its checkpoints and logs; use it as a context.
+    """A training run with its checkpoints and logs in one folder.
 
-    On rank 0 the context keeps log.csv open.
+    A context manager: on rank 0 the logs are open within the context.
 
     Args:
-        folder: made by the context if it is missing.
-        dataset, settings, start: what is trained on what.
-        processes: those that train.
-        resume: continue from the checkpoint in ``folder``.
-        tensorboard: also write event files into ``folder``.
+        folder: Output folder; created on entering the context.
+        dataset: Training samples.
+        settings: Settings of the run.
+        start: Initial model.
+        processes: This process and its peers.
+        resume: Whether to continue from the checkpoint in ``folder``.
+        tensorboard: Whether to write TensorBoard event files into ``folder`` as well.
 
     Attributes:
-        checkpoint_path: where the run keeps its state.
-        settings: with the precision that the result is computed in.
-        before: the checkpoint to continue from, if any.
-        log: in the context, on rank 0; else None.
+        checkpoint_path: Path of the checkpoint.
+        settings: Settings with ``precision`` resolved.
+        before: Checkpoint to continue from, or None.
+        log: Logger of the run, within the context on rank 0; else None.
 
     Raises:
-        CheckpointError: there is no checkpoint of this run to resume from.
+        CheckpointError: ``resume`` is set and ``folder`` has no checkpoint of this run.
     """
 
     def __init__(
@@ -81,12 +83,12 @@ class Run:
             fingerprint = start.fingerprint(dataset, processes)
             self.before = resume_from(self.checkpoint_path, self.settings, fingerprint, processes)
             if self.was_finished:
-                # Nothing is left to compute in another precision.
+                # No iteration is left to run in another precision.
                 self.settings = self.before.settings
 
     @property
     def was_finished(self) -> bool:
-        """Whether no iteration was left when this object was made."""
+        """Whether all iterations were completed before this object was created."""
         return self.before is not None and self.before.iteration == self.settings.iterations
 
     def __enter__(self) -> "Run":
@@ -108,13 +110,14 @@ class Run:
         stop: Callable[[], bool],
         report: Callable[[int, BiSeNetV2], Any] = lambda iteration, network: None,
     ) -> TrainingOutcome:
-        """Train what is left, and log it.
+        """Run the remaining iterations and log them.
 
-        On rank 0 ``report`` is called after each iteration, with their number and the result so
-        far.
+        Args:
+            stop: Returns True to stop the run, see ``loop.train``.
+            report: Called on rank 0 after each iteration with its number and the result so far.
 
         Raises:
-            TrainingError, DatasetError: see ``loop.train``.
+            TrainingError, DatasetError: See ``loop.train``.
         """
 
         def log_and_report(progress: Progress, network: BiSeNetV2) -> None:
@@ -136,11 +139,14 @@ class Run:
 
 @dataclass(frozen=True)
 class ModelTraining:
-    """A run whose result is kept in a model file, scored and drawn.
+    """A run that also writes, scores and plots its result.
 
-    - ``run``: its folder gets model.safetensors, curves.png and the like, too.
-    - ``dataset_name``, ``license``: stored in the model file.
-    - ``validation``: images with the classes of the run's dataset, to score; they change nothing.
+    Attributes:
+        run: The run; its folder also receives model.safetensors, curves.png and confusion_*.png.
+        dataset_name: Name of the dataset to store in the model file.
+        license: License of the weights to store in the model file.
+        validation: Images with the classes of the training data to score the result on; they do
+            not influence training.
     """
 
     run: Run
@@ -150,28 +156,28 @@ class ModelTraining:
 
     @property
     def model_file(self) -> Path:
-        """Where the result is, written at each checkpoint and at the end."""
+        """Path of the model file, written at each checkpoint and at the end."""
         return self.run.folder / "model.safetensors"
 
     def finish(self, stop: Callable[[], bool]) -> TrainingOutcome:
-        """Train what is left, then write, score and draw the result.
+        """Run the remaining iterations, then write, score and plot the result.
 
-        The outcome is a stopped one, too, if ``stop`` returned True while the result was scored.
+        ``stopped`` of the outcome is also True if ``stop`` returned True during scoring.
 
         Raises:
-            CheckpointError: the run is not resumed, and its folder has a checkpoint or a result.
-            TrainingError, DatasetError: see ``loop.train``.
+            CheckpointError: The run is new, but its folder has a checkpoint or a model file.
+            TrainingError, DatasetError: See ``loop.train``.
         """
         run = self.run
         if run.before is None:
             self._require_new()
         recipe = self._recipe()
         if run.processes.rank == 0 and self.validation is not None:
-            logger.info("reading all validation images, to find faults before hours are lost")
+            logger.info("checking all validation images before training")
             raise_if_problems(check_dataset(self.validation).problems)
         with run:
             log = run.log
-            if log is None:  # rank 0 alone writes and scores
+            if log is None:  # only rank 0 writes and scores
                 return run.train(stop)
 
             def report(iteration: int, network: BiSeNetV2) -> None:
@@ -183,7 +189,7 @@ class ModelTraining:
                 if images is not None:
                     model, every = load(self.model_file), range(len(images))
                     scores = score(model, images, every, run.processes.device, stop)
-                    if scores is not None:  # else all processes stop after this iteration
+                    if scores is not None:  # None if stopped: the run ends after this iteration
                         log.validated(iteration, scores)
                         log.flush()
 
@@ -191,7 +197,7 @@ class ModelTraining:
             if outcome.stopped:
                 return outcome
             log.end_bar()
-            # Of a run that was finished before, the file may have been calibrated since.
+            # The model file of a finished run may have been calibrated since: do not rewrite it.
             stored = self._stored(outcome.network) if run.was_finished else None
             if stored is None:
                 self._export(outcome.network, recipe)
@@ -202,21 +208,21 @@ class ModelTraining:
         return replace(outcome, stopped=not concluded)
 
     def _require_new(self) -> None:
-        """Raise CheckpointError if the run's folder has a checkpoint or a result."""
+        """Raise CheckpointError if the run's folder has a checkpoint or a model file."""
         checkpoint = self.run.checkpoint_path
         for kept in (checkpoint, previous_path(checkpoint), self.model_file):
             if kept.exists():
                 raise CheckpointError(
-                    f"{kept} is there already: go on with --resume, or train into another folder"
+                    f"{kept} already exists: continue with --resume, or train into another folder"
                 )
 
     def _due(self, iteration: int) -> bool:
-        """Return whether the validation images are scored now; the end scores them by itself."""
+        """Return whether to score the validation images now; the end always scores them."""
         total = self.run.settings.iterations
         return iteration < total and (iteration * VALIDATIONS) % total < VALIDATIONS
 
     def _stored(self, network: BiSeNetV2) -> Model | None:
-        """Return what the model file holds if it has these weights, else None."""
+        """Return the stored model if the model file has these weights, else None."""
         try:
             model = load(self.model_file)
         except ModelFileError:
@@ -224,7 +230,7 @@ class ModelTraining:
         return model if has_weights_of(model, network) else None
 
     def _name_again(self, model: Model) -> None:
-        """Give the finished model file what this call says of its data and license."""
+        """Update the dataset name and license in the model file of a finished run."""
         if (model.metadata.dataset, model.metadata.license) == (self.dataset_name, self.license):
             return
 
@@ -232,11 +238,11 @@ class ModelTraining:
             return replace(metadata, dataset=self.dataset_name, license=self.license)
 
         update_metadata(self.model_file, model, named)
-        print(f"wrote data set and license into {self.model_file}")
+        print(f"updated dataset name and license in {self.model_file}")
 
     def _recipe(self) -> dict[str, Any]:
-        """Return how the weights came about, in plain values."""
-        # The architecture of --init stays, whatever the settings say.
+        """Return plain values describing how the weights were trained."""
+        # --init keeps the architecture of its model, so record that instead of the settings'.
         run = self.run
         recipe = asdict(run.settings) | {
             "processes": run.processes.size,
@@ -265,7 +271,7 @@ class ModelTraining:
         save(self.model_file, network, metadata)
 
     def _conclude(self, log: RunLogger, stop: Callable[[], bool]) -> bool:
-        """Score the result and draw how it came about; return False if it was stopped."""
+        """Score the result and write the plots; return False if stopped while scoring."""
         run = self.run
         which, data = ("val", self.validation) if self.validation else ("train", run.dataset)
         scored = range(0, len(data), 1 if self.validation else ceil(len(data) / SCORED))

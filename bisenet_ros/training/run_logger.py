@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind while it goes on: a progress bar, logs and TensorBoard."""
+"""Progress bar, CSV logs and TensorBoard events of a run."""
 
 import csv
 import sys
@@ -19,25 +19,25 @@ VALIDATION = "validation.csv"
 LOG_COLUMNS = ("iteration", "loss", "learning_rate", "images_per_s", "waited_share")
 
 TIMED = 20
-"""After so many iterations the log says how long the others will take."""
+"""Number of iterations after which the remaining time is estimated."""
 STARTUP = 5
-"""The first of them take longer, and do not count."""
+"""Number of slow first iterations that the estimate leaves out."""
 
 
 class RunLogger:
     """Shows and logs the iterations of a run, until ``close``.
 
     Args:
-        output: folder of the run, made if it is missing. log.csv in it gets a row an iteration,
-            validation.csv a row each time that ``validated`` is called.
-        settings: of the run.
-        class_names: of the columns of validation.csv.
-        first: iterations done before; later rows of earlier logs are dropped, since a run that
-            was killed has logged more than it has saved.
-        tensorboard: also write event files into ``output``.
+        output: Folder of the run; created if missing. log.csv receives a row per iteration,
+            validation.csv a row per call of ``validated``.
+        settings: Settings of the run.
+        class_names: Names of the class columns of validation.csv.
+        first: Number of iterations already completed. Rows of later iterations are removed from
+            existing logs: a killed run has logged iterations after its last checkpoint.
+        tensorboard: Whether to write event files into ``output`` as well.
 
     Raises:
-        TrainingError: TensorBoard is asked for and not installed.
+        TrainingError: ``tensorboard`` is set, but TensorBoard is not installed.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class RunLogger:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise TrainingError(
-                    "TensorBoard is not installed: pip install tensorboard, or leave it out; "
-                    f"{LOG} has the same figures"
+                    "TensorBoard is not installed: pip install tensorboard, or omit --tensorboard; "
+                    f"{LOG} has the same values"
                 ) from None
 
             self._events = SummaryWriter(str(output), purge_step=first + 1)
-        # Into files, too, where others are off: who looks after a run of hours reads its log. With
-        # a delay it waits for the first iteration: an error before that stands alone.
+        # Unlike other progress bars also shown in redirected output, to follow long runs. The
+        # delay hides it until the first iteration, so that an earlier error stands alone.
         self._bar = tqdm(
             total=settings.iterations,
             initial=first,
@@ -79,7 +79,7 @@ class RunLogger:
         self._seconds = self._waited = 0.0
 
     def show(self, progress: Progress) -> None:
-        """Add one iteration."""
+        """Show and log one iteration."""
         self._seconds += progress.seconds
         self._waited += progress.waited
         speed = f"{self._batch_size / progress.seconds:.2f}"
@@ -98,7 +98,9 @@ class RunLogger:
             speed,
             f"{waited:.3f}",
         )
-        self._tell(progress.iteration, loss=progress.loss, learning_rate=progress.learning_rate)
+        self._add_scalars(
+            progress.iteration, loss=progress.loss, learning_rate=progress.learning_rate
+        )
         if len(self._timed) < TIMED:
             self._timed.append(progress.seconds)
             left = self._iterations - progress.iteration
@@ -106,21 +108,21 @@ class RunLogger:
                 self._bar.write(time_left(left, mean(self._timed[STARTUP:])), file=sys.stderr)
 
     def validated(self, iteration: int, scores: Scores) -> None:
-        """Add the scores on the validation images after ``iteration``."""
+        """Log the scores on the validation images after ``iteration``."""
         values = [scores.miou, *scores.iou]
         self._validation.add(iteration, *("" if isnan(v) else f"{v:.4f}" for v in values))
-        self._tell(iteration, validation_miou=scores.miou)
+        self._add_scalars(iteration, validation_miou=scores.miou)
 
     def has_validated(self, iteration: int) -> bool:
         """Return whether the scores after ``iteration`` are logged."""
         return self._validation.last == iteration
 
     def end_bar(self) -> None:
-        """End the progress bar, so that other lines can follow."""
+        """End the progress bar, so that other output can follow."""
         self._bar.close()
 
     def flush(self) -> None:
-        """Write the rows so far to the disk."""
+        """Write buffered rows to the files."""
         self._log.flush()
         self._validation.flush()
 
@@ -132,14 +134,14 @@ class RunLogger:
         if self._events is not None:
             self._events.close()
 
-    def _tell(self, iteration: int, **values: float) -> None:
+    def _add_scalars(self, iteration: int, **values: float) -> None:
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, iteration)
 
 
 def time_left(iterations: int, seconds: float) -> str:
-    """Return in words how long so many iterations take, of so many seconds each."""
+    """Return a text with the time that ``iterations`` take at ``seconds`` each."""
     total = iterations * seconds
     if total < 90:
         about = f"{total:.0f} s"
@@ -152,7 +154,7 @@ def time_left(iterations: int, seconds: float) -> str:
 
 
 class _Table:
-    """A CSV file with a header, whose first column is the iteration."""
+    """CSV file with a header row and the iteration in its first column."""
 
     def __init__(self, path: Path, columns: Sequence[str], first: int) -> None:
         kept = _rows_until(path, first, len(columns))

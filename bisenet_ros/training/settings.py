@@ -1,4 +1,4 @@
-"""What a training run is: plain values, read from a YAML file once and stored in the weights."""
+"""Training settings: plain values read from YAML and stored in checkpoints and model files."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,42 +21,49 @@ MAX_WHOLE = 2**63 - 1
 
 @dataclass(frozen=True)
 class Settings:
-    """A training recipe; the defaults are the paper's for CamVid (section 5.1), for the network of
-    the public code (``preset``).
+    """A training recipe.
 
-    - ``head_channels``: C_t of the main head; 0 becomes that of ``preset``.
-    - ``resolution``: (width, height) that the network is trained for and will run at.
-    - ``crop``: (width, height) of the training samples, after scaling.
-    - ``scales``: factors of ``resolution``, one of which is drawn for each sample.
-    - ``color_jitter``: largest relative change of brightness, contrast and saturation; the paper
-      has none.
-    - ``channel_jitter``: largest relative change of each color channel by itself, as by a
-      camera's white balance; the paper has none.
-    - ``jpeg``: share of the samples that are compressed as by a camera, with a quality of 50 to
-      100; the paper has none.
-    - ``cutmix``: share of the samples over which a rectangle of another is put (arXiv 1905.04899);
-      the paper has none.
-    - ``copy_paste``: names of classes whose pixels are put over samples from others, each half of
-      the time (after arXiv 2012.07177); the paper has none.
-    - ``synthetic_images``: frames of the synthetic street added to each epoch.
-    - ``class_weights``: weight classes by 1 / ln(1.1 + share of the pixels of the label files); the
-      paper does not.
-    - ``ohem``: online hard example mining: only pixels whose true class has less than this
-      probability count; 0 for all. The paper does not state it, the public code has 0.7.
-    - ``dice``: weight of the main head's Dice loss beside its cross entropy; the paper has none.
-    - ``booster_stride``: the boosters are compared with every so-manieth row and column of the
-      labels. The paper has 1; with 4 an iteration on a CPU takes a quarter less time.
-    - ``freeze_batch_norm``: keep the statistics that the network starts with: those of the model
-      for ``--init``, and 0 and 1, which tell nothing, for new layers.
-    - ``clip_grad_norm``: largest norm of the gradient; 0 for any.
-    - ``ema``: decay of the moving average of the weights that is the result, at most
-      (1 + n) / (10 + n) after n iterations; 0 for the last ones.
-    - ``batch_size``: images an iteration, over all processes.
-    - ``grad_accum_steps``: parts that a process cuts its share of the batch into, for less memory.
-    - ``precision``: of the network's activations. "auto" is bf16 where that is computed natively,
-      else fp16 on CUDA and fp32 on the CPU.
-    - ``workers``: processes that prepare samples.
-    - ``checkpoint_every``: iterations between checkpoints.
+    The defaults are the paper's for CamVid (section 5.1), with the network of the public code.
+    Augmentations and losses that the paper does not have are off unless noted.
+
+    Attributes:
+        preset: Architecture of a new network.
+        head_channels: C_t of the main head; 0 selects the preset's.
+        resolution: (width, height) that the network is trained for and will run at.
+        crop: (width, height) of the training samples, after scaling.
+        scales: Factors of ``resolution``, one of which is drawn for each sample.
+        flip: Whether to mirror half of the samples.
+        color_jitter: Maximum relative change of brightness, contrast and saturation.
+        channel_jitter: Maximum relative change of each color channel, like white balance.
+        jpeg: Share of the samples to compress as JPEG with a quality of 50 to 100.
+        cutmix: Share of the samples that receive a rectangle of another (arXiv 1905.04899).
+        copy_paste: Names of classes whose pixels are copied from another sample, each with
+            probability 0.5 (based on arXiv 2012.07177).
+        synthetic_images: Number of synthetic street frames added to each epoch.
+        optimizer: "sgd" or "adamw".
+        learning_rate: Initial learning rate.
+        weight_decay: Weight decay of the convolution weights.
+        poly_power: Exponent of the poly learning-rate schedule.
+        warmup_iterations: Iterations of linear warm-up.
+        class_weights: Whether to weight classes by 1 / ln(1.1 + share of the labelled pixels).
+        ohem: Threshold of online hard example mining: only pixels whose true class has a lower
+            probability contribute; 0 disables it. Not stated in the paper; 0.7 in the public code.
+        dice: Weight of the main head's Dice loss, added to its cross entropy.
+        booster_stride: Stride of the labels that the boosters are compared with. The paper has 1;
+            4 shortens an iteration on a CPU by a quarter.
+        freeze_batch_norm: Whether to keep the initial batch-norm statistics: the pretrained ones
+            with ``--init``, the uninformative 0 and 1 in new layers.
+        clip_grad_norm: Maximum norm of the gradient; 0 disables clipping.
+        ema: Decay of the weights' moving average, which becomes the result; limited to
+            (1 + n) / (10 + n) after n iterations. 0 disables it.
+        batch_size: Images per iteration, over all processes.
+        grad_accum_steps: Number of micro-batches per process and iteration, to save memory.
+        iterations: Length of the run.
+        precision: Precision of the activations. "auto" selects bf16 if the device computes it
+            natively, else fp16 on CUDA and fp32 on the CPU.
+        seed: Seed of initialization, sampling and augmentation.
+        workers: Number of processes that prepare samples.
+        checkpoint_every: Iterations between checkpoints.
     """
 
     preset: str = "bisenetv2"
@@ -102,7 +109,7 @@ class Settings:
             ("precision", get_args(Precision)),
         ):
             require(name, getattr(self, name) in valid, f"must be one of {', '.join(valid)}")
-        rule = "must be in 1..4096, or 0 for that of the preset"
+        rule = "must be in 1..4096, or 0 for the preset's"
         require("head_channels", 0 <= self.head_channels <= 4096, rule)
         if not self.head_channels:
             object.__setattr__(self, "head_channels", PRESETS[self.preset].head_channels)
@@ -112,10 +119,10 @@ class Settings:
             rule = f"must be [width, height], both divisible by 8 and at most {MAX_SIDE}"
             require(name, usable, rule)
         require("resolution", min(self.resolution) >= 32, "must be at least 32x32")
-        # Beyond what the smallest scale, or scale 1, gives, samples are padded in gray.
+        # A crop beyond the scaled image is padded in gray.
         largest = max(1.0, min(self.scales, default=1.0))
         fits = all(c <= largest * r for c, r in zip(self.crop, self.resolution, strict=True))
-        rule = f"must be at most resolution, {self.resolution}: the rest of a sample would be gray"
+        rule = f"must be at most resolution, {self.resolution}: samples would be padded in gray"
         require("crop", fits, rule)
         for name in ("iterations", "checkpoint_every", "grad_accum_steps"):
             require(name, getattr(self, name) >= 1, "must be at least 1")
@@ -127,13 +134,13 @@ class Settings:
         require(
             "grad_accum_steps",
             parts,
-            f"batch_size {self.batch_size} must be twice it or more, a multiple",
+            f"batch_size {self.batch_size} must be a multiple of it, at least twice it",
         )
         for field in fields(self):
             if type(field.default) is int:
                 small = getattr(self, field.name) <= MAX_WHOLE
                 require(field.name, small, f"must be at most {MAX_WHOLE}")
-        # The finest booster is at 1/4.
+        # The finest booster computes at 1/4 of the resolution.
         require("booster_stride", self.booster_stride in (1, 2, 4), "must be 1, 2 or 4")
         for name in ("synthetic_images", "warmup_iterations", "workers", "seed"):
             require(name, getattr(self, name) >= 0, "must not be negative")
@@ -154,7 +161,7 @@ def read_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> Set
     """Return settings from a YAML file of ``name: value`` lines and ``name=value`` overrides.
 
     Raises:
-        SettingsError: unreadable file, unknown name, or a value that the rules forbid.
+        SettingsError: The file is unreadable, a name is unknown, or a value is invalid.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -174,7 +181,7 @@ def read_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> Set
             raise SettingsError(
                 f"{quoted(override)}: {quoted(value)} is not a YAML value that can be used: {error}"
             ) from error
-        # Whichever of its names the file has it by.
+        # Replace the file's value under its old or new name.
         now = RENAMED.get(name, name)
         values = {key: old for key, old in values.items() if RENAMED.get(key, key) != now}
         values[name] = read
@@ -188,23 +195,25 @@ RENAMED = {
     "paste": "copy_paste",
     "tint": "channel_jitter",
 }
-"""Names that settings had in version 0.1, by which they are still read."""
+"""Old names of settings (version 0.1), which are still read."""
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:
-    """Return settings from plain values, each of its field's type.
+    """Return settings from plain values, checked against the type of each field.
 
     Raises:
-        SettingsError: naming the setting.
+        SettingsError: A name is unknown or given twice, or a value is invalid.
     """
     defaults = {field.name: field.default for field in fields(Settings)}
     checked: dict[str, Any] = {}
     for given, value in values.items():
         name = RENAMED.get(given, given)
         if name in checked:
-            raise SettingsError(f"setting '{name}' is given twice, as '{given}' too; leave out one")
+            raise SettingsError(f"setting '{name}' is given twice, also as '{given}'; remove one")
         if name not in defaults:
-            raise SettingsError(f"unknown setting {quoted(name)}; there are {', '.join(defaults)}")
+            raise SettingsError(
+                f"unknown setting {quoted(name)}; must be one of {', '.join(defaults)}"
+            )
         try:
             checked[name] = _like(defaults[name], value)
         except ValueError as error:
@@ -215,17 +224,17 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def _like(default: Any, value: Any) -> Any:
-    """Return ``value`` in the type of ``default``, or raise ValueError with that type's name."""
+    """Return ``value`` in the type of ``default``, or raise ValueError naming that type."""
     if isinstance(default, tuple):
         if not isinstance(value, list | tuple):
             raise ValueError("a list")
         try:
-            # The one list that is empty by default is of names.
+            # The only list that is empty by default contains names.
             return tuple(_like(default[0] if default else "", item) for item in value)
         except ValueError as error:
             raise ValueError(f"a list, each item {error}") from None
     if type(default) is float:
-        # YAML reads 1e-3, without a point, as text.
+        # YAML reads 1e-3, without a decimal point, as a string.
         with suppress(ValueError, OverflowError):
             if isinstance(value, int | float | str) and not isinstance(value, bool):
                 return float(value)

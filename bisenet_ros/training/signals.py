@@ -1,15 +1,16 @@
-"""The request to end a run between two iterations, by ctrl-C or SIGTERM."""
+"""Graceful stop of a run on ctrl-C or SIGTERM."""
 
 import signal
 from types import FrameType
 
 
 class GracefulStop:
-    """Remembers ctrl-C and SIGTERM, for a run that ends after its iteration.
+    """Records SIGINT and SIGTERM, so that a run can stop after the current iteration.
 
-    The second one raises KeyboardInterrupt at once, unless ``ignore_repeats``: torchrun passes on
-    a ctrl-C that the terminal has sent to all processes already, and kills those that take too
-    long.
+    Args:
+        ignore_repeats: If False, a second signal raises KeyboardInterrupt at once. Set it under
+            torchrun, which forwards a ctrl-C that the terminal has already sent to all processes,
+            and kills those that take too long.
     """
 
     def __init__(self, *, ignore_repeats: bool) -> None:
@@ -17,7 +18,7 @@ class GracefulStop:
         self._requested = False
 
     def __call__(self) -> bool:
-        """Return whether one has come."""
+        """Return whether a signal was received."""
         return self._requested
 
     def __enter__(self) -> "GracefulStop":

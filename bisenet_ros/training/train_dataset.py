@@ -1,4 +1,4 @@
-"""The repeatable stream of a run's training samples."""
+"""Reproducible stream of augmented training samples."""
 
 from functools import lru_cache
 
@@ -19,31 +19,32 @@ from bisenet_ros.training.settings import Settings
 
 SHEET_COLUMNS, SHEET_ROWS = 4, 3
 SHEET_WIDTH = 1920
-"""Pixels, at most."""
+"""Maximum width of the contact sheet in pixels."""
 
 
 class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Sample ``k`` of a run: image uint8 [3,h,w] RGB and labels uint8 [h,w], of crop size.
+    """All samples of a run: item ``k`` is image uint8 [3,h,w] RGB and labels uint8 [h,w].
 
-    A sample depends on its number and the seed alone, so a resumed run sees what an unbroken one
-    would have, whatever the number of workers.
+    Both have the size ``settings.crop``. A sample depends only on ``k`` and the seed, so a resumed
+    run draws the same samples as an uninterrupted one, with any number of workers.
 
     Raises:
-        SettingsError: ``synthetic_images`` for a dataset of other classes than the street's, or
-            ``copy_paste`` of a class that the dataset has not.
+        SettingsError: ``synthetic_images`` is set, but the dataset does not have the classes of
+            the synthetic street, or ``copy_paste`` names a class that the dataset lacks.
     """
 
     def __init__(self, dataset: datasets.Dataset, settings: Settings) -> None:
         names = tuple(entry.name for entry in dataset.classes)
         if settings.synthetic_images and names != CLASS_NAMES:
             raise SettingsError(
-                f"setting 'synthetic_images' is {settings.synthetic_images}; it must be 0 unless "
-                f"the classes are those of the synthetic street ({', '.join(CLASS_NAMES)})"
+                f"setting 'synthetic_images' is {settings.synthetic_images}; must be 0 unless the "
+                f"dataset has the classes of the synthetic street ({', '.join(CLASS_NAMES)})"
             )
         for name in settings.copy_paste:
             if name not in names:
                 raise SettingsError(
-                    f"setting 'copy_paste' has {quoted(name)}; the classes are {', '.join(names)}"
+                    f"setting 'copy_paste' names the unknown class {quoted(name)}; must be one of "
+                    f"{', '.join(names)}"
                 )
         self.pasted = [names.index(name) for name in settings.copy_paste]
         self.dataset = dataset
@@ -80,9 +81,9 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
 def sample_indices(
     settings: Settings, first_iteration: int, processes: DistributedContext
 ) -> list[int]:
-    """Return the samples of one process from ``first_iteration`` on, in its order.
+    """Return the sample indices of this process, in order, starting at ``first_iteration``.
 
-    An iteration has the same samples whatever the number of processes and parts.
+    An iteration uses the same samples for any number of processes and micro-batches.
     """
     part = settings.batch_size // (processes.size * settings.grad_accum_steps)
     return [
@@ -102,12 +103,12 @@ def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
 
 
 def sample_sheet(samples: TrainDataset) -> NDArray[np.uint8]:
-    """Return a run's first samples, augmented, under their labels: uint8 [H,W,3] RGB.
+    """Return a contact sheet of the first augmented samples with labels: uint8 [H,W,3] RGB.
 
-    What has no class looks as in the image.
+    Unlabelled pixels show the image.
 
     Raises:
-        DatasetError: a file cannot be used.
+        DatasetError: A file cannot be used.
     """
     classes = samples.dataset.classes
     colors = palette(classes)

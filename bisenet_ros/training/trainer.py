@@ -1,4 +1,4 @@
-"""The trainer: a network, what trains it, and one step of the training."""
+"""Trainer: network, optimizer, schedule, loss scaler and moving average, and one training step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,22 +29,22 @@ _DIVERGED = "lower the learning_rate or raise warmup_iterations"
 
 
 class Trainer:
-    """A network in training mode, with all that changes from one iteration to the next.
+    """The state of training and one step of it.
 
-    That is its optimizer with the learning rate's schedule, fp16's loss scale, and the moving
-    average of the weights.
+    The state is the network, the optimizer with its learning-rate schedule, the fp16 loss scaler
+    and the moving average of the weights.
 
     Args:
-        start: network to train, with its normalization; moved to the device of ``processes`` and
-            changed in place.
-        settings: of the run, with the precision that is computed in, not "auto".
-        processes: those that share each batch.
-        class_weights: float32 [C]; None to count all classes alike.
+        start: Initial model; its network is moved to the device of ``processes`` and trained in
+            place.
+        settings: Settings of the run, with ``precision`` resolved, not "auto".
+        processes: This process and its peers, which share each batch.
+        class_weights: Loss weight of each class, float32 [C]; None for equal weights.
 
     Attributes:
-        iteration: number of iterations done.
-        between_steps: False from when a step starts until it has changed all of the state; only
-            between steps is there a state to resume from.
+        iteration: Number of completed iterations.
+        between_steps: False while a step is modifying the state, which is then inconsistent and
+            must not be saved.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Trainer:
 
     @property
     def result(self) -> BiSeNetV2:
-        """The moving average of the weights if ``settings.ema`` asks for one, else the network."""
+        """The moving average of the weights if ``settings.ema`` is set, else the network."""
         if self._average is None:
             return self.network
         result: BiSeNetV2 = self._average.module  # type: ignore[assignment]
@@ -98,18 +98,21 @@ class Trainer:
         return learning_rate(self.iteration, self.settings)
 
     def step(self, parts: Sequence[Batch]) -> float:
-        """Train on this process's ``parts`` of a batch and return the loss over all of it.
+        """Train on one batch and return its loss over all processes.
 
-        A part is images, uint8 [N,3,H,W] RGB, and labels, uint8 [N,H,W]. A head's loss is a mean
-        over its pixels in that part of all processes, and the batch's a mean over parts.
+        The loss of a micro-batch is averaged over the pixels of all processes, that of the batch
+        over its micro-batches.
+
+        Args:
+            parts: Micro-batches of this process: images uint8 [N,3,H,W] RGB, labels uint8 [N,H,W].
 
         Raises:
-            TrainingError: the loss is not finite, or the GPU's memory is too small.
+            TrainingError: The loss is not finite, or the GPU runs out of memory.
         """
         self.between_steps = False
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        # Dropout depends on these alone, so that a resumed run repeats it.
+        # Seed dropout by iteration and rank, so that a resumed run repeats it.
         run, processes = self.settings, self.processes
         torch.manual_seed(
             (run.seed * run.iterations + self.iteration) * processes.size + processes.rank
@@ -127,14 +130,14 @@ class Trainer:
         return loss
 
     def checkpoint(self, fingerprint: dict[str, Any]) -> Checkpoint:
-        """Return the state, to resume a run of this fingerprint (``InitialModel.fingerprint``).
+        """Return the state as a checkpoint of the run identified by ``fingerprint``.
 
         Raises:
-            TrainingError: a weight is not finite.
+            TrainingError: A weight is not finite.
         """
         if not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
             raise TrainingError(
-                f"the weights are no longer numbers at iteration {self.iteration}: {_DIVERGED}"
+                f"the weights are not finite at iteration {self.iteration}: {_DIVERGED}"
             )
         average: dict[str, Any] = self._average.state_dict() if self._average else {}
         return Checkpoint(
@@ -150,35 +153,35 @@ class Trainer:
         )
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of this network and, except for precision, these settings."""
+        """Restore the state from a checkpoint of the same run, whose precision may differ."""
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self._changes = checkpoint.changes
-        if checkpoint.scaler:  # else the run was in another precision than fp16
+        if checkpoint.scaler:  # empty unless the run used fp16
             self.scaler.load_state_dict(checkpoint.scaler)
         if self._average is not None:
             self._average.load_state_dict(checkpoint.average)
         self.iteration = checkpoint.iteration
 
     def _to_device(self, images: Tensor, labels: Tensor) -> Batch:
-        """Return images normalized, float32 [N,3,H,W], and labels as int64 [N,H,W]."""
+        """Return normalized images, float32 [N,3,H,W], and labels, int64 [N,H,W]."""
         device = self.processes.device
         x = (images.to(device, non_blocking=True).float() / 255 - self._mean) / self._std
         x = x.contiguous(memory_format=torch.channels_last)
         return x, labels.to(device, non_blocking=True).long()
 
     def _descend(self, parts: Sequence[Batch]) -> float:
-        """Take one step of the optimizer on parts from ``_to_device``; return the batch's loss."""
+        """Take one optimizer step on parts from ``_to_device`` and return the batch's loss."""
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.processes.device)
         for number, (images, labels) in enumerate(parts, start=1):
-            # All-reduce gradients only in the last part.
+            # All-reduce gradients only in the last micro-batch.
             with self._local_gradients() if number < len(parts) else nullcontext():
                 sums, weights = self._losses(images, labels)
-                # At least one, where no pixel counts.
+                # Avoid dividing by 0 if no pixel is labelled.
                 counts = self.processes.sum(weights).clamp(min=1)
                 loss = (sums / counts).sum() / len(parts)
-                # Data-parallel training takes the mean of the processes' gradients.
+                # DistributedDataParallel averages the gradients; the loss needs their sum.
                 self.scaler.scale(loss * self.processes.size).backward()
             total += loss.detach()
         if self.settings.clip_grad_norm:
@@ -189,14 +192,14 @@ class Trainer:
         return self.processes.sum(total).item()
 
     def _local_gradients(self) -> AbstractContextManager[None]:
-        """Return a context whose backward passes do not exchange gradients."""
+        """Return a context in which backward passes do not all-reduce gradients."""
         if isinstance(self._losses, DistributedDataParallel):
             return self._losses.no_sync()
         return nullcontext()
 
 
 def make_optimizer(network: nn.Module, settings: Settings) -> Optimizer:
-    """Return SGD with momentum 0.9, or AdamW, with weight decay on the convolution weights only."""
+    """Return SGD with momentum 0.9 or AdamW, with weight decay on convolution weights only."""
     convolutions: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for parameter in network.parameters():
@@ -213,7 +216,7 @@ def make_optimizer(network: nn.Module, settings: Settings) -> Optimizer:
 def learning_rate(iteration: int, settings: Settings) -> float:
     """Return the learning rate of an iteration, counted from 0 (section 5.1).
 
-    The poly schedule, lr * (1 - iteration / iterations) ** power, after a linear warm-up.
+    Poly schedule lr * (1 - iteration / iterations) ** power with linear warm-up.
     """
     poly: float = (1 - iteration / settings.iterations) ** settings.poly_power
     warm = min(1.0, (iteration + 1) / (settings.warmup_iterations + 1))
@@ -221,15 +224,15 @@ def learning_rate(iteration: int, settings: Settings) -> float:
 
 
 def computes_bf16(device: str) -> bool:
-    """Return whether ``device`` computes bf16 natively; elsewhere it is emulated, and slow."""
+    """Return whether ``device`` computes bf16 natively instead of emulating it slowly."""
     return "bf16" in TorchBackend.native_precisions(device)
 
 
 def resolve_precision(settings: Settings, processes: DistributedContext) -> Settings:
-    """Return ``settings`` with the precision that "auto" stands for; any other stays.
+    """Return ``settings`` with precision "auto" resolved; any other precision is kept.
 
-    That is bf16 where every one of ``processes`` computes it natively, else fp16 on CUDA and fp32
-    on the CPU.
+    "auto" becomes bf16 if the devices of all processes compute it natively, else fp16 on CUDA and
+    fp32 on the CPU.
     """
     if settings.precision != "auto":
         return settings
@@ -239,11 +242,14 @@ def resolve_precision(settings: Settings, processes: DistributedContext) -> Sett
 
 
 def _average_up_to(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Return a moving average with a growing decay, so that a short run forgets its start."""
+    """Return the update of a moving average whose decay grows to ``decay``.
+
+    The lower initial decay lets short runs forget the initial weights.
+    """
 
     def update(averaged: Tensors, current: Tensors, number: Tensor | int) -> None:
         now = min(decay, (1 + int(number)) / (10 + int(number)))
-        # PyTorch has no types for it.
+        # PyTorch does not annotate it.
         get_ema_multi_avg_fn(now)(averaged, current, number)  # type: ignore[no-untyped-call]
 
     return update
@@ -255,5 +261,5 @@ def _memory_errors() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            "the GPU has too little memory: lower batch_size or crop, or raise grad_accum_steps"
+            "the GPU ran out of memory: lower batch_size or crop, or raise grad_accum_steps"
         ) from error

@@ -1,8 +1,8 @@
-"""One thread for all tests of training."""
+"""Run the training tests on one thread."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
 def on_one_thread(one_thread: None) -> None:
-    """All of these tests are."""
+    """Apply ``one_thread`` to every module."""

@@ -1,4 +1,4 @@
-"""One process of test_distributed.py: trains, and rank 0 writes the weights."""
+"""Script of test_distributed.py: train in one process; rank 0 writes the weights."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from bisenet_ros.training.settings import read_settings
 
 if __name__ == "__main__":
     data, output, *overrides = sys.argv[1:]
-    # Each process draws its own; without, several can be compared with one.
+    # Dropout differs between processes; disable it, so that runs of one and two are comparable.
     torch.nn.Dropout.forward = lambda self, features: features
     with use_threads(1), init_distributed("cpu") as processes:
         outcome = train(

@@ -1,4 +1,4 @@
-"""The ablation's variants are what their names say, and cost what the paper says they save."""
+"""Ablation variants: structure, training and cost relative to the paper."""
 
 import pytest
 import torch
@@ -28,14 +28,14 @@ def test_every_variant_trains(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "branch"), [("Detail Branch only", "detail"), ("Semantic Branch only", "semantic")]
 )
-def test_a_branch_alone_has_no_other_weights(name: str, branch: str) -> None:
+def test_single_branch_variants_have_no_other_weights(name: str, branch: str) -> None:
     names = {
         parameter.split(".")[0] for parameter, _ in VARIANTS[name].network(SMALL).named_parameters()
     }
     assert names == {branch, "head"}
 
 
-def test_sum_and_concatenation_mix_both_branches() -> None:
+def test_sum_and_concatenation_combine_both_branches() -> None:
     detail, semantic = torch.full((1, 128, 8, 12), 2.0), torch.full((1, 128, 2, 3), 5.0)
     sum_ = VARIANTS["sum"].network(SMALL).aggregation
     assert (sum_(detail, semantic) == 7).all()
@@ -46,10 +46,10 @@ def test_sum_and_concatenation_mix_both_branches() -> None:
     assert (stacked[:, 128:] == 5).all()
 
 
-def test_costs_lie_as_in_the_paper() -> None:
+def test_costs_are_ordered_as_in_the_paper() -> None:
     branches = ["Semantic Branch only", "Detail Branch only", "sum", "BGA", "concatenation"]
     costs = [gmacs(name) for name in branches]
     assert costs[:3] == sorted(costs[:3])
     assert costs[2] < min(costs[3:])
-    assert gmacs("BGA + boosters") == gmacs("BGA")  # boosters are free in inference
+    assert gmacs("BGA + boosters") == gmacs("BGA")  # boosters cost nothing at inference
     assert gmacs("lambda 1/8") < gmacs("BGA") < gmacs("lambda 1/2")

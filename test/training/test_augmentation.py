@@ -1,4 +1,4 @@
-"""Augmentation: label and image stay aligned, sizes are the crop's, nothing is drawn outside."""
+"""Augmentation: alignment of image and labels, output size, padding and distributions."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def plain(**changes: object) -> Settings:
 
 
 def positions(height: int, width: int) -> Sample:
-    """An image whose pixels say where they come from."""
+    """Return a sample whose pixels encode their row and column."""
     rows, columns = np.indices((height, width), np.uint8)
     return np.stack([rows, columns, np.zeros_like(rows)], -1), columns.copy()
 
@@ -34,13 +34,13 @@ def test_label_and_image_stay_aligned(scale: float, flip: bool) -> None:
     for seed in range(5):
         image, labels = augment(positions(96, 120), settings, np.random.default_rng(seed))
         seen = labels != 255
-        # Both say from which column they come, the image interpolated and the label the nearest.
+        # Both encode their source column, the image interpolated, the label nearest-neighbor.
         beside = labels[seen].astype(float) - image[..., 1][seen]
         assert np.abs(beside).max() <= 1
         assert abs(beside.mean()) < (0.25 if scale != 0.5 else 0.51)  # 0.5 is a tie everywhere
 
 
-def test_flip_mirrors_both_and_happens_half_the_time() -> None:
+def test_flip_mirrors_image_and_labels_half_the_time() -> None:
     sample = positions(48, 64)
     flipped = 0
     for seed in range(200):
@@ -53,7 +53,7 @@ def test_flip_mirrors_both_and_happens_half_the_time() -> None:
     assert 70 < flipped < 130
 
 
-def test_a_larger_image_is_cut_anywhere() -> None:
+def test_larger_image_is_cropped_at_any_offset() -> None:
     settings = plain(resolution=(72, 56))
     tops, lefts = set(), set()
     for seed in range(200):
@@ -67,7 +67,7 @@ def test_a_larger_image_is_cut_anywhere() -> None:
     assert lefts == set(range(72 - 64 + 1))
 
 
-def test_a_smaller_image_is_placed_anywhere_and_the_rest_is_unlabelled() -> None:
+def test_smaller_image_is_padded_at_any_offset_with_ignored_labels() -> None:
     settings = plain(scales=(0.875,))
     smaller = resize_image(positions(48, 64)[0], (56, 42))
     tops, lefts = set(), set()
@@ -85,7 +85,7 @@ def test_a_smaller_image_is_placed_anywhere_and_the_rest_is_unlabelled() -> None
     assert lefts == set(range(64 - 56 + 1))
 
 
-def test_every_scale_is_drawn_and_the_size_is_the_crop_s() -> None:
+def test_every_scale_is_drawn_and_output_has_crop_size() -> None:
     labels = np.zeros((40, 40), np.uint8)
     image = np.zeros((40, 40, 3), np.uint8)
     settings = plain(scales=(0.5, 0.75, 1.0))
@@ -99,7 +99,7 @@ def test_every_scale_is_drawn_and_the_size_is_the_crop_s() -> None:
     assert covered == {32 * 24, 48 * 36, 64 * 48}
 
 
-def test_scales_are_of_the_resolution_whatever_the_size_of_the_file() -> None:
+def test_scales_are_relative_to_the_resolution_not_the_file_size() -> None:
     settings = plain(scales=(0.75,), resolution=(80, 64), crop=(72, 56))
     for size in ((96, 80), (32, 40), (200, 100)):
         image, labels = augment(positions(*size), settings, np.random.default_rng(0))
@@ -109,7 +109,7 @@ def test_scales_are_of_the_resolution_whatever_the_size_of_the_file() -> None:
         assert image[labels != 255, 0].max() == pytest.approx(size[0], abs=8)
 
 
-def test_brightness_changes_the_image_and_never_the_labels() -> None:
+def test_color_jitter_changes_brightness_but_not_the_labels() -> None:
     sample = np.full((48, 64, 3), 120, np.uint8), positions(48, 64)[1]
     means = set()
     for seed in range(30):
@@ -123,7 +123,7 @@ def test_brightness_changes_the_image_and_never_the_labels() -> None:
     assert max(means) > 1.15
 
 
-def test_tint_changes_each_color_by_itself_and_never_the_labels() -> None:
+def test_channel_jitter_scales_channels_independently_but_not_the_labels() -> None:
     sample = np.full((48, 64, 3), 120, np.uint8), positions(48, 64)[1]
     factors = []
     for seed in range(60):
@@ -131,13 +131,13 @@ def test_tint_changes_each_color_by_itself_and_never_the_labels() -> None:
         np.testing.assert_array_equal(labels, sample[1])
         assert np.ptp(image, axis=(0, 1)).tolist() == [0, 0, 0]
         factors.append(image[0, 0] / 120)
-    # Uniform in 0.8..1.2, the three independent of each other.
+    # Uniform in 0.8..1.2 and uncorrelated between channels.
     assert 0.79 < np.min(factors) < 0.83
     assert 1.17 < np.max(factors) < 1.21
     assert abs(np.corrcoef(np.transpose(factors)) - np.eye(3)).max() < 0.4
 
 
-def test_paste_takes_whole_classes_with_their_colors() -> None:
+def test_paste_copies_whole_classes_with_their_colors() -> None:
     seen = set()
     for seed in range(20):
         sample = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 7, np.uint8)
@@ -151,7 +151,7 @@ def test_paste_takes_whole_classes_with_their_colors() -> None:
     assert seen == {frozenset(), frozenset({1}), frozenset({3}), frozenset({1, 3})}
 
 
-def test_cut_mix_puts_one_rectangle_in_its_own_place() -> None:
+def test_cut_mix_copies_one_rectangle_to_the_same_position() -> None:
     areas, heights = [], []
     for seed in range(200):
         sample = np.zeros((40, 80, 3), np.uint8), np.zeros((40, 80), np.uint8)
@@ -168,12 +168,12 @@ def test_cut_mix_puts_one_rectangle_in_its_own_place() -> None:
         heights.append((bottom - top) / 40)
     assert 0.08 < min(areas) < 0.15
     assert 0.45 < max(areas) < 0.52
-    # From flat to upright.
+    # Aspect ratios range from wide to tall.
     assert min(heights) < 0.2
     assert max(heights) > 0.95
 
 
-def test_jpeg_leaves_traces_in_its_share_of_the_images_and_keeps_colors() -> None:
+def test_jpeg_compresses_its_share_of_the_images_and_keeps_colors() -> None:
     rows, columns = np.indices((48, 64))
     smooth = np.stack([200 + 0 * rows, 3 * columns, 2 * rows], -1).astype(np.uint8)
     changed = 0

@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out, and anything else is refused with a remedy."""
+"""Checkpoints: round trip, fallback to the previous file, and errors with a remedy."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ def test_round_trip(checkpoint: Path) -> None:
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_checkpoint_of_version_0_1_is_read_by_its_old_names(checkpoint: Path) -> None:
+def test_version_0_1_checkpoint_is_read_by_its_old_names(checkpoint: Path) -> None:
     values = torch.load(checkpoint, weights_only=True)
     values["origin"] = values.pop("fingerprint")
     values["settings"]["brightness"] = values["settings"].pop("color_jitter")
@@ -55,7 +55,7 @@ def test_a_checkpoint_of_version_0_1_is_read_by_its_old_names(checkpoint: Path) 
     assert read.settings == SETTINGS
 
 
-def test_same_run(checkpoint: Path) -> None:
+def test_require_same_run_accepts_settings_that_may_change(checkpoint: Path) -> None:
     read = read_checkpoint(checkpoint)
     read.require_same_run(SETTINGS, FINGERPRINT)
     free = replace(SETTINGS, workers=5, checkpoint_every=3, precision="fp32")
@@ -65,45 +65,49 @@ def test_same_run(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "fingerprint", "difference"),
     [
-        (replace(SETTINGS, iterations=8), FINGERPRINT, r"\(iterations was 7 and is 8\)"),
-        (SETTINGS, {**FINGERPRINT, "start": {}}, r"\(it has another start\)"),
-        (SETTINGS, {**FINGERPRINT, "list of classes": ["road", "sky"]}, "another list of classes"),
+        (replace(SETTINGS, iterations=8), FINGERPRINT, r"\(iterations was 7, now 8\)"),
+        (SETTINGS, {**FINGERPRINT, "start": {}}, r"\(different start\)"),
+        (
+            SETTINGS,
+            {**FINGERPRINT, "list of classes": ["road", "sky"]},
+            "different list of classes",
+        ),
         (
             replace(SETTINGS, ema=0.5, seed=1),
             FINGERPRINT,
-            "ema was 0.0 and is 0.5; seed was 0 and is 1",
+            "ema was 0.0, now 0.5; seed was 0, now 1",
         ),
     ],
 )
-def test_another_run(
+def test_checkpoint_of_a_different_run_is_rejected(
     checkpoint: Path, settings: Settings, fingerprint: dict[str, Any], difference: str
 ) -> None:
     with pytest.raises(CheckpointError, match=difference) as raised:
         read_checkpoint(checkpoint).require_same_run(settings, fingerprint)
-    assert "give the same --config, --set, --data and --init" in str(raised.value)
+    assert "resume with the same --config, --set, --data, --init" in str(raised.value)
     assert "precision, workers, checkpoint_every and --threads may change" in str(raised.value)
 
 
-def assert_refused(path: Path, text: str) -> None:
+def assert_rejected(path: Path, text: str) -> None:
     with pytest.raises(CheckpointError, match=text) as raised:
         read_checkpoint(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_missing(tmp_path: Path) -> None:
-    assert_refused(tmp_path / "none.pt", "there is no checkpoint .* start without")
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    assert_rejected(tmp_path / "none.pt", "no checkpoint .* start a run without --resume")
 
 
 @pytest.mark.parametrize("length", [0, 100, 2000])
-def test_truncated(checkpoint: Path, length: int) -> None:
+def test_truncated_checkpoint(checkpoint: Path, length: int) -> None:
     content = checkpoint.read_bytes()
     assert len(content) > 2000
     checkpoint.write_bytes(content[:length])
-    assert_refused(checkpoint, "is damaged or no checkpoint .*; start a new run")
+    assert_rejected(checkpoint, "is damaged or not a checkpoint .*; start a new run")
 
 
-def test_the_one_before_is_taken_instead(
+def test_previous_checkpoint_replaces_a_damaged_or_missing_one(
     checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), iteration=5))
@@ -111,13 +115,13 @@ def test_the_one_before_is_taken_instead(
     checkpoint.write_bytes(checkpoint.read_bytes()[:2000])
     assert read_checkpoint(checkpoint).iteration == 3
     assert "checkpoint.pt is damaged" in caplog.text
-    assert "going on from checkpoint_previous.pt, iteration 3" in caplog.text
+    assert "resuming from checkpoint_previous.pt, iteration 3" in caplog.text
     checkpoint.unlink()  # killed between the two renames
     assert read_checkpoint(checkpoint).iteration == 3
 
 
 class Evil:
-    """Unpickled, it would leave a file."""
+    """Creates a file when unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -126,17 +130,17 @@ class Evil:
         return Path.touch, (self.target,)
 
 
-def test_foreign(checkpoint: Path, tmp_path: Path) -> None:
+def test_foreign_file_is_rejected_and_not_executed(checkpoint: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": {"weight": torch.zeros(2)}}, checkpoint)
-    assert_refused(checkpoint, "is damaged or no checkpoint")
+    assert_rejected(checkpoint, "is damaged or not a checkpoint")
     torch.save([1, 2], checkpoint)
-    assert_refused(checkpoint, "is damaged or no checkpoint")
+    assert_rejected(checkpoint, "is damaged or not a checkpoint")
     torch.save({"settings": Evil(tmp_path / "executed")}, checkpoint)
-    assert_refused(checkpoint, "is damaged or no checkpoint")
+    assert_rejected(checkpoint, "is damaged or not a checkpoint")
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_checkpoint_of_before_threads_were_kept(checkpoint: Path) -> None:
+def test_checkpoint_without_threads_and_changes_is_read(checkpoint: Path) -> None:
     values = torch.load(checkpoint, weights_only=True)
     del values["threads"], values["changes"]
     torch.save(values, checkpoint)
@@ -146,11 +150,11 @@ def test_a_checkpoint_of_before_threads_were_kept(checkpoint: Path) -> None:
     assert resumed.changes == ()
 
 
-RESUMED = "results differ from an unbroken run in rounding"
+RESUMED = "rounding will differ from an uninterrupted run"
 
 
 @pytest.mark.parametrize(
-    ("changes", "threads", "told", "kept"),
+    ("changes", "threads", "message", "kept"),
     [
         ({}, 1, "", ()),
         ({"workers": 5}, 1, "resumed with workers 5 instead of 2", ()),
@@ -176,19 +180,19 @@ RESUMED = "results differ from an unbroken run in rounding"
         ({}, 0, "", ()),
     ],
 )
-def test_resuming_says_what_changed(
+def test_resume_logs_what_changed_on_rank_0(
     checkpoint: Path,
     caplog: pytest.LogCaptureFixture,
     changes: dict[str, Any],
     threads: int,
-    told: str,
+    message: str,
     kept: tuple[str, ...],
 ) -> None:
     caplog.set_level(logging.INFO)
     write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), threads=threads))
     settings = replace(SETTINGS, **changes)
     resumed = resume_from(checkpoint, settings, FINGERPRINT, DistributedContext())
-    assert caplog.messages == ([told] if told else [])
+    assert caplog.messages == ([message] if message else [])
     assert resumed.changes == kept
     caplog.clear()
     assert (
@@ -198,7 +202,9 @@ def test_resuming_says_what_changed(
     assert caplog.messages == []
 
 
-def test_a_finished_run_changes_nothing(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_resuming_a_finished_run_records_no_change(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     write_checkpoint(checkpoint, replace(read_checkpoint(checkpoint), iteration=7))
     settings = replace(SETTINGS, precision="fp32")
@@ -206,11 +212,11 @@ def test_a_finished_run_changes_nothing(checkpoint: Path, caplog: pytest.LogCapt
     assert caplog.messages == []
 
 
-def test_settings_of_another_version(checkpoint: Path) -> None:
+def test_checkpoint_with_unknown_settings_is_rejected(checkpoint: Path) -> None:
     values = torch.load(checkpoint, weights_only=True)
     values["settings"]["momentum"] = 0.9
     torch.save(values, checkpoint)
-    assert_refused(checkpoint, "another version .*unknown setting 'momentum'")
+    assert_rejected(checkpoint, "another version .*unknown setting 'momentum'")
 
 
 @pytest.mark.parametrize(
@@ -228,9 +234,9 @@ def test_settings_of_another_version(checkpoint: Path) -> None:
 def test_wrong_types_are_refused(checkpoint: Path, name: str, value: object) -> None:
     values = torch.load(checkpoint, weights_only=True)
     torch.save(values | {name: value}, checkpoint)
-    assert_refused(checkpoint, "is damaged or no checkpoint .*; start a new run")
+    assert_rejected(checkpoint, "is damaged or no checkpoint .*; start a new run")
 
 
 def test_a_fifo_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "checkpoint.pt")
-    assert_refused(tmp_path / "checkpoint.pt", "there is no checkpoint")
+    assert_rejected(tmp_path / "checkpoint.pt", "there is no checkpoint")

@@ -1,4 +1,4 @@
-"""Several processes train as one does: the same samples, the same loss, the same weights."""
+"""Data-parallel training: same samples, loss and weights as in a single process."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from bisenet_ros.training.loop import train
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.train_dataset import sample_indices
 
-# Batch norm looks at one process's images alone on a CPU, so it is out of the comparison.
+# On a CPU batch norm is not synchronized between processes, so freeze it for the comparison.
 SETTINGS = {
     "head_channels": "16",
     "resolution": "[64, 64]",
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(processes: int, data: Path, output: Path, **settings: str) -> tuple[dict, list[float]]:
-    """Weights and losses of a run of test/training/data_parallel.py."""
+    """Run data_parallel.py and return its weights and losses."""
     output.mkdir()
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     overrides = [f"{name}={value}" for name, value in {**SETTINGS, **settings}.items()]
@@ -58,7 +58,7 @@ def run(processes: int, data: Path, output: Path, **settings: str) -> tuple[dict
 
 
 def distance(one: dict, other: dict) -> float:
-    """Largest difference of a weight, over the largest weight of its tensor."""
+    """Return the largest difference of a weight relative to the largest one of its tensor."""
     assert one.keys() == other.keys()
     return max(
         float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp(min=1e-6))
@@ -67,8 +67,8 @@ def distance(one: dict, other: dict) -> float:
     )
 
 
-def test_two_processes_give_the_weights_of_one(two_tone: Path, tmp_path: Path) -> None:
-    """Pixels without a label are spread unevenly, so a mean of means would be wrong."""
+def test_two_processes_train_the_same_weights_as_one(two_tone: Path, tmp_path: Path) -> None:
+    # Distribute ignored pixels unevenly, so that averaging the processes' means would be wrong.
     labels = cv2.imread(str(two_tone / "labels" / "000.png"), cv2.IMREAD_UNCHANGED)
     labels[:, 8:] = 255
     assert cv2.imwrite(str(two_tone / "labels" / "000.png"), labels)
@@ -80,10 +80,10 @@ def test_two_processes_give_the_weights_of_one(two_tone: Path, tmp_path: Path) -
     assert distance(alone, together) < 1e-3
 
     shorter, _ = run(1, two_tone, tmp_path / "shorter", iterations="2")
-    assert distance(alone, shorter) > 1e-2  # a step changes far more than the processes do
+    assert distance(alone, shorter) > 1e-2  # one step changes the weights far more
 
 
-def test_processes_share_each_batch() -> None:
+def test_batches_are_split_among_processes() -> None:
     settings = Settings(batch_size=8, grad_accum_steps=2, iterations=2)
     assert sample_indices(settings, 0, DistributedContext()) == list(range(16))
     first = sample_indices(settings, 0, DistributedContext(rank=0, size=2))
@@ -93,9 +93,9 @@ def test_processes_share_each_batch() -> None:
     assert sample_indices(settings, 1, DistributedContext(rank=1, size=2)) == second[4:]
 
 
-def test_a_batch_that_cannot_be_shared(two_tone: Path, tmp_path: Path) -> None:
+def test_indivisible_batch_is_rejected(two_tone: Path, tmp_path: Path) -> None:
     three = DistributedContext(size=3)
-    with pytest.raises(TrainingError, match=r"batch of 8 cannot be cut into 3 equal parts"):
+    with pytest.raises(TrainingError, match=r"cannot divide a batch of 8 into 3 equal parts"):
         train(
             open_dataset(two_tone),
             Settings(batch_size=8),
@@ -105,7 +105,7 @@ def test_a_batch_that_cannot_be_shared(two_tone: Path, tmp_path: Path) -> None:
         )
 
 
-def test_threads_are_those_asked_for_and_given_back() -> None:
+def test_use_threads_sets_and_restores_the_number() -> None:
     before = torch.get_num_threads()
     with use_threads(before + 2):
         assert torch.get_num_threads() == before + 2
@@ -120,7 +120,7 @@ import torch
 from bisenet_ros.training.distributed import init_distributed, use_threads
 
 with use_threads(), init_distributed("cpu"):
-    os.write(1, f"{torch.get_num_threads()}\\n".encode())  # whole lines, beside the other's
+    os.write(1, f"{torch.get_num_threads()}\\n".encode())  # one write per line
 """
 
 AGREE = """
@@ -131,14 +131,14 @@ from bisenet_ros.training.trainer import resolve_precision
 from bisenet_ros.training.settings import Settings
 
 with init_distributed("cpu") as processes:
-    for have_it in (1, 2):
-        torch_backend.has_native_bf16 = lambda: processes.rank < have_it
+    for supporting in (1, 2):
+        torch_backend.has_native_bf16 = lambda: processes.rank < supporting
         os.write(1, f"{resolve_precision(Settings(), processes).precision}\\n".encode())
 """
 
 
 def printed_by_two(program: str, folder: Path) -> list[str]:
-    """What two processes of ``program`` print, in any order."""
+    """Run ``program`` in two processes and return the printed words in any order."""
     script = folder / "program.py"
     script.write_text(program)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
@@ -148,16 +148,16 @@ def printed_by_two(program: str, folder: Path) -> list[str]:
     ).split()
 
 
-def test_processes_of_one_machine_share_its_threads(tmp_path: Path) -> None:
+def test_local_processes_share_the_cpu_threads(tmp_path: Path) -> None:
     assert printed_by_two(SHARE, tmp_path) == [str(max(1, default_threads() // 2))] * 2
 
 
-def test_processes_agree_on_a_precision_that_is_native_to_all(tmp_path: Path) -> None:
-    """As two machines of which one has bf16, and two that have it both."""
+def test_auto_precision_is_native_to_all_processes(tmp_path: Path) -> None:
+    """Simulate bf16 support in one of two processes, then in both."""
     assert sorted(printed_by_two(AGREE, tmp_path)) == ["bf16", "bf16", "fp32", "fp32"]
 
 
-def test_all_processes_stop_where_one_is_asked_to(two_tone: Path, tmp_path: Path) -> None:
+def test_all_processes_stop_when_one_is_stopped(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     overrides = [f"{name}={value}" for name, value in SETTINGS.items()]
     program = f"""

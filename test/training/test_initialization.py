@@ -1,4 +1,4 @@
-"""Where a run starts: what is taken over, and how strong the rest is."""
+"""Initial model of a run: which weights are loaded and how others are initialized."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> model_file.Model:
     return model_file.load(make_model(tmp_path_factory.mktemp("start") / "tiny.safetensors"))
 
 
-def test_boosters_of_a_trained_network_begin_as_weak_guesses(model: model_file.Model) -> None:
+def test_new_boosters_on_a_pretrained_network_have_small_logits(model: model_file.Model) -> None:
     network = start_from(model, SETTINGS, model.metadata.classes).network
     assert torch.equal(network.head[2].weight, model.network.head[2].weight)
     assert len(network.boosters) == 4
@@ -31,13 +31,13 @@ def test_boosters_of_a_trained_network_begin_as_weak_guesses(model: model_file.M
         assert 0 < logits.std() < 0.3
 
 
-def test_bgr_models_are_refused(model: model_file.Model) -> None:
+def test_bgr_models_are_rejected(model: model_file.Model) -> None:
     metadata = replace(model.metadata, channel_order="bgr")
-    with pytest.raises(ModelFileError, match="model tiny takes images in bgr"):
+    with pytest.raises(ModelFileError, match="model tiny takes bgr images, but training uses RGB"):
         start_from(replace(model, metadata=metadata), SETTINGS, model.metadata.classes)
 
 
-def test_the_last_layer_is_taken_for_the_same_classes_alone(
+def test_last_layer_is_loaded_only_for_the_same_classes(
     model: model_file.Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     others = tuple(reversed([entry.name for entry in model.metadata.classes]))
@@ -46,7 +46,7 @@ def test_the_last_layer_is_taken_for_the_same_classes_alone(
         for entry, name in zip(model.metadata.classes, others, strict=True)
     )
     network = start_from(model, SETTINGS, reordered).network
-    assert "not taken from tiny, trained anew: head.2.weight, head.2.bias" in caplog.text
+    assert "initialized, not loaded from tiny: head.2.weight, head.2.bias" in caplog.text
     assert network.head[2].weight.std() < 0.02
     assert torch.equal(network.head[0][0].weight, model.network.head[0][0].weight)
 

@@ -1,4 +1,4 @@
-"""The loop: it learns, and a run that is stopped and resumed ends where an unbroken one does."""
+"""Training loop: learning, checkpoints, exact resume, and errors."""
 
 import logging
 from dataclasses import replace
@@ -63,7 +63,7 @@ def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
         {"precision": "fp16", "batch_size": 4, "grad_accum_steps": 2, "clip_grad_norm": 1.0},
     ],
 )
-def test_a_resumed_run_ends_where_an_unbroken_one_does(
+def test_resumed_run_equals_an_uninterrupted_one(
     street_like: Path, tmp_path: Path, variant: dict[str, Any]
 ) -> None:
     folder = open_dataset(street_like)
@@ -77,7 +77,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
 
     stopped = train(folder, settings, path, silent, stop=iter([False, True]).__next__)
     assert (stopped.iteration, stopped.stopped) == (2, True)
-    torch.rand(7)  # whatever else used the generator meanwhile
+    torch.rand(7)  # advance the global generator: resuming must not depend on it
     resume = read_checkpoint(path)
     assert resume.iteration == 2
     again: list[Progress] = []
@@ -89,10 +89,10 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
 
 
 @pytest.mark.parametrize(("first", "then"), [("bf16", "fp32"), ("fp16", "fp32"), ("fp32", "fp16")])
-def test_a_run_resumed_in_another_precision_ends_close_to_an_unbroken_one(
+def test_run_resumed_in_another_precision_stays_close_to_an_uninterrupted_one(
     two_tone: Path, tmp_path: Path, first: Precision, then: Precision
 ) -> None:
-    """The state of fp16's loss scale comes along where it applies."""
+    """Only an fp16 run stores the state of the loss scaler."""
     folder, path = open_dataset(two_tone), tmp_path / "checkpoint.pt"
     gentle = replace(SETTINGS, learning_rate=1e-4)  # so that rounding stays small
     settings = replace(gentle, precision=first)
@@ -109,7 +109,7 @@ def test_a_run_resumed_in_another_precision_ends_close_to_an_unbroken_one(
     assert [p.iteration for p in rest] == [3, 4]
     losses, expected = ([p.loss for p in run] for run in (rest, unbroken[2:]))
     assert losses == pytest.approx(expected, rel=0.1)
-    assert losses != expected  # it was another precision
+    assert losses != expected  # computed in another precision
     written = read_checkpoint(path)
     assert written.settings.precision == then
     assert bool(written.scaler) == (then == "fp16")
@@ -117,7 +117,7 @@ def test_a_run_resumed_in_another_precision_ends_close_to_an_unbroken_one(
     assert written.threads == 1
 
 
-def test_auto_is_what_the_cpu_computes_natively(
+def test_auto_precision_is_native_logged_and_stored(
     two_tone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -130,7 +130,7 @@ def test_auto_is_what_the_cpu_computes_natively(
     assert read_checkpoint(tmp_path / "c.pt").settings.precision == native
 
 
-def test_reports_count_and_follow_the_schedule(two_tone: Path, tmp_path: Path) -> None:
+def test_report_receives_iteration_learning_rate_and_times(two_tone: Path, tmp_path: Path) -> None:
     reported: list[Progress] = []
     train(open_dataset(two_tone), SETTINGS, tmp_path / "c.pt", lambda p, _: reported.append(p))
     assert [p.iteration for p in reported] == [1, 2, 3, 4]
@@ -138,7 +138,7 @@ def test_reports_count_and_follow_the_schedule(two_tone: Path, tmp_path: Path) -
     assert all(0 <= p.waited <= p.seconds for p in reported)
 
 
-def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
+def test_loss_decreases(two_tone: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, iterations=14, scales=(1.0,), batch_size=4, color_jitter=0.0)
     losses: list[float] = []
     outcome = train(
@@ -148,8 +148,7 @@ def test_it_learns(two_tone: Path, tmp_path: Path) -> None:
     assert losses[-1] < 0.4 * losses[0]
 
 
-def test_the_average_follows_the_weights(two_tone: Path, tmp_path: Path) -> None:
-    """With a decay that grows, so that the average of a short run is not its first weights."""
+def test_moving_average_of_the_weights_has_a_growing_decay(two_tone: Path, tmp_path: Path) -> None:
     path, name = tmp_path / "c.pt", "head.2.weight"
     steps: list[torch.Tensor] = []
 
@@ -173,7 +172,7 @@ def test_frozen_batch_norm_keeps_its_statistics(two_tone: Path, tmp_path: Path) 
             assert not buffer.any(), name
 
 
-def test_a_stop_after_the_last_iteration_comes_too_late(two_tone: Path, tmp_path: Path) -> None:
+def test_stop_after_the_last_iteration_has_no_effect(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     answers = iter([False, False, False, True])
     outcome = train(open_dataset(two_tone), SETTINGS, path, silent, stop=lambda: next(answers))
@@ -181,9 +180,7 @@ def test_a_stop_after_the_last_iteration_comes_too_late(two_tone: Path, tmp_path
     assert read_checkpoint(path).iteration == 4
 
 
-def test_an_exception_between_two_iterations_leaves_a_checkpoint(
-    two_tone: Path, tmp_path: Path
-) -> None:
+def test_exception_between_iterations_writes_a_checkpoint(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
 
     def fail(progress: Progress, network: BiSeNetV2) -> None:
@@ -195,7 +192,9 @@ def test_an_exception_between_two_iterations_leaves_a_checkpoint(
     assert read_checkpoint(path).iteration == 3
 
 
-def test_checkpoints_come_at_intervals(two_tone: Path, tmp_path: Path) -> None:
+def test_checkpoints_are_written_at_intervals_before_the_report(
+    two_tone: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "checkpoint.pt"
     seen: list[int | None] = []
 
@@ -203,11 +202,11 @@ def test_checkpoints_come_at_intervals(two_tone: Path, tmp_path: Path) -> None:
         seen.append(read_checkpoint(path).iteration if path.exists() else None)
 
     train(open_dataset(two_tone), replace(SETTINGS, checkpoint_every=2), path, look)
-    assert seen == [None, 2, 2, 4]  # before the report, which may take long
+    assert seen == [None, 2, 2, 4]
     assert read_checkpoint(path).iteration == 4
 
 
-def test_a_finished_run_resumes_to_nothing(two_tone: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_trains_no_iteration(two_tone: Path, tmp_path: Path) -> None:
     path, folder = tmp_path / "c.pt", open_dataset(two_tone)
     finished = state(train(folder, SETTINGS, path, silent).network)
     reported: list[Progress] = []
@@ -218,7 +217,9 @@ def test_a_finished_run_resumes_to_nothing(two_tone: Path, tmp_path: Path) -> No
     assert not reported
 
 
-def test_other_classes_do_not_fit(two_tone: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_other_classes_and_processes_is_rejected(
+    two_tone: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "c.pt"
     settings = replace(SETTINGS, iterations=1, warmup_iterations=0)
     train(open_dataset(two_tone), settings, path, silent)
@@ -227,12 +228,12 @@ def test_other_classes_do_not_fit(two_tone: Path, tmp_path: Path) -> None:
     with (two_tone / "classes.txt").open("a") as file:
         file.write("2 third 0 0 0\n")
     other = new_start(settings, 3).fingerprint(open_dataset(two_tone), DistributedContext(size=2))
-    differences = "another architecture; .*another list of classes; .*another number of processes"
+    differences = "different architecture; different list of classes; different number of processes"
     with pytest.raises(CheckpointError, match=differences):
         resume_from(path, settings, other, ALONE)
 
 
-def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_path: Path) -> None:
+def test_diverged_run_raises_and_keeps_the_checkpoint(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     settings = replace(SETTINGS, optimizer="sgd", checkpoint_every=1)
 
@@ -254,34 +255,32 @@ def test_a_diverged_run_says_so_and_keeps_the_checkpoint(two_tone: Path, tmp_pat
     assert path.read_bytes() == good
 
 
-def test_weights_that_are_no_numbers_do_not_replace_a_checkpoint(
-    two_tone: Path, tmp_path: Path
-) -> None:
+def test_checkpoint_is_not_overwritten_with_nan_weights(two_tone: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
 
     def spoil(progress: Progress, network: BiSeNetV2) -> None:
-        if progress.iteration == 2:  # the next loss is a number, and its gradient is none
+        if progress.iteration == 2:  # the next loss is finite, but its gradient is NaN
             network.head[2].bias.register_hook(lambda gradient: gradient * torch.nan)
 
     settings = replace(SETTINGS, checkpoint_every=1)
-    with pytest.raises(TrainingError, match="weights are no longer numbers at iteration 3: lower"):
+    with pytest.raises(TrainingError, match="weights are not finite at iteration 3: lower"):
         train(open_dataset(two_tone), settings, path, spoil)
     assert read_checkpoint(path).iteration == 2
 
 
 @pytest.mark.parametrize("class_weights", [True, False])
-def test_labels_without_any_class_are_refused(
+def test_dataset_without_labelled_pixels_is_rejected(
     two_tone: Path, tmp_path: Path, class_weights: bool
 ) -> None:
     for path in (two_tone / "labels").iterdir():
         assert cv2.imwrite(str(path), np.full((64, 64), 255, np.uint8))
     settings = replace(SETTINGS, class_weights=class_weights)
-    with pytest.raises(TrainingError, match=r"no pixel of .* has a class"):
+    with pytest.raises(TrainingError, match=r"no pixel of .* is labelled with a class"):
         train(open_dataset(two_tone), settings, tmp_path / "c.pt", silent)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_file_stops_the_run_with_its_name(
+def test_unreadable_image_stops_the_run_and_is_named(
     two_tone: Path, tmp_path: Path, workers: int
 ) -> None:
     folder = open_dataset(two_tone)
@@ -289,13 +288,13 @@ def test_a_bad_file_stops_the_run_with_its_name(
     settings = replace(SETTINGS, class_weights=False, workers=workers)
     with pytest.raises(DatasetError, match=r"003\.png is not an image") as raised:
         train(folder, settings, tmp_path / "c.pt", silent)
-    assert "\n" not in str(raised.value)  # and not the traceback of the worker
+    assert "\n" not in str(raised.value)  # without the worker's traceback
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_unavailable_device_is_rejected() -> None:
     for device in ("cuda:99", "gpu"):
         with (
-            pytest.raises(DeviceError, match=f"device '{device}' cannot be used .*give cpu"),
+            pytest.raises(DeviceError, match=f"cannot use device '{device}' .*use cpu"),
             init_distributed(device),
         ):
             pass

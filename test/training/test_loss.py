@@ -1,4 +1,4 @@
-"""The loss against its formula, written out pixel by pixel."""
+"""Losses, compared with their formulas evaluated pixel by pixel."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ SETTINGS = Settings(precision="fp32", ohem=0.0)
 
 
 class Heads(BiSeNetV2):
-    """Gives logits that are there already."""
+    """Network that returns given logits."""
 
     def __init__(self, *logits: Tensor) -> None:
         nn.Module.__init__(self)
@@ -32,7 +32,7 @@ def losses(
     weights: Tensor | None = None,
     settings: Settings = SETTINGS,
 ) -> tuple[Tensor, Tensor]:
-    """Sum and weight of each head's losses."""
+    """Return the summed losses and weights of each head."""
     images = torch.zeros(len(labels), 3, *labels.shape[1:])
     sums, totals = HeadLosses(Heads(*logits), settings, weights)(images, labels)
     return sums, totals
@@ -55,7 +55,7 @@ def by_hand(logits: Tensor, labels: Tensor, weights: list[float]) -> float:
 
 
 @pytest.mark.parametrize("weights", [None, [0.5, 1.0, 3.0]])
-def test_mean_of_each_head_is_the_cross_entropy(weights: list[float] | None) -> None:
+def test_each_head_has_the_weighted_mean_cross_entropy(weights: list[float] | None) -> None:
     generator = torch.Generator().manual_seed(0)
     heads = tuple(torch.randn(2, 3, 4, 5, generator=generator) for _ in range(5))
     labels = torch.randint(0, 3, (2, 4, 5), generator=generator)
@@ -66,24 +66,24 @@ def test_mean_of_each_head_is_the_cross_entropy(weights: list[float] | None) -> 
 
 
 def test_heads_are_upsampled_to_the_labels() -> None:
-    """One logit a class and image is the same everywhere, and so is its loss."""
+    """A 1x1 logit map gives the same loss at every pixel."""
     logits = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
     sums, totals = losses((logits,), torch.ones(1, 8, 16, dtype=torch.int64))
     assert totals.tolist() == [128]
     assert sums.item() == pytest.approx(128 * math.log(1 + math.exp(-2.0)), rel=1e-5)
 
 
-def test_boosters_see_every_fourth_row_and_column() -> None:
+def test_boosters_use_every_fourth_row_and_column() -> None:
     labels = torch.zeros(1, 8, 8, dtype=torch.int64)
-    labels[0, 2::4, 2::4] = 1  # the pixels that are left of it
+    labels[0, 2::4, 2::4] = 1  # the pixels sampled with stride 4
     logits = torch.zeros(1, 2, 8, 8)
-    sure = torch.tensor([0.0, 30.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2).contiguous()
-    sums, totals = losses((logits, sure), labels, settings=replace(SETTINGS, booster_stride=4))
+    confident = torch.tensor([0.0, 30.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2).contiguous()
+    sums, totals = losses((logits, confident), labels, settings=replace(SETTINGS, booster_stride=4))
     assert totals.tolist() == [64, 4]
     assert sums[1].item() == pytest.approx(0, abs=1e-6)
 
 
-def test_unlabelled_pixels_give_no_gradient() -> None:
+def test_ignored_pixels_have_no_gradient() -> None:
     logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
     labels = torch.tensor([[[0, 255], [1, 255]]])
     sums, totals = losses((logits,), labels, torch.tensor([1.0, 1.0]))
@@ -95,7 +95,7 @@ def test_unlabelled_pixels_give_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("ohem", [0.0, 0.7])
-def test_a_batch_without_labels_changes_nothing(ohem: float) -> None:
+def test_batch_without_labels_has_zero_loss_and_gradient(ohem: float) -> None:
     logits = torch.ones(1, 2, 2, 2, requires_grad=True)
     settings = replace(SETTINGS, ohem=ohem)
     sums, totals = losses((logits,), torch.full((1, 2, 2), 255), settings=settings)
@@ -105,21 +105,21 @@ def test_a_batch_without_labels_changes_nothing(ohem: float) -> None:
     assert (logits.grad == 0).all()
 
 
-def test_hard_pixels_are_those_below_the_probability() -> None:
+def test_hard_pixels_have_a_true_class_below_the_probability() -> None:
     probability = torch.tensor([0.99, 0.69, 0.71, 0.1, 0.2])
     counted = torch.tensor([True, True, True, True, False])
     hard = hard_pixels(-probability.log(), counted, 0.7)
     assert hard.tolist() == [False, True, False, True, False]
 
 
-def test_at_least_a_sixteenth_is_hard() -> None:
+def test_hard_pixels_are_at_least_a_sixteenth() -> None:
     values = torch.arange(64) / 1000
     counted = torch.arange(64) < 48
     hard = hard_pixels(values, counted, 0.7)
     assert hard.nonzero().flatten().tolist() == [45, 46, 47]
 
 
-def test_hard_pixels_alone_count() -> None:
+def test_ohem_counts_only_hard_pixels() -> None:
     logits = torch.tensor([[[[5.0, 0.0]], [[0.0, 0.0]]]])
     labels = torch.zeros(1, 1, 2, dtype=torch.int64)
     weights = torch.tensor([3.0, 1.0])
@@ -128,8 +128,8 @@ def test_hard_pixels_alone_count() -> None:
     assert sums.item() == pytest.approx(3 * math.log(2), rel=1e-5)
 
 
-def test_dice_loss_by_hand() -> None:
-    """Probabilities 3/4 and 1/4 everywhere; class 0 has two pixels, class 1 one, class 2 none."""
+def test_dice_loss_equals_its_formula() -> None:
+    """Probabilities are 3/4 and 1/4 everywhere; classes 0, 1 and 2 have 2, 1 and 0 pixels."""
     logits = torch.tensor([3.0, 1.0, 1e-9]).log().view(1, 3, 1, 1).expand(1, 3, 1, 4)
     labels = torch.tensor([[[0, 0, 1, 255]]])
     first = 2 * (2 * 0.75) / (3 * 0.75 + 2)
@@ -137,7 +137,7 @@ def test_dice_loss_by_hand() -> None:
     assert dice_loss(logits, labels).item() == pytest.approx(1 - (first + second) / 2, rel=1e-5)
 
 
-def test_dice_is_added_to_the_main_head_alone() -> None:
+def test_dice_is_added_to_the_main_head_only() -> None:
     generator = torch.Generator().manual_seed(0)
     heads = tuple(torch.randn(2, 3, 4, 4, generator=generator) for _ in range(2))
     labels = torch.randint(0, 3, (2, 4, 4), generator=generator)

@@ -1,4 +1,4 @@
-"""What a run tells of itself while it goes on."""
+"""Estimate of the remaining time that a run prints."""
 
 import re
 from contextlib import closing
@@ -24,8 +24,10 @@ def test_time_left(iterations: int, seconds: float, text: str) -> None:
     assert time_left(iterations, seconds) == text
 
 
-def told(folder: Path, capsys: pytest.CaptureFixture[str], total: int, first: int) -> list[str]:
-    """Lines about the time that is left, of a run that goes on after ``first`` iterations."""
+def printed_estimates(
+    folder: Path, capsys: pytest.CaptureFixture[str], total: int, first: int
+) -> list[str]:
+    """Return the estimates printed by a run that resumes after ``first`` iterations."""
     settings = Settings(iterations=total)
     with closing(RunLogger(folder, settings, ["a"], first, tensorboard=False)) as log:
         for number in range(first + 1, total + 1):
@@ -35,17 +37,17 @@ def told(folder: Path, capsys: pytest.CaptureFixture[str], total: int, first: in
     return re.findall(r"about .* left: .*", capsys.readouterr().err)
 
 
-def test_the_time_left_is_told_once_after_20_iterations(
+def test_remaining_time_is_printed_once_after_20_iterations(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Iterations 6 to 20: seven of 2.8 s and eight of 2.0 s.
+    # Iterations 6 to 20: seven take 2.8 s and eight 2.0 s.
     mean = (7 * 2.8 + 8 * 2.0) / 15
-    assert told(tmp_path / "new", capsys, 320, 0) == [time_left(300, mean)]
-    assert told(tmp_path / "resumed", capsys, 320, 200) == [time_left(100, mean)]
+    assert printed_estimates(tmp_path / "new", capsys, 320, 0) == [time_left(300, mean)]
+    assert printed_estimates(tmp_path / "resumed", capsys, 320, 200) == [time_left(100, mean)]
 
 
 @pytest.mark.parametrize(("total", "lines"), [(19, 0), (39, 0), (40, 1)])
-def test_a_run_that_is_nearly_done_tells_no_time(
+def test_short_runs_print_no_remaining_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], total: int, lines: int
 ) -> None:
-    assert len(told(tmp_path, capsys, total, 0)) == lines
+    assert len(printed_estimates(tmp_path, capsys, total, 0)) == lines

@@ -1,4 +1,4 @@
-"""Settings: every rule refuses with the setting's name, its value and what would do."""
+"""Settings: validation errors with name, value and remedy; YAML files, overrides, old names."""
 
 import os
 from dataclasses import asdict, replace
@@ -51,7 +51,7 @@ from bisenet_ros.training.settings import Settings, make_settings, read_settings
         ("resolution", [24, 64], "at least 32x32"),
         ("grad_accum_steps", 5, "batch_size 16 must be"),
         ("grad_accum_steps", 16, "batch_size 16 must be"),
-        ("head_channels", -1, r"in 1\.\.4096, or 0 for that of the preset"),
+        ("head_channels", -1, r"in 1\.\.4096, or 0 for the preset's"),
         ("head_channels", 4097, r"in 1\.\.4096, or 0"),
         ("ohem", 1.0, r"in \[0, 1\)"),
         ("ema", 1.0, r"in \[0, 1\)"),
@@ -69,7 +69,7 @@ from bisenet_ros.training.settings import Settings, make_settings, read_settings
         ("workers", "2", "a whole number"),
     ],
 )
-def test_rules(name: str, value: Any, text: str) -> None:
+def test_invalid_values_are_rejected(name: str, value: Any, text: str) -> None:
     with pytest.raises(SettingsError, match=rf"setting '{name}' is .*{text}"):
         make_settings({name: value})
 
@@ -85,7 +85,7 @@ def test_rules(name: str, value: Any, text: str) -> None:
         (["head_channels=64"], 64),
     ],
 )
-def test_head_channels_are_the_preset_s_unless_given(overrides: list[str], expected: int) -> None:
+def test_head_channels_default_to_the_preset(overrides: list[str], expected: int) -> None:
     settings = read_settings(None, overrides)
     assert settings.head_channels == expected
     assert make_settings(asdict(settings)) == settings
@@ -93,8 +93,10 @@ def test_head_channels_are_the_preset_s_unless_given(overrides: list[str], expec
     assert architecture == replace(PRESETS[settings.preset], head_channels=expected)
 
 
-def test_an_unknown_setting_is_told_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"unknown setting 'lr'; there are .*learning_rate"):
+def test_unknown_setting_error_lists_the_known_ones() -> None:
+    with pytest.raises(
+        SettingsError, match=r"unknown setting 'lr'; must be one of .*learning_rate"
+    ):
         make_settings({"lr": 0.1})
 
 
@@ -108,9 +110,7 @@ def test_an_unknown_setting_is_told_the_known_ones() -> None:
         ("tint", "channel_jitter", 0.25),
     ],
 )
-def test_settings_are_read_by_their_old_names(
-    tmp_path: Path, old: str, name: str, value: Any
-) -> None:
+def test_old_setting_names_are_read(tmp_path: Path, old: str, name: str, value: Any) -> None:
     given = list(value) if isinstance(value, tuple) else value
     assert getattr(make_settings({old: given}), name) == value
     path = tmp_path / "recipe.yaml"
@@ -119,7 +119,7 @@ def test_settings_are_read_by_their_old_names(
     default = getattr(Settings(), name)
     override = f"{name}={list(default) if isinstance(default, tuple) else default}"
     assert getattr(read_settings(path, [override]), name) == default
-    with pytest.raises(SettingsError, match=f"'{name}' is given twice, as '{old}' too"):
+    with pytest.raises(SettingsError, match=f"'{name}' is given twice, also as '{old}'"):
         make_settings({name: given, old: given})
 
 
@@ -128,7 +128,7 @@ def test_yaml_file_and_overrides(tmp_path: Path) -> None:
     path.write_text("crop: [64, 32]\nlearning_rate: 1\nweight_decay: 1e-3\nscales: [1, 2]\n")
     settings = read_settings(path, ["learning_rate=5e-4", "flip=false", "crop=[128, 64]"])
     assert settings.crop == (128, 64)
-    assert settings.learning_rate == 5e-4  # which YAML, wanting a point, reads as text
+    assert settings.learning_rate == 5e-4  # YAML reads it as a string, without a decimal point
     assert settings.weight_decay == 1e-3
     assert settings.scales == (1.0, 2.0)
     assert settings.flip is False
@@ -136,7 +136,7 @@ def test_yaml_file_and_overrides(tmp_path: Path) -> None:
     assert isinstance(read_settings(path).learning_rate, float)
 
 
-def test_settings_survive_the_way_through_a_model_file() -> None:
+def test_settings_round_trip_through_plain_values() -> None:
     settings = Settings(crop=(64, 32), scales=(1.0,))
     assert make_settings(asdict(settings)) == settings
 
@@ -161,7 +161,7 @@ def test_unreadable_files_are_named(tmp_path: Path, content: bytes) -> None:
         read_settings(tmp_path / "missing.yaml")
 
 
-def test_an_empty_file_is_the_paper_s_recipe(tmp_path: Path) -> None:
+def test_empty_file_gives_the_default_settings(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     assert read_settings(tmp_path / "empty.yaml") == Settings()
 
@@ -171,13 +171,13 @@ RECORDS = sorted((share_directory() / "models" / "recipe").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES + RECORDS, ids=lambda path: path.stem)
-def test_only_recipes_of_published_figures_fix_the_precision(path: Path) -> None:
-    """They are records; what users train with goes by their machine."""
+def test_only_recipes_of_published_results_fix_the_precision(path: Path) -> None:
+    """Published results are reproducible; users' recipes adapt to their hardware."""
     is_record = path in RECORDS or path.stem == "ablation"
     assert read_settings(path).precision == ("bf16" if is_record else "auto")
 
 
-def test_there_are_recipes_and_records() -> None:
+def test_shipped_recipes_are_found() -> None:
     assert {"camvid", "custom", "finetune"} <= {path.stem for path in RECIPES}
     assert len(RECORDS) == 6
 

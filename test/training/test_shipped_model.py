@@ -1,4 +1,4 @@
-"""Real data opens, and the weights that we ship are as good as the model card says."""
+"""The shipped model reaches the scores of its model card on CamVid and synthetic streets."""
 
 import os
 from pathlib import Path
@@ -40,19 +40,19 @@ def test_camvid_opens(split: str, pairs: int) -> None:
     assert all(image.stem == label.stem for image, label in folder.pairs)
 
 
-def test_the_shipped_model_is_for_these_classes(segmenter: Segmenter) -> None:
+def test_shipped_model_has_the_camvid_classes(segmenter: Segmenter) -> None:
     names = tuple(entry.name for entry in segmenter.model.metadata.classes)
     assert names == CLASS_NAMES
 
 
-def test_the_shipped_model_labels_camvid(segmenter: Segmenter) -> None:
+def test_shipped_model_scores_on_camvid(segmenter: Segmenter) -> None:
     folder = camvid("val")
     samples = (folder[index] for index in range(0, len(folder), 5))
     scores = evaluate(samples, lambda image: segmenter.segment(image).labels, 11)
     assert scores.miou >= 0.77
 
 
-def test_the_shipped_model_labels_streets_that_it_has_not_seen(segmenter: Segmenter) -> None:
+def test_shipped_model_scores_on_unseen_synthetic_streets(segmenter: Segmenter) -> None:
     samples = (Street(seed).frame(0) for seed in DEMO_SEEDS[:20])
     scores = evaluate(samples, lambda image: segmenter.segment(image).labels, 11)
     assert scores.miou >= 0.84

@@ -1,4 +1,4 @@
-"""The stream of samples: a function of its number and the seed, with each source's share."""
+"""Sample stream: reproducibility, epochs, CutMix, Copy-Paste and synthetic images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ SETTINGS = Settings(
 )
 
 
-def test_length_types_and_ranges(two_tone: Path) -> None:
+def test_samples_have_the_documented_shapes_and_dtypes(two_tone: Path) -> None:
     samples = TrainDataset(open_dataset(two_tone), SETTINGS)
     assert len(samples) == 20
     image, labels = samples[3]
@@ -29,7 +29,7 @@ def test_length_types_and_ranges(two_tone: Path) -> None:
     assert set(labels.unique().tolist()) <= {0, 1, 255}
 
 
-def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> None:
+def test_sample_depends_only_on_its_index_and_the_seed(two_tone: Path) -> None:
     folder = open_dataset(two_tone)
     first = TrainDataset(folder, SETTINGS)
     forward = [first[k] for k in range(12)]
@@ -42,8 +42,8 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(two_tone: Path) -> No
     assert not torch.equal(forward[0][0], forward[1][0])
 
 
-def test_cutmix_mixes_its_share_of_the_samples(two_tone: Path) -> None:
-    # One of five times the other image is the same.
+def test_cutmix_changes_its_share_of_the_samples(two_tone: Path) -> None:
+    # In one of five samples the other image is the same one, so CutMix has no effect.
     settings = replace(SETTINGS, scales=(1.0,), flip=False, iterations=200)
     alone = TrainDataset(open_dataset(two_tone), settings)
     mixed = TrainDataset(open_dataset(two_tone), replace(settings, cutmix=0.5))
@@ -51,8 +51,9 @@ def test_cutmix_mixes_its_share_of_the_samples(two_tone: Path) -> None:
     assert 130 < changed < 190
 
 
-def test_paste_brings_the_named_classes_and_no_others(two_tone: Path) -> None:
-    # One image in five is the other itself; in the rest class 1 is pasted half of the time.
+def test_copy_paste_adds_only_the_named_classes(two_tone: Path) -> None:
+    # In one of five samples the other image is the same one; in the rest class 1 is pasted with
+    # probability 0.5.
     settings = replace(SETTINGS, scales=(1.0,), flip=False, iterations=200)
     dataset = open_dataset(two_tone)
     name = dataset.classes[1].name
@@ -64,11 +65,13 @@ def test_paste_brings_the_named_classes_and_no_others(two_tone: Path) -> None:
         changed += not torch.equal(before, after)
         assert set(after[before != after].tolist()) <= {1}
     assert 100 < changed < 220
-    with pytest.raises(SettingsError, match=r"'copy_paste' has 'tree'; the classes are "):
+    with pytest.raises(
+        SettingsError, match=r"'copy_paste' names the unknown class 'tree'; must be"
+    ):
         TrainDataset(dataset, replace(settings, copy_paste=("tree",)))
 
 
-def test_workers_change_nothing(street_like: Path) -> None:
+def test_number_of_workers_does_not_change_the_samples(street_like: Path) -> None:
     samples = TrainDataset(open_dataset(street_like), replace(SETTINGS, synthetic_images=1))
     batches = [list(DataLoader(samples, 2, num_workers=workers)) for workers in (0, 2)]
     assert len(batches[0]) == len(batches[1]) == 10
@@ -78,7 +81,7 @@ def test_workers_change_nothing(street_like: Path) -> None:
 
 
 class Counting(Dataset):
-    """A dataset that notes what is read of it."""
+    """Dataset that records the indices read."""
 
     read: list[int]
 
@@ -87,7 +90,7 @@ class Counting(Dataset):
         return super().__getitem__(index)
 
 
-def test_an_epoch_has_each_image_once_and_its_share_of_streets(
+def test_epoch_has_each_image_once_and_the_synthetic_images(
     street_like: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = open_dataset(street_like)
@@ -95,12 +98,12 @@ def test_an_epoch_has_each_image_once_and_its_share_of_streets(
     object.__setattr__(folder, "read", [])
     streets: list[tuple[int, int, int]] = []
 
-    class Noted(Street):
+    class Recorded(Street):
         def __init__(self, seed: int, width: int, height: int) -> None:
             streets.append((seed, width, height))
             super().__init__(seed, width, height)
 
-    monkeypatch.setattr(module, "Street", Noted)
+    monkeypatch.setattr(module, "Street", Recorded)
     samples = TrainDataset(folder, replace(SETTINGS, synthetic_images=3))
     for epoch in (0, 1):
         folder.read.clear()
@@ -113,12 +116,19 @@ def test_an_epoch_has_each_image_once_and_its_share_of_streets(
         assert {(width, height) for _, width, height in streets} == {(64, 64)}
 
 
-def test_epochs_come_in_different_orders() -> None:
-    orders = {tuple(module._order(0, epoch, 30).tolist()) for epoch in range(5)}
-    assert len(orders) == 5
-    assert all(sorted(order) == list(range(30)) for order in orders)
+def test_each_epoch_has_its_own_order(two_tone: Path) -> None:
+    plain = open_dataset(two_tone)
+    folder = Counting(plain.root, plain.pairs, plain.classes, plain.decode)
+    object.__setattr__(folder, "read", [])
+    samples = TrainDataset(folder, SETTINGS)
+    for k in range(4 * len(folder)):
+        samples[k]
+    size = len(folder)
+    orders = [folder.read[start : start + size] for start in range(0, 4 * size, size)]
+    assert all(sorted(order) == list(range(size)) for order in orders)
+    assert len(set(map(tuple, orders))) == 4
 
 
-def test_streets_are_not_mixed_into_other_classes(two_tone: Path) -> None:
-    with pytest.raises(SettingsError, match=r"'synthetic_images' is 1; it must be 0 unless"):
+def test_synthetic_images_require_the_street_classes(two_tone: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'synthetic_images' is 1; must be 0 unless"):
         TrainDataset(open_dataset(two_tone), replace(SETTINGS, synthetic_images=1))

@@ -1,4 +1,4 @@
-"""Schedule against numbers worked out by hand, optimizer, precision, and the trainer's steps."""
+"""Learning-rate schedule, optimizer, precision, and steps of the trainer."""
 
 import copy
 from dataclasses import replace
@@ -21,7 +21,7 @@ from bisenet_ros.training.trainer import Trainer, learning_rate, make_optimizer,
     ("iteration", "expected"),
     [(0, 0.05), (500, 0.02679434), (900, 0.00629463), (999, 0.0000997631)],
 )
-def test_poly(iteration: int, expected: float) -> None:
+def test_poly_schedule(iteration: int, expected: float) -> None:
     settings = Settings(learning_rate=0.05, poly_power=0.9, iterations=1000)
     assert learning_rate(iteration, settings) == pytest.approx(expected, rel=1e-6)
 
@@ -30,7 +30,7 @@ def test_poly(iteration: int, expected: float) -> None:
     ("iteration", "expected"),
     [(0, 0.2), (1, 0.4 * 0.9), (3, 0.8 * 0.7), (4, 0.6), (5, 0.5), (9, 0.1)],
 )
-def test_warm_up_rises_linearly_and_meets_the_schedule(iteration: int, expected: float) -> None:
+def test_linear_warm_up_joins_the_schedule(iteration: int, expected: float) -> None:
     settings = Settings(learning_rate=1.0, poly_power=1.0, iterations=10, warmup_iterations=4)
     assert learning_rate(iteration, settings) == pytest.approx(expected)
 
@@ -48,14 +48,14 @@ def test_only_convolution_weights_decay(name: str) -> None:
     assert sorted(grouped) == sorted(id(p) for p in network.parameters())
 
 
-def test_the_paper_s_optimizer() -> None:
+def test_default_optimizer_is_the_paper_s() -> None:
     optimizer = make_optimizer(torch.nn.Conv2d(3, 3, 3), Settings())
     assert isinstance(optimizer, torch.optim.SGD)
     group = optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.05, 0.9, 5e-4)
 
 
-def test_auto_on_this_cpu_is_what_it_computes_natively() -> None:
+def test_auto_precision_is_native_on_this_cpu() -> None:
     native = "bf16" if has_native_bf16() else "fp32"
     assert Settings().precision == "auto"
     assert resolve_precision(Settings(), DistributedContext("cpu")).precision == native
@@ -70,7 +70,7 @@ def test_auto_on_this_cpu_is_what_it_computes_natively() -> None:
         ("cuda:0", ("fp16", "fp32"), "fp16"),
     ],
 )
-def test_auto_by_what_a_device_has(
+def test_auto_precision_by_device(
     monkeypatch: pytest.MonkeyPatch, device: str, native: tuple[str, ...], expected: str
 ) -> None:
     monkeypatch.setattr(TorchBackend, "native_precisions", lambda device: native)
@@ -78,7 +78,7 @@ def test_auto_by_what_a_device_has(
 
 
 @pytest.mark.parametrize("asked", ["bf16", "fp16", "fp32"])
-def test_a_precision_that_is_named_stays(asked: Precision) -> None:
+def test_explicit_precision_is_kept(asked: Precision) -> None:
     settings = Settings(precision=asked)
     assert resolve_precision(settings, DistributedContext("cpu")) == settings
 
@@ -97,7 +97,7 @@ SETTINGS = Settings(
 
 
 def batch(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Two parts of a batch of noise."""
+    """Return a batch of noise in two micro-batches."""
     random = torch.Generator().manual_seed(seed)
     return [
         (
@@ -108,7 +108,7 @@ def batch(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     ]
 
 
-def test_a_step_follows_the_schedule_and_counts() -> None:
+def test_step_follows_the_schedule_and_advances_the_iteration() -> None:
     trainer = Trainer(new_start(SETTINGS, 2), SETTINGS)
     assert (trainer.iteration, trainer.learning_rate) == (0, pytest.approx(0.01 / 3))
     before = trainer.network.head[2].weight.detach().clone()
@@ -120,11 +120,11 @@ def test_a_step_follows_the_schedule_and_counts() -> None:
     assert not torch.equal(trainer.network.head[2].weight, before)
 
 
-def test_the_loss_is_a_mean_over_parts_of_normalized_images() -> None:
+def test_loss_is_the_mean_over_micro_batches_of_normalized_images() -> None:
     start = replace(new_start(SETTINGS, 2), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
     network = copy.deepcopy(start.network).to(memory_format=torch.channels_last)
     losses = HeadLosses(network, SETTINGS, None)
-    torch.manual_seed(0)  # of the dropout of the first iteration
+    torch.manual_seed(0)  # as in the first iteration, for dropout
     expected = []
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (start.mean, start.std))
     for images, labels in batch(0):
@@ -136,7 +136,7 @@ def test_the_loss_is_a_mean_over_parts_of_normalized_images() -> None:
     assert expected[0] != pytest.approx(expected[1], rel=1e-3)
 
 
-def test_a_trainer_that_loads_a_checkpoint_takes_the_same_next_step() -> None:
+def test_next_step_after_loading_a_checkpoint_is_identical() -> None:
     first = Trainer(new_start(SETTINGS, 2), SETTINGS)
     first.step(batch(0))
     first.step(batch(1))
@@ -151,12 +151,12 @@ def test_a_trainer_that_loads_a_checkpoint_takes_the_same_next_step() -> None:
     assert [name for name in expected if not torch.equal(weights[name], expected[name])] == []
 
 
-def test_a_diverged_step_leaves_no_state_to_resume_from() -> None:
+def test_diverged_step_leaves_no_checkpoint() -> None:
     trainer = Trainer(new_start(SETTINGS, 2), SETTINGS)
     with torch.no_grad():
         trainer.network.head[2].bias.fill_(torch.nan)
     with pytest.raises(TrainingError, match="loss is nan at iteration 1: lower the learning_rate"):
         trainer.step(batch(0))
     assert (trainer.iteration, trainer.between_steps) == (0, False)
-    with pytest.raises(TrainingError, match="weights are no longer numbers at iteration 0"):
+    with pytest.raises(TrainingError, match="weights are not finite at iteration 0"):
         trainer.checkpoint({})
