@@ -14,8 +14,8 @@ export LEFT_OUT="--ignore=test/cli/test_demo.py
   --ignore=test/inference/test_engine_cache.py
   --ignore=test/benchmark/test_peak_memory.py
   --ignore=test/benchmark/test_machine.py
-  --deselect=test/cli/test_doctor.py::test_all_is_well_with_a_camera
-  --deselect=test/cli/test_doctor.py::test_a_camera_that_the_node_would_not_understand"
+  --deselect=test/cli/test_doctor.py::test_all_checks_pass_with_a_camera
+  --deselect=test/cli/test_doctor.py::test_unsupported_camera_encoding"
 
 export RESULTS=build/bisenet_ros/test_results/bisenet_ros # report_tests.py adds them to the others
 rm -f "$RESULTS"/avx2_*

@@ -1,1 +1,1 @@
-"""The command line ``bisenet``, one file a subcommand."""
+"""The command line ``bisenet``, one module per subcommand."""

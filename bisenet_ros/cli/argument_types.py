@@ -1,6 +1,6 @@
-"""Types of command-line arguments, which argparse calls: wrong values are wrong usage, status 2.
+"""Argument types for argparse, which exits with status 2 if a value is invalid.
 
-Errors name the value and the valid ones; argparse puts the option before them.
+Errors name the value and the valid ones; argparse prepends the option.
 """
 
 import argparse
@@ -15,7 +15,7 @@ MAX_THREADS = 1024
 
 
 def whole_number(minimum: int, maximum: float = inf) -> Callable[[str], int]:
-    """Return a type for whole numbers from ``minimum`` to ``maximum``, both included."""
+    """Return an argument type for integers in [``minimum``, ``maximum``]."""
 
     def convert(text: str) -> int:
         value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
@@ -27,7 +27,7 @@ def whole_number(minimum: int, maximum: float = inf) -> Callable[[str], int]:
 
 
 def number(minimum: float, maximum: float = inf) -> Callable[[str], float]:
-    """Return a type for finite numbers from ``minimum`` to ``maximum``, both included."""
+    """Return an argument type for finite numbers in [``minimum``, ``maximum``]."""
 
     def convert(text: str) -> float:
         value = _float(text)
@@ -42,7 +42,7 @@ def positive_number(text: str) -> float:
     """Return ``text`` as a finite number above 0.
 
     Raises:
-        ArgumentTypeError: it is not one.
+        ArgumentTypeError: ``text`` is not such a number.
     """
     value = _float(text)
     if value is None or value <= 0:
@@ -54,7 +54,7 @@ def network_resolution(text: str) -> tuple[int, int]:
     """Return (width, height) in pixels from "WxH", such as "1024x512".
 
     Raises:
-        ArgumentTypeError: the text has another form, or no network can have this resolution.
+        ArgumentTypeError: ``text`` is malformed, or the resolution is not supported.
     """
     try:
         return parse_resolution(text)
@@ -66,7 +66,7 @@ def image_size(text: str) -> tuple[int, int]:
     """Return (width, height) in pixels from "WxH", such as "1280x720".
 
     Raises:
-        ArgumentTypeError: the text has another form, or the image has no pixels.
+        ArgumentTypeError: ``text`` is malformed, or the image has no pixels.
     """
     try:
         width, height = parse_size(text, "size")
@@ -78,10 +78,10 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def engine_device(text: str) -> str:
-    """Return the name of a device that an engine may have.
+    """Return ``text`` if it is the name of an engine's device.
 
     Raises:
-        ArgumentTypeError: no device has such a name.
+        ArgumentTypeError: ``text`` is not a device name.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|gpu(\.[0-9]+)?", text):
         raise _error(text, "auto, cpu, cuda or cuda:N (NVIDIA), gpu or gpu.N (Intel)")
@@ -89,10 +89,10 @@ def engine_device(text: str) -> str:
 
 
 def torch_device(text: str) -> str:
-    """Return the name of a device that PyTorch may have.
+    """Return ``text`` if it is the name of a PyTorch device.
 
     Raises:
-        ArgumentTypeError: no device has such a name.
+        ArgumentTypeError: ``text`` is not a device name.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", text):
         raise _error(text, "auto, cpu, cuda or cuda:N")

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 ALL = "all"
 RESOLUTIONS = ((256, 128), (512, 256), (1024, 512), (1536, 768), (2048, 1024))
-"""What "all" means: the cost against the resolution."""
+"""Resolutions measured for "all"."""
 REFERENCE = "torch:fp32"
 EXIT_BUSY = 3
 WATCH_SECONDS = 1.0
-"""How long the machine is watched before anything is measured."""
+"""Time to measure the CPU load of other processes before the benchmark [s]."""
 MEMORY_SECONDS = 5.0
-"""How long an engine's own process is expected to take until one was measured."""
+"""Expected time to measure the first engine's peak memory in its own process [s]."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--random-weights",
         type=_random_weights,
         metavar="PRESET/CLASSES",
-        help="benchmark an untrained network instead, such as bisenetv2_paper/19",
+        help="benchmark an untrained network instead, e.g. bisenetv2_paper/19",
     )
     parser.add_argument(
         "--backend",
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(ALL, *BACKENDS),
         default=[ALL],
         metavar="NAME",
-        help=f"backends to measure, of {', '.join(BACKENDS)} (default: all)",
+        help=f"backends to measure, from {', '.join(BACKENDS)} (default: all)",
     )
     parser.add_argument(
         "--precision",
@@ -72,15 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(ALL, *PRECISIONS),
         default=[ALL],
         metavar="NAME",
-        help=f"precisions to measure, of {', '.join(PRECISIONS)} (default: all that a backend "
-        "computes without emulation)",
+        help=f"precisions to measure, from {', '.join(PRECISIONS)} (default: all that a backend "
+        "computes natively)",
     )
     parser.add_argument(
         "--device",
         type=engine_device,
         default="auto",
         metavar="NAME",
-        help="device of all backends (default: auto)",
+        help="device for all backends (default: auto)",
     )
     parser.add_argument(
         "--resolution",
@@ -95,14 +95,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=image_size,
         default="1280x720",
         metavar="WxH",
-        help="size of the camera's image in pixels (default: %(default)s)",
+        help="camera image size in pixels (default: %(default)s)",
     )
     parser.add_argument(
         "--against",
         type=_engine,
         default=REFERENCE,
         metavar="BACKEND:PRECISION",
-        help="reference of the ratios (default: %(default)s)",
+        help="reference engine for ratios (default: %(default)s)",
     )
     add_threads_argument(parser)
     add_engine_cache_argument(parser)
@@ -112,54 +112,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(0),
         default=20.0,
         metavar="S",
-        help="time for each resolution, with at most 30 s more to load engines (default: "
-        "%(default)g)",
+        help="time per resolution, plus at most 30 s to load engines (default: %(default)g)",
     )
     length.add_argument(
         "--rounds",
         type=whole_number(0),
         default=0,
         metavar="N",
-        help="measure N frames of each engine, however long that takes, instead of --seconds",
+        help="measure N frames per engine, without time limit, instead of --seconds",
     )
     parser.add_argument(
         "--no-memory",
         action="store_true",
-        help="skip peak memory, for which each engine is loaded once more in its own process",
+        help="skip peak memory, which requires loading each engine again in its own process",
     )
     parser.add_argument(
         "--allow-busy",
         action="store_true",
-        help="give ratios even while other processes use more than 5 %% of the CPU",
+        help="report ratios even if other processes use more than 5 %% of the CPU",
     )
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="plot time against resolution to this file"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print a table for each resolution, and write JSON and plot.
+    """Measure all engines, print a table per resolution, and write JSON and plot.
 
-    Return 3 if other processes take so much of the CPU that ratios would mislead. If they do so
-    beforehand, nothing is measured; if meanwhile, that resolution has no ratios.
+    Return 3 if other processes use so much of the CPU that ratios would be misleading: before the
+    benchmark nothing is measured; during it the affected resolution is reported without ratios.
 
     Raises:
-        UsageError: an unknown preset.
-        OutputError: a file cannot be written.
-        ModelFileError: the model file cannot be used.
-        InferenceError: the reference does not work.
+        UsageError: The preset is unknown.
+        OutputError: A file cannot be written.
+        ModelFileError: The model file cannot be used.
+        InferenceError: The reference engine fails.
     """
     from bisenet_ros.benchmark.interleave import Budget
     from bisenet_ros.benchmark.machine import BUSY, watch
 
     check_output_files([args.json], plots=[args.plot])
     allowed = 1.0 if args.allow_busy else BUSY
-    budget = Budget(args.seconds, args.rounds)  # what comes before the first resolution counts
+    budget = Budget(args.seconds, args.rounds)  # the setup below counts as well
     engines, reference, unserved = _engines(args)
     load = watch(WATCH_SECONDS)
     if load.others() > allowed:
-        _tell_busy(f"use {load.others():.0%} of the CPU ({load.busiest()}): nothing was measured")
+        _report_busy(f"use {load.others():.0%} of the CPU ({load.busiest()}): nothing was measured")
         return EXIT_BUSY
 
     with tempfile.TemporaryDirectory() as folder:
@@ -175,13 +174,16 @@ def run(args: argparse.Namespace) -> int:
 
         plot(args.plot, benchmark.results, benchmark.model.name)
     if benchmark.others > allowed:
-        _tell_busy(f"used up to {benchmark.others:.0%} of the CPU: what they met has no ratios")
+        _report_busy(
+            f"used up to {benchmark.others:.0%} of the CPU: ratios of affected resolutions are "
+            "omitted"
+        )
         return EXIT_BUSY
     return 0
 
 
 class _Benchmark:
-    """What is measured of one model, and found so far."""
+    """Benchmark of one model and its results so far."""
 
     def __init__(self, args: argparse.Namespace, reference: "Engine", folder: Path) -> None:
         from bisenet_ros.inference.cpu import default_threads
@@ -196,7 +198,7 @@ class _Benchmark:
         self.asked_threads = args.threads
         self.threads = args.threads or default_threads()
         self.with_memory = not args.no_memory
-        # Engines of a model that nobody uses have no place in the user's cache.
+        # Keep engines of an untrained network out of the user's cache.
         self.cache = args.engine_cache or (folder if args.random_weights else None)
 
         self.results: list[Result] = []
@@ -217,14 +219,14 @@ class _Benchmark:
         """Measure one resolution and print its table.
 
         Args:
-            engines: to be measured.
-            unserved: engines that this machine does not have, with the reason.
+            engines: Engines to measure.
+            unserved: Engines that are not available on this machine, with the reason.
             resolution: (width, height) of the network.
-            allowed: share of the CPU that others may use without making ratios worthless.
-            budget: of this resolution.
+            allowed: Share of the CPU that other processes may use; above it ratios are omitted.
+            budget: Time budget of this resolution.
 
         Raises:
-            InferenceError: the reference does not work.
+            InferenceError: The reference engine fails.
         """
         from bisenet_ros.benchmark.machine import instruction_set
         from bisenet_ros.benchmark.measurement import measure
@@ -235,7 +237,7 @@ class _Benchmark:
         name = _size(resolution)
         parts = count_macs(self.model.metadata.architecture, resolution)
         self.gmacs[name] = sum(cost.gmacs for cost in parts.values())
-        # Without a number, engines as the node has them: to name one makes OpenVINO pin no threads.
+        # Pass 0 on as the node does: with an explicit number OpenVINO does not pin its threads.
         options = EngineOptions(
             resolution=resolution,
             device=self.device,
@@ -275,7 +277,7 @@ class _Benchmark:
         print(flush=True)
 
     def document(self) -> dict[str, Any]:
-        """The figures as JSON has them."""
+        """Return the results as a JSON document."""
         from bisenet_ros.benchmark.machine import describe_machine
         from bisenet_ros.benchmark.report import entry
 
@@ -293,7 +295,7 @@ class _Benchmark:
         }
 
     def _measure_peaks(self, results: "Sequence[Result]", budget: "Budget") -> None:
-        """Find the most that was seen in each precision, be it a matrix product or an engine."""
+        """Record the peak throughput of each precision, by a matrix product or an engine."""
         from bisenet_ros.benchmark.gemm_peak import gemm_peak
 
         for result in results:
@@ -302,13 +304,13 @@ class _Benchmark:
             peak = peaks.get(precision)
             if peak is None:
                 peak = gemm_peak(result.device, precision, self.threads, budget)
-            # The best engine alone would only be compared with itself.
+            # Without a matrix product the best engine would be compared with itself.
             peaks[precision] = None if peak is None else max(peak, result.gmacs_per_s)
 
     def _add_memory(
         self, results: "Sequence[Result]", options: "EngineOptions", budget: "Budget"
     ) -> "list[Result]":
-        """Return ``results`` with peak memory where there was time to measure it."""
+        """Return ``results`` with peak memory, as far as the budget allows."""
         from bisenet_ros.benchmark.interleave import ROUNDS_SHARE
         from bisenet_ros.benchmark.peak_memory import peak_memory
 
@@ -327,18 +329,21 @@ class _Benchmark:
                 except TimeoutError:
                     self.memory_seconds = left  # at least
                     late.append(str(result.engine))
-                except (OSError, UserError) as error:  # the other figures are good all the same
-                    print(f"no peak memory of {result.engine}: {error}")
+                except (OSError, UserError) as error:  # the other results are still valid
+                    print(f"peak memory of {result.engine} not measured: {error}")
             finished.append(replace(result, peak_memory_mb=memory))
         if late:
             missing = len(late) * self.memory_seconds - budget.left()
             enough = budget.extended(missing, 1 - ROUNDS_SHARE)
-            print(f"no peak memory of {', '.join(late)}: no time left, give --seconds {enough}")
+            print(
+                f"peak memory of {', '.join(late)} not measured: no time left, use "
+                f"--seconds {enough}"
+            )
         return finished
 
 
 def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engine, str]]":
-    """Return the engines asked for, the reference, and backends that cannot serve, with reasons."""
+    """Return the requested engines, the reference, and unavailable backends with the reason."""
     from bisenet_ros.benchmark.measurement import Engine
     from bisenet_ros.errors import InferenceError
     from bisenet_ros.inference.backend import native_precisions
@@ -357,7 +362,7 @@ def _engines(args: argparse.Namespace) -> "tuple[list[Engine], Engine, dict[Engi
 
 
 def _loader(args: argparse.Namespace) -> "Callable[[], Model]":
-    """Return what loads the model, here and in another process."""
+    """Return a picklable function that loads the model, here or in another process."""
     from bisenet_ros.benchmark.random_model import random_model
     from bisenet_ros.model import file as model_file
     from bisenet_ros.resources import model_path
@@ -372,7 +377,7 @@ def _engine(text: str) -> tuple[str, str]:
     backend, _, precision = text.partition(":")
     if backend not in BACKENDS or precision not in PRECISIONS:
         raise argparse.ArgumentTypeError(
-            f"{quoted(text)} is not BACKEND:PRECISION, such as {REFERENCE}; backends are "
+            f"{quoted(text)} is not BACKEND:PRECISION, e.g. {REFERENCE}; backends are "
             f"{', '.join(BACKENDS)}, precisions {', '.join(PRECISIONS)}"
         )
     return backend, precision
@@ -383,7 +388,7 @@ def _random_weights(text: str) -> tuple[str, int]:
     preset, _, classes = text.partition("/")
     if not re.fullmatch("[0-9]{1,3}", classes):
         raise argparse.ArgumentTypeError(
-            f"{quoted(text)} is not PRESET/CLASSES, such as bisenetv2_paper/19"
+            f"{quoted(text)} is not PRESET/CLASSES, e.g. bisenetv2_paper/19"
         )
     return preset, int(classes)
 
@@ -397,15 +402,15 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _image(size: tuple[int, int]) -> "NDArray[np.uint8]":
-    """Return noise of (width, height): what is in an image costs no engine anything."""
+    """Return a noise image; the time of an engine does not depend on the content."""
     import numpy as np
 
     width, height = size
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def _tell_busy(what: str) -> None:
+def _report_busy(what: str) -> None:
     print(
-        f"bisenet benchmark: other processes {what}; end them, or pass --allow-busy",
+        f"bisenet benchmark: other processes {what}; stop them, or pass --allow-busy",
         file=sys.stderr,
     )

@@ -1,4 +1,4 @@
-"""``bisenet calibrate``: measure what INT8 needs, and store it in the model file."""
+"""``bisenet calibrate``: calibrate a model file for INT8."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -22,28 +22,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="FILE",
-        help="model file to calibrate, a .safetensors, which is changed",
+        help=".safetensors model file to calibrate; it is modified",
     )
     parser.add_argument(
         "--data",
         type=Path,
         required=True,
         metavar="DIR",
-        help="training images: a folder, searched to any depth, or a dataset as for training",
+        help="training images: a folder, searched recursively, or a dataset as for training",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Calibrate the model file and store the result in it.
+    """Calibrate the model file and store the activation ranges in it.
 
-    Every engine then takes INT8 from this file, at any resolution. Calibrate on training images:
-    on those that the model is scored on, the score of INT8 would flatter.
+    All backends then support INT8 with this file, at any resolution. Calibrate on training images:
+    calibrating on evaluation images would bias the INT8 score.
 
     Raises:
-        UsageError: the model file is not a ``.safetensors``.
-        ModelFileError: the model file cannot be used.
-        InferenceError, ImageFileError, DatasetError: naming what is wrong with the images.
-        OutputError: the model file cannot be replaced.
+        UsageError: The model file is not a ``.safetensors``.
+        ModelFileError: The model file cannot be used.
+        InferenceError, ImageFileError, DatasetError: The images cannot be used.
+        OutputError: The model file cannot be replaced.
     """
     from tqdm import tqdm
 
@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
     path = model_path(args.model)
     if path.suffix != ".safetensors":
-        raise UsageError(f"--model {path} is not a .safetensors, which can store a calibration")
+        raise UsageError(
+            f"--model {path} is not a .safetensors file; only these can store a calibration"
+        )
     check_output_files(folders=[path.resolve().parent])
     model = model_file.load(path)
     paths = evenly_spread(args.data, IMAGES)
@@ -61,42 +63,42 @@ def run(args: argparse.Namespace) -> int:
         ranges = calibrate(model, _read(bar))
 
     def calibrated(metadata: "Metadata") -> "Metadata":
-        # Scores of INT8 were those of the previous calibration.
+        # Drop INT8 scores: they were measured with the previous calibration.
         scores = tuple(score for score in metadata.scores if score.precision != "int8")
         return replace(metadata, calibration=ranges, scores=scores)
 
     model_file.update_metadata(path, model, calibrated)
-    print(f"{path} is calibrated for int8 on {len(paths)} images of {args.data}")
+    print(f"calibrated {path} for int8 on {len(paths)} images of {args.data}")
     return 0
 
 
 def evenly_spread(data: Path, count: int) -> list[Path]:
-    """Return at most ``count`` image files of ``data``, evenly spread over all of them by name.
+    """Return at most ``count`` image files of ``data``, evenly spaced in order of their names.
 
     Raises:
-        DatasetError: there is no such folder, or no image in it.
+        DatasetError: ``data`` is not a folder or contains no images.
     """
     from bisenet_ros.datasets import find_dataset, folder, recognize
     from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file
 
     if not data.is_dir():
-        raise DatasetError(f"there is no folder {data}; give the folder of the training images")
+        raise DatasetError(f"no folder {data}; give the folder of the training images")
     layout = recognize(data, "train")
     if layout not in (None, "folder"):
         try:
             files = sorted(image for image, _ in find_dataset(data, split="train").pairs)
         except DatasetError as error:
             raise DatasetError(
-                f"{error}; or give the folder of the training images alone"
+                f"{error}; or give only the folder of the training images"
             ) from error
     else:
-        # Of a dataset not its labels, which are not needed, nor images that score the model.
+        # Skip the labels, which are not needed, and the images of evaluation splits.
         root = folder.folders(data, "train")[0] if layout else data
         if not root.is_dir():
-            raise DatasetError(f"{data} has labels and no images/: the images are what is measured")
+            raise DatasetError(f"{data} has labels but no images/; calibration needs the images")
         files = [path for path in files_below(root) if is_image_file(path)]
     if not files:
-        raise DatasetError(f"{data} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise DatasetError(f"{data} contains no images ({', '.join(IMAGE_SUFFIXES)})")
     taken = min(count, len(files))
     return [files[index * len(files) // taken] for index in range(taken)]
 

@@ -11,7 +11,7 @@ from bisenet_ros.cli.settings_arguments import add_settings_arguments, open_sett
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    summary = "read every file, name each fault, print statistics, and draw training samples"
+    summary = "read every file, report errors and statistics, and draw training samples"
     check = actions.add_parser("check", help=summary, description=summary)
     check.set_defaults(act=_check)
     check.add_argument("--data", type=Path, required=True, metavar="DIR", help=DATA_HELP)
@@ -21,18 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("dataset_check"),
         metavar="DIR",
-        help="folder for samples.png, samples as training sees them (default: %(default)s)",
+        help="folder for samples.png with augmented training samples (default: %(default)s)",
     )
     add_settings_arguments(check)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Report on the dataset; return 1 if a part of it cannot be used.
+    """Check the dataset; return 1 if it has errors.
 
     Raises:
-        DatasetError: there is no such dataset.
-        SettingsError: the training settings cannot be used.
-        OutputError: the picture cannot be written.
+        DatasetError: The dataset is not found.
+        SettingsError: The training settings cannot be used.
+        OutputError: The contact sheet cannot be written.
     """
     status: int = args.act(args)
     return status

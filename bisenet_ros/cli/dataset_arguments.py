@@ -1,4 +1,4 @@
-"""Arguments that say which dataset is meant."""
+"""Arguments that select a dataset."""
 
 import argparse
 
@@ -9,7 +9,7 @@ DATA_HELP = (
 
 
 def add_layout_arguments(parser: argparse.ArgumentParser, split: str) -> None:
-    """Declare ``--layout`` and ``--split``, by default ``split``."""
+    """Declare ``--layout`` and ``--split``, whose default is ``split``."""
     parser.add_argument(
         "--layout",
         default="auto",

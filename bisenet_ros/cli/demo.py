@@ -1,4 +1,4 @@
-"""``bisenet demo``: run the real node on images, a video, a bag, a camera or a drawn street."""
+"""``bisenet demo``: run the real node on images, a video, a bag, a camera or a synthetic street."""
 
 import argparse
 import os
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from bisenet_ros.ros.demo_client import DemoClient
 
 CONFIGURE_TIMEOUT_S = 900.0
-"""Loading is seconds; building an engine for a small GPU takes minutes."""
+"""Loading an engine takes seconds, but building one for a small GPU takes minutes."""
 LABEL_TIMEOUT_S = 10.0
 LOST_IN_A_ROW = 3
-"""So many frames without a label, each waited for, mean that none will come."""
+"""Number of consecutive timeouts after which the demo gives up."""
 
 NODE_PARAMETERS = (
     *("model", "classes", "backend", "device", "precision", "resolution", "threads"),
     "engine_cache",
 )
-"""Arguments that are passed on to the node, under the same name."""
+"""Arguments that are passed to the node as parameters of the same name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,16 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         default="synthetic",
         metavar="X",
-        help="image, folder of images, video, URL of a stream, ROS bag (its folder, .mcap or "
-        ".db3), number of a camera, or 'synthetic' (default: a street drawn by code, with exact "
-        "labels)",
+        help="image, folder of images, video, stream URL, ROS bag (folder, .mcap or .db3), camera "
+        "number, or 'synthetic' (default: a synthetic street with exact labels)",
     )
-    parser.add_argument("--topic", help="topic to read from a bag that has several with images")
+    parser.add_argument("--topic", help="image topic to read from a bag that has several")
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="DIR",
-        help="folder of label images (class ids, 255 = ignore): the k-th by name belongs to the "
+        help="folder of label images (class ids, 255 = ignore); the k-th by name belongs to the "
         "k-th frame",
     )
     parser.add_argument(
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("demo_output"),
         metavar="DIR",
-        help="folder for overlay pictures, contact sheet and the node's log (default: %(default)s)",
+        help="folder for overlays, contact sheet and the node's log (default: %(default)s)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the measurements to this file"
@@ -63,43 +62,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate",
         type=positive_number,
         metavar="HZ",
-        help="frames to publish per second (default: publish the next frame when the previous "
-        "label arrives)",
+        help="publishing rate (default: publish the next frame when the previous label arrives)",
     )
     parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
-    add_engine_arguments(parser.add_argument_group("parameters of the node"))
+    add_engine_arguments(parser.add_argument_group("node parameters"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start the node, publish the frames, and report rate, latency and scores.
+    """Start the node, publish the frames, and report rate, latency and mIoU.
 
     Raises:
-        SourceError, ImageFileError: the input gives no frames, or one of them cannot be read.
-        LabelsError: the labels do not fit the model's classes.
-        OutputError: a file cannot be written.
-        NodeError: the node does not start, or stops answering.
+        SourceError, ImageFileError: The input has no frames, or a frame cannot be read.
+        LabelsError: The labels do not match the model's classes.
+        OutputError: A file cannot be written.
+        NodeError: The node does not start, or stops responding.
     """
     from bisenet_ros.cli.frame_sources import open_source
     from bisenet_ros.ros.fastdds import profile_environment
 
     source = open_source(args.input, topic=args.topic, labels=args.labels, limit=args.frames)
-    os.environ.update(profile_environment(os.environ))  # for this process, too: before rclpy
+    # Before importing rclpy, so that the profile also applies to this process.
+    os.environ.update(profile_environment(os.environ))
 
     from bisenet_ros.cli.demo_report import Recorder
     from bisenet_ros.errors import NodeError
     from bisenet_ros.ros.demo_client import DemoClient
     from bisenet_ros.ros.node_process import NodeProcess
 
-    # A terminal that is closed must not leave the node behind. (nohup ignores the signal.)
+    # Closing the terminal must also end the node. (Under nohup the signal is ignored.)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     args.output.mkdir(parents=True, exist_ok=True)
     check_output_files([args.json])
-    namespace = f"/bisenet_demo_{os.getpid()}"  # two demos at once do not meet
+    namespace = f"/bisenet_demo_{os.getpid()}"  # separates concurrent demos
     parameters = {
         name: _parameter(value) for name in NODE_PARAMETERS if (value := getattr(args, name))
     }
-    # What is measured is the node, not the frames that a best-effort transport may lose before it.
+    # Measure the node, not the frames that a best-effort transport loses.
     parameters["image_qos.reliability"] = "reliable"
     node = NodeProcess(args.output / "node.log", namespace=namespace, parameters=parameters)
     recorder = None
@@ -113,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     except NodeError:
         print(f"last lines of {node.log}:\n{node.log_tail()}\n", file=sys.stderr)
         raise
-    finally:  # what was measured before an error or ctrl-C counts, too
+    finally:  # also report partial measurements after an error or ctrl-C
         if recorder is not None and recorder.sent:
             _report(recorder, args.json)
     return 0
@@ -122,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 def _show_frames(
     source: "Source", client: "DemoClient", recorder: "Recorder", rate: float | None
 ) -> None:
-    """Publish all frames and wait for the last answer."""
+    """Publish all frames and wait for the last label."""
     from time import perf_counter
 
     from tqdm import tqdm
@@ -134,7 +133,7 @@ def _show_frames(
             return
         if recorder.received == 0 or recorder.unanswered >= LOST_IN_A_ROW:
             raise NodeError(
-                f"{recorder.unanswered} frames in a row were not answered in "
+                f"no labels for {recorder.unanswered} consecutive frames within "
                 f"{LABEL_TIMEOUT_S:.0f} s: {client.lifecycle.process.cause()}"
             )
 
@@ -142,19 +141,21 @@ def _show_frames(
         tqdm(total=source.length, unit="frame", desc="demo") as bar,
         ThreadPoolExecutor(1) as reader,
     ):
-        # The next frame is read or drawn while the node works on this one.
+        # Read the next frame while the node processes this one.
         frames = source.frames()
         ahead = reader.submit(next, frames, None)
         start = perf_counter()
         while True:
-            client.lifecycle.spin_until(ahead.done, inf, poll_s=0.005)  # no callback tells of it
+            client.lifecycle.spin_until(
+                ahead.done, inf, poll_s=0.005
+            )  # poll: no callback wakes the executor
             frame = ahead.result()
             if frame is None:
                 break
             ahead = reader.submit(next, frames, None)
             if rate is not None:
                 due = start + recorder.sent / rate
-                # Also behind the schedule, or labels would wait unread.
+                # Spin even if behind schedule, so that labels are received.
                 client.lifecycle.spin_until(lambda: False, max(due - perf_counter(), 0.001))
             recorder.publish(*client.publish(frame.image), frame.labels)
             if rate is None:
@@ -174,7 +175,7 @@ def _report(recorder: "Recorder", json_file: Path | None) -> None:
 
 
 def _parameter(value: str | int | Path | tuple[int, int]) -> str | int:
-    """Return an argument as the node has it."""
+    """Return an argument as a parameter value of the node."""
     if isinstance(value, tuple):
         return "{}x{}".format(*value)
     return str(value) if isinstance(value, Path) else value

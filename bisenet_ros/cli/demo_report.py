@@ -1,4 +1,4 @@
-"""What the demo saw: counts, latency, score, overlay pictures and their contact sheet."""
+"""Results of the demo: counts, latency, mIoU, overlays and their contact sheet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from bisenet_ros.images.render import contact_sheet, fit, legend, write_picture
 SHEET_PICTURES = 12
 SHEET_COLUMNS = 4
 SHEET_WIDTH = 480
-"""Pixels that a picture of the contact sheet is wide at most."""
+"""Maximum width in pixels of an image in the contact sheet."""
 JPEG_QUALITY = 90
 
 Pixels = NDArray[np.uint8]
@@ -30,12 +30,21 @@ class _Frame:
 
 
 class Recorder:
-    """Holds frames only while they are under way; what remains is figures, and pictures on disk.
+    """Records published frames and received labels, and writes overlays to disk.
 
-    Frames are known by the stamps that they were published with, and answered in their order.
+    Frames are identified by their stamps, and labels arrive in the order of the frames. Only
+    frames in flight are kept in memory.
 
-    - ``sent``, ``received``: number of frames published, and of those whose labels came.
-    - ``pictures``: folder of the overlays, named by the number of their frame.
+    Args:
+        output: Output folder; the overlays of an earlier demo in it are removed.
+        classes: Classes of the model.
+        class_names: Names of the true labels' classes; labels are not scored if they differ from
+            the model's. None if they are the same.
+
+    Attributes:
+        sent: Number of frames published.
+        received: Number of frames whose labels were received.
+        pictures: Folder of the overlays, named by frame number.
     """
 
     def __init__(
@@ -44,11 +53,6 @@ class Recorder:
         classes: tuple[SemanticClass, ...],
         class_names: tuple[str, ...] | None = None,
     ) -> None:
-        """Remove the pictures that an earlier demo left in ``output``, a folder.
-
-        ``classes`` are the model's. ``class_names`` are those of the true labels, which are not
-        scored where the two differ; None means that they are the same.
-        """
         self.sent = self.received = 0
         self.pictures = output / "overlay"
         self._sheet = output / "contact_sheet.png"
@@ -59,38 +63,45 @@ class Recorder:
         names = tuple(entry.name for entry in classes)
         self._scores_labels = class_names in (None, names)
         self._confusion = np.zeros((len(classes), len(classes) + 1), np.int64)
-        self._under_way: dict[int, _Frame] = {}
-        self._answered = self._pictured = 0  # frames up to the latest whose answer is here
+        self._in_flight: dict[int, _Frame] = {}
+        # One past the number of the latest frame whose labels and overlay were received.
+        self._answered = self._pictured = 0
         self._latencies: list[float] = []
         self._first_sent = self._last_received = 0.0
 
     @property
     def unanswered(self) -> int:
-        """Number of frames published after the latest one whose labels came."""
+        """Number of frames published after the latest one whose labels were received."""
         return self.sent - self._answered
 
     def is_answered(self) -> bool:
-        """Whether the labels of the latest frame came."""
+        """Return whether the labels of the latest frame were received."""
         return self._answered == self.sent
 
     def is_complete(self) -> bool:
-        """Whether its overlay came as well."""
+        """Return whether labels and overlay of the latest frame were received."""
         return self.is_answered() and self._pictured == self.sent
 
     def publish(self, stamp: int, time: float, labels: Pixels | None) -> None:
-        """A frame was published at ``time`` in seconds; ``labels``, uint8 [H, W], are the truth."""
+        """Record a frame published at ``time`` [s].
+
+        Args:
+            stamp: Stamp of the frame.
+            time: When it was published [s].
+            labels: Ground truth, uint8 [H,W], or None.
+        """
         if self.sent == 0:
             self._first_sent = time
-        self._under_way[stamp] = _Frame(self.sent, time, labels if self._scores_labels else None)
+        self._in_flight[stamp] = _Frame(self.sent, time, labels if self._scores_labels else None)
         self.sent += 1
 
     def receive_labels(self, stamp: int, labels: Pixels, time: float) -> None:
-        """The node's labels, uint8 [H, W], arrived at ``time``.
+        """Record the node's labels, uint8 [H,W], received at ``time`` [s].
 
         Raises:
-            LabelsError: the frame's true labels have an id that the model does not have.
+            LabelsError: The ground truth contains an id that the model does not have.
         """
-        frame = self._under_way.get(stamp)
+        frame = self._in_flight.get(stamp)
         if frame is None or frame.number < self._answered:
             return
         self._answered = frame.number + 1
@@ -102,8 +113,8 @@ class Recorder:
         self._forget()
 
     def receive_overlay(self, stamp: int, image: Pixels) -> None:
-        """The node's overlay, uint8 [H, W, 3] RGB, arrived; it is written at once."""
-        frame = self._under_way.get(stamp)
+        """Write the node's overlay, uint8 [H,W,3] RGB, to disk."""
+        frame = self._in_flight.get(stamp)
         if frame is None or frame.number < self._pictured:
             return
         self._pictured = frame.number + 1
@@ -112,7 +123,7 @@ class Recorder:
         self._forget()
 
     def write_contact_sheet(self) -> Path | None:
-        """Make one picture of overlays spread evenly over the run; None where there are none."""
+        """Write a contact sheet of evenly spaced overlays; return its path, None without any."""
         paths = self._overlays()
         if not paths:
             return None
@@ -125,11 +136,11 @@ class Recorder:
         return self._sheet
 
     def measurements(self) -> dict[str, Any]:
-        """Figures for ``--json``; what is not known is None.
+        """Return the measurements for ``--json``; unknown values are None.
 
-        ``fps`` are labels a second from the first frame's publication to the last label;
-        ``latency_ms`` runs from a frame's publication to the arrival of its labels; ``miou`` is a
-        fraction over the received frames together.
+        ``fps`` is the rate of labels from publishing the first frame to receiving the last label.
+        ``latency_ms`` is measured from publishing a frame to receiving its labels. ``miou`` is a
+        fraction, computed over all received frames.
         """
         seconds = self._last_received - self._first_sent
         ranks = (50, 95, 99)
@@ -147,7 +158,7 @@ class Recorder:
         }
 
     def table(self) -> str:
-        """The same for people, a line each."""
+        """Return the measurements as text, one per line."""
         found = self.measurements()
         lines = [(name, str(found[name])) for name in ("sent", "received", "dropped")]
         if self.received:
@@ -158,7 +169,7 @@ class Recorder:
         if found["miou"] is not None:
             lines.append(("mIoU", f"{found['miou']:.1%}"))
         elif not self._scores_labels:
-            lines.append(("mIoU", "unknown: the model's classes are not those of the labels"))
+            lines.append(("mIoU", "unknown: the labels have other classes than the model"))
         return "\n".join(f"{name:<12} {value}" for name, value in lines)
 
     def _score(self, truth: Pixels, labels: Pixels) -> None:
@@ -166,16 +177,16 @@ class Recorder:
         unknown = truth[(truth >= count) & (truth != IGNORE_ID)]
         if unknown.size:
             raise LabelsError(
-                f"the label images have the id {unknown[0]}, but the model's classes are 0 to "
-                f"{count - 1}: map their ids to these, and all else to {IGNORE_ID}"
+                f"the label images contain the id {unknown[0]}, but the model's classes are 0 to "
+                f"{count - 1}: map the ids to these, and all others to {IGNORE_ID}"
             )
         self._confusion += confusion_matrix(truth, labels, count)
 
     def _forget(self) -> None:
-        """Let go of frames that nothing more is expected of; dropped ones are among them."""
+        """Remove frames that are complete or were dropped by the node."""
         done = min(self._answered, self._pictured)
-        for stamp in [s for s, frame in self._under_way.items() if frame.number < done]:
-            del self._under_way[stamp]
+        for stamp in [s for s, frame in self._in_flight.items() if frame.number < done]:
+            del self._in_flight[stamp]
 
     def _overlays(self) -> list[Path]:
         return sorted(self.pictures.glob("[0-9]" * 6 + ".jpg"))

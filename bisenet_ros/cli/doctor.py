@@ -19,25 +19,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image",
         metavar="TOPIC",
-        help="also subscribe to this image topic, as the node would (JPEG if its name ends in "
-        "/compressed)",
+        help="also check this image topic (JPEG if its name ends in /compressed)",
     )
     parser.add_argument(
         "--seconds",
         type=positive_number,
         default=5.0,
         metavar="S",
-        help="how long to wait for images of --image (default: %(default)g)",
+        help="time to wait for images on --image (default: %(default)g)",
     )
     add_engine_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the checks to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line for each check as it is made; return 1 if one of them failed.
+    """Run all checks and print their results; return 1 if one failed.
 
     Raises:
-        OutputError: the file of ``--json`` cannot be written.
+        OutputError: The ``--json`` file cannot be written.
     """
     check_output_files([args.json])
     checks = []
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checks(args: argparse.Namespace) -> "Iterator[Check]":
-    """Those that make sense after the ones before."""
+    """Yield each check that is meaningful given the results of the previous ones."""
     from bisenet_ros.cli import environment_checks as doctor
 
     ros = doctor.check_ros()

@@ -1,4 +1,4 @@
-"""Arguments that say which model runs on what, and the model and segmenter that they name."""
+"""Arguments that select model and engine, and functions that open them."""
 
 import argparse
 from pathlib import Path
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 
 def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
-    """Declare model, classes, backend, device, precision, threads, resolution and engine cache."""
+    """Declare the arguments that select model, classes and engine."""
     add_model_argument(parser)
     parser.add_argument(
         "--classes",
         default="",
         metavar="FILE",
-        help="class file, or camvid, cityscapes or cocostuff, whose names and colors replace the "
+        help="class file, or camvid, cityscapes or cocostuff: names and colors that replace the "
         "model's",
     )
     parser.add_argument(
         "--backend",
         choices=("auto", *BACKENDS),
         default="auto",
-        help="inference engine (default: the fastest that is accurate)",
+        help="inference engine (default: the fastest accurate one)",
     )
     parser.add_argument(
         "--device",
         type=engine_device,
         default="auto",
         metavar="NAME",
-        help="cpu, cuda or cuda:N (NVIDIA), gpu or gpu.N (Intel) (default: the NVIDIA GPU if there "
-        "is one, else the CPU)",
+        help="cpu, cuda or cuda:N (NVIDIA), gpu or gpu.N (Intel) (default: the NVIDIA GPU if "
+        "present, else the CPU)",
     )
     parser.add_argument(
         "--precision",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="arithmetic of the network (default: the fastest that is accurate)",
+        help="arithmetic of the network (default: the fastest accurate one)",
     )
     add_threads_argument(parser)
     add_resolution_argument(parser)
@@ -55,17 +55,17 @@ def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def add_model_argument(parser: argparse._ActionsContainer) -> None:
-    """Declare ``--model``, by default the shipped one."""
+    """Declare ``--model``, whose default is the shipped model."""
     parser.add_argument(
         "--model",
         default="",
         metavar="FILE",
-        help=f"model file, or name of a shipped model (default: {SHIPPED_MODEL})",
+        help=f"model file or name of a shipped model (default: {SHIPPED_MODEL})",
     )
 
 
 def add_resolution_argument(parser: argparse._ActionsContainer) -> None:
-    """Declare ``--resolution``, None for the model's."""
+    """Declare ``--resolution``, whose default is None for the model's."""
     parser.add_argument(
         "--resolution",
         type=network_resolution,
@@ -75,32 +75,32 @@ def add_resolution_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def add_threads_argument(parser: argparse._ActionsContainer) -> None:
-    """Declare ``--threads``, 0 for those that this process may use."""
+    """Declare ``--threads``, whose default is 0 for all that this process may use."""
     parser.add_argument(
         "--threads",
         type=whole_number(0, MAX_THREADS),
         default=0,
         metavar="N",
-        help="CPU threads (default: one per core that CPU affinity and quota allow)",
+        help="CPU threads (default: one per core within CPU affinity and quota)",
     )
 
 
 def add_engine_cache_argument(parser: argparse._ActionsContainer) -> None:
-    """Declare ``--engine-cache``, None for the user's cache folder."""
+    """Declare ``--engine-cache``, whose default is None for the user's cache folder."""
     parser.add_argument(
         "--engine-cache",
         type=Path,
         metavar="DIR",
-        help="folder for compiled engines, the node's parameter engine_cache (default: "
+        help="folder for compiled engines, as the node's parameter engine_cache (default: "
         "~/.cache/bisenet_ros)",
     )
 
 
 def open_model(args: argparse.Namespace) -> "Model":
-    """Return the model that the arguments name.
+    """Return the model selected by the arguments.
 
     Raises:
-        ModelFileError, ClassesError: the model or class file cannot be used.
+        ModelFileError, ClassesError: The model or class file cannot be used.
     """
     from bisenet_ros.model.file import load_model
 
@@ -114,10 +114,16 @@ def open_segmenter(
     backend: str | None = None,
     confidence: bool = False,
 ) -> "Segmenter":
-    """Return the segmenter that the arguments name, on ``backend`` instead of theirs if given.
+    """Return the segmenter selected by the arguments.
+
+    Args:
+        args: Arguments of ``add_engine_arguments``.
+        model: Model to run.
+        backend: Overrides ``args.backend`` if given.
+        confidence: Whether to compute confidence.
 
     Raises:
-        InferenceError: this machine has no such engine, or it cannot run the model.
+        InferenceError: The engine is not available on this machine, or cannot run the model.
     """
     from bisenet_ros.inference.segmenter import Segmenter
 

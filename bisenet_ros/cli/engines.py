@@ -1,4 +1,4 @@
-"""``bisenet engines``: build, list and clear this machine's compiled engines."""
+"""``bisenet engines``: build, list and clear compiled engines of this machine."""
 
 import argparse
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from bisenet_ros.cli.engine_arguments import (
 )
 
 _SHOWN = ("backend", "model", "resolution", "precision", "device")
-"""Fields of a key that tell a reader one engine from another; all backends have them."""
+"""Fields of a cache key that identify an engine to the user; all backends have them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    summary = "build the engine that a node with the same parameters loads, so that it starts fast"
+    summary = "build the engine in advance, so that a node with the same parameters starts quickly"
     build = actions.add_parser("build", help=summary, description=summary)
     build.set_defaults(act=_build)
     add_engine_arguments(build)
     build.add_argument(
         "--confidence",
         action="store_true",
-        help="build for a node that publishes the confidence or has a confidence_threshold",
+        help="build an engine with confidence, for outputs: confidence or confidence_threshold",
     )
     summary = "list the engines in the cache"
     list_ = actions.add_parser("list", help=summary, description=summary)
@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, list or clear.
+    """Build an engine, or list or clear the engine cache.
 
     Raises:
-        ModelFileError, ClassesError: the model or class file cannot be used.
-        InferenceError: this machine has no such engine, or it cannot run the model.
-        EngineCacheError: the cache cannot be read or cleared, or others could write in it.
+        ModelFileError, ClassesError: The model or class file cannot be used.
+        InferenceError: The engine is not available on this machine, or cannot run the model.
+        EngineCacheError: The cache cannot be read or cleared, or is writable by other users.
     """
     args.act(args)
     return 0
@@ -75,7 +75,7 @@ def _clear(args: argparse.Namespace) -> None:
     from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
 
     folder = cache_folder(args.engine_cache)
-    print(f"{_count(EngineCache(folder).clear())} deleted from {folder}")
+    print(f"deleted {_count(EngineCache(folder).clear())} from {folder}")
 
 
 def _describe(key: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Checks of what the node needs, each with what to do where it fails."""
+"""Checks of the node's environment, each with a remedy."""
 
 import os
 import shutil
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     from bisenet_ros.model.file import Model
 
 LIBRARIES = (
-    f"{sys.executable} -m pip install torch -r requirements/runtime.txt, in the folder of "
-    "bisenet_ros's sources"
+    f"run {sys.executable} -m pip install torch -r requirements/runtime.txt in the source folder "
+    "of bisenet_ros"
 )
 
 FRAMES = 10
 
 
 def check_ros() -> Check:
-    """Whether ROS 2 and this package's messages can be imported."""
+    """Check that ROS 2 and the messages of this package can be imported."""
     try:
         import rclpy.utilities
 
-        import bisenet_ros.msg  # noqa: F401  # whether it is there
+        import bisenet_ros.msg  # noqa: F401
     except ImportError as error:
         return Check(
             "ros",
             ok=False,
             detail=str(error),
-            remedy="source ROS 2's setup.bash, and after it the workspace's install/setup.bash",
+            remedy="source ROS 2's setup.bash, then the workspace's install/setup.bash",
         )
     middleware = rclpy.utilities.get_rmw_implementation_identifier()
-    launch = "" if shutil.which("ros2") else ", from wheels: there is no ros2 command here"
+    launch = "" if shutil.which("ros2") else ", from wheels: without the ros2 command"
     detail = f"{os.environ.get('ROS_DISTRO', 'ROS 2')}, {middleware}{launch}"
     return Check("ros", ok=True, detail=detail)
 
 
 def check_transport() -> Check:
-    """Whether Fast DDS, where it is used, can be given shared memory for whole images."""
+    """Check that Fast DDS, if used, can get enough shared memory for images."""
     from bisenet_ros.ros.fastdds import shm_unavailable_reason, user_override_reason
 
     name = "transport"
@@ -54,18 +54,18 @@ def check_transport() -> Check:
     reason = shm_unavailable_reason(os.environ)
     if reason:
         return Check(name, ok=False, detail=reason)
-    detail = "room for whole images in shared memory; the launch file's shared_memory:=true uses it"
+    detail = "enough shared memory for images; use it with shared_memory:=true of the launch file"
     return Check(name, ok=True, detail=detail)
 
 
 def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
-    """Whether the model file is whole, and what it takes an image for; the model if it is."""
+    """Check that the model can be loaded, and return it if so."""
     try:
         model = load()
     except ImportError as error:
         return Check("model", ok=False, detail=str(error), remedy=LIBRARIES), None
     except UserError as error:
-        remedy = "give another --model or --classes"
+        remedy = "use another --model or --classes"
         return Check("model", ok=False, detail=str(error), remedy=remedy), None
     metadata = model.metadata
     width, height = metadata.resolution
@@ -77,7 +77,7 @@ def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
 
 
 def check_engine(load: "Callable[[], Segmenter]") -> Check:
-    """Whether the network runs here as the node would run it, and how long a frame takes."""
+    """Check that the engine runs as in the node, and measure its time per frame."""
     from bisenet_ros.errors import InferenceError
     from bisenet_ros.synthetic import DEMO_SEEDS, Street
 
@@ -90,15 +90,15 @@ def check_engine(load: "Callable[[], Segmenter]") -> Check:
             segmenter.segment(image)
             times.append(1e3 * (time.perf_counter() - started))
     except InferenceError as error:
-        remedy = "see docs/engines.md, or take backend auto"
+        remedy = "use backend auto, or see docs/engines.md"
         return Check("engine", ok=False, detail=str(error), remedy=remedy)
     engine = segmenter.backend
     kernels = engine.arithmetic.removeprefix(f"{engine.name} ")
     threads = f"{engine.threads} thread{'' if engine.threads == 1 else 's'}, "
     detail = (
-        f"{engine.name} on {engine.device} in {engine.precision}: {np.median(times):.0f} ms a "
-        f"frame, {threads if engine.threads else ''}{kernels}, labels checked against PyTorch: "
-        f"{engine.parity.equal:.1%}"
+        f"{engine.name} on {engine.device} in {engine.precision}: {np.median(times):.0f} ms per "
+        f"frame, {threads if engine.threads else ''}{kernels}, {engine.parity.equal:.1%} of "
+        "labels equal PyTorch's"
     )
     segmenter.close()
     on_cuda = engine.name == "torch" and engine.device != "cpu"
@@ -107,7 +107,7 @@ def check_engine(load: "Callable[[], Segmenter]") -> Check:
 
 
 def _explain_missing_tensorrt(device: str) -> str:
-    """Why PyTorch runs ``device`` in TensorRT's place; empty where both libraries are there."""
+    """Return why TensorRT is not available on ``device``; empty if it is."""
     from bisenet_ros.errors import InferenceError
     from bisenet_ros.inference.backend import native_precisions
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 SYNTHETIC = "synthetic"
 SYNTHETIC_STREETS = 100
 SCALES = "0.5,0.75,1,1.25,1.5,1.75"
-"""The sizes that are usual for multi-scale testing."""
+"""Customary scales of multi-scale testing."""
 CONFUSIONS = 5
-"""As many are printed."""
+"""Number of class confusions to print."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="DIR",
-        help=f"{DATA_HELP}; or '{SYNTHETIC}': one frame of each of {SYNTHETIC_STREETS} streets "
-        "drawn by code",
+        help=f"{DATA_HELP}; or '{SYNTHETIC}': one frame of each of {SYNTHETIC_STREETS} synthetic "
+        "streets",
     )
     add_layout_arguments(parser, split="val")
     add_engine_arguments(parser)
@@ -50,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_scales,
         metavar="S,S,...",
         dest="scales",
-        help="average the probabilities over these multiples of the resolution, with the torch "
-        f"backend; without a list {SCALES}",
+        help="average probabilities over these multiples of the resolution, with the torch backend "
+        f"(default without a list: {SCALES})",
     )
     parser.add_argument(
         "--flip",
         action="store_true",
-        help="average with the mirrored image, too, with the torch backend",
+        help="average probabilities over the image and its mirror image, with the torch backend",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores to this file")
     parser.add_argument(
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--worst",
         type=Path,
         metavar="DIR",
-        help="write the worst images to this folder: prediction, truth and errors side by side",
+        help="write the worst images to this folder: prediction, ground truth and errors",
     )
     parser.add_argument(
         "--worst-count",
@@ -78,13 +78,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record",
         metavar="NAME",
-        help="store the scores in the model file, as scores on the dataset NAME",
+        help="store the scores in the model file as scores on the dataset NAME",
     )
 
 
 @dataclass(frozen=True)
 class _Data:
-    """``count`` samples, image uint8 [H,W,3] RGB and labels uint8 [H,W]; ``name`` by number."""
+    """Samples to score.
+
+    Attributes:
+        classes: Names of the classes by id.
+        samples: Images uint8 [H,W,3] RGB and labels uint8 [H,W].
+        count: Number of samples.
+        name: Function that returns the name of a sample by its index.
+    """
 
     classes: Sequence[str]
     samples: Iterator[tuple["Image", "Labels"]]
@@ -95,15 +102,15 @@ class _Data:
 def run(args: argparse.Namespace) -> int:
     """Score the model and print the IoU of each class.
 
-    The protocol is the paper's (section 5.1): images are resized to the network's size, the labels
-    back to that of the image, and compared there, at a single scale unless others are asked for.
+    As in the paper (section 5.1), images are resized to the network's resolution, and the
+    predicted labels are resized back and compared at the resolution of the image.
 
     Raises:
-        UsageError: options that exclude each other.
-        OutputError: a file or folder cannot be written.
-        DatasetError: the dataset cannot be used, or has other classes than the model.
-        ModelFileError, ClassesError: the model or class file cannot be used.
-        InferenceError: this machine has no such engine, or it failed.
+        UsageError: Options exclude each other.
+        OutputError: A file or folder cannot be written.
+        DatasetError: The dataset cannot be used, or its classes differ from the model's.
+        ModelFileError, ClassesError: The model or class file cannot be used.
+        InferenceError: The engine is not available on this machine, or fails.
     """
     from contextlib import closing
 
@@ -178,16 +185,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_request(args: argparse.Namespace, path: Path, averaged: bool) -> None:
-    """Refuse at once what would fail, or store what the model does not do, in the end."""
+    """Raise an error now for options that would fail, or record wrong scores, after scoring."""
     if args.record is not None:
         if path.suffix != ".safetensors":
             raise UsageError(
-                f"--record stores scores in a .safetensors of ours, and {path} is none"
+                f"--record stores scores in a .safetensors model file, but {path} is not one"
             )
         if averaged or args.resolution:
             raise UsageError(
-                "--record stores what the model does on its own; leave --multi-scale, --flip and "
-                "--resolution out"
+                "--record stores scores of the model at its own resolution; omit --multi-scale, "
+                "--flip and --resolution"
             )
     record = path.resolve().parent if args.record is not None else None
     check_output_files([args.json], plots=[args.confusion], folders=[args.worst, record])
@@ -201,7 +208,7 @@ def _record(
     measured_on: str,
     measured: Mapping[str, float],
 ) -> None:
-    """Add the scores to those in the file, in place of earlier ones of the same."""
+    """Store the scores in the model file, replacing earlier scores of the same kind."""
     from bisenet_ros.model import file as model_file
     from bisenet_ros.model.metadata import Metadata, Score
 
@@ -211,7 +218,7 @@ def _record(
     ]
 
     def add(metadata: Metadata) -> Metadata:
-        # One whose arithmetic is not stated gives way, too.
+        # Also replace scores that do not state their arithmetic.
         superseded = {s.subject for s in recorded} | {(*s.subject[:3], "") for s in recorded}
         kept = [score for score in metadata.scores if score.subject not in superseded]
         return replace(metadata, scores=(*kept, *recorded))
@@ -223,7 +230,7 @@ def _scales(text: str) -> tuple[float, ...]:
     try:
         return tuple(positive_number(part) for part in text.split(","))
     except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}; separate numbers by commas") from None
+        raise argparse.ArgumentTypeError(f"{error}; separate the numbers with commas") from None
 
 
 def _open_data(args: argparse.Namespace) -> _Data:
@@ -246,19 +253,19 @@ def _open_data(args: argparse.Namespace) -> _Data:
 def _check_names(model: Sequence[str], data: Sequence[str], where: str) -> None:
     if len(model) != len(data):
         raise DatasetError(
-            f"the model has {len(model)} classes and {where} has {len(data)}; a model is scored on "
-            "data with its own classes"
+            f"the model has {len(model)} classes, but {where} has {len(data)}; score a model on "
+            "data with the same classes"
         )
     for id_, (ours, theirs) in enumerate(zip(model, data, strict=True)):
         if ours != theirs:
             raise DatasetError(
-                f"class {id_} is {quoted(ours)} in the model and {quoted(theirs)} in {where}; if "
-                "both mean the same, give the data's class file as --classes"
+                f"class {id_} is {quoted(ours)} in the model, but {quoted(theirs)} in {where}; if "
+                "both mean the same, pass the class file of the dataset as --classes"
             )
 
 
 def _table(iou: Mapping[str, float | None], scores: "Scores", names: Sequence[str]) -> str:
-    """IoU by class, the means, and the most frequent mistakes."""
+    """Return a table of the IoU of each class, the means and the most frequent confusions."""
     means = {
         "mean IoU": scores.miou,
         "pixel accuracy": scores.pixel_accuracy,
@@ -273,5 +280,5 @@ def _table(iou: Mapping[str, float | None], scores: "Scores", names: Sequence[st
     if confusions:
         columns = [*names, "none"]
         mistakes = [f"{names[t]} is {columns[p]} {share:.0%}" for t, p, share in confusions]
-        lines.append(f"most often wrong: {', '.join(mistakes)}")
+        lines.append(f"most frequent errors: {', '.join(mistakes)}")
     return "\n".join(lines)

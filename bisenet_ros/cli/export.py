@@ -1,4 +1,4 @@
-"""``bisenet export``: write a model as files for other programs or other machines."""
+"""``bisenet export``: export a model for other programs or machines."""
 
 import argparse
 from pathlib import Path
@@ -22,56 +22,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=(*SUFFIXES, TENSORRT),
         required=True,
-        help="format to write; tensorrt: engines of TensorRT for RTX for the GPUs of --gpu",
+        help="format to write; tensorrt: TensorRT for RTX engines for the GPUs of --gpu",
     )
     add_model_argument(parser)
     parser.add_argument(
         "--precision",
         choices=ONNX_PRECISIONS,
-        help="arithmetic of the network (default: fp32; for tensorrt fp16, and int8 too if the "
+        help="arithmetic of the network (default: fp32; for tensorrt fp16, and also int8 if the "
         "model is calibrated)",
     )
     add_resolution_argument(parser)
     parser.add_argument(
-        "--confidence", action="store_true", help="add the confidence as a second output"
+        "--confidence", action="store_true", help="add confidence as a second output"
     )
     parser.add_argument(
         "--gpu",
         nargs="+",
         metavar="SM",
-        help="GPUs to build TensorRT engines for, by compute capability, such as sm86 sm89; this "
-        "machine needs none",
+        help="compute capabilities to build TensorRT engines for, e.g. sm86 sm89; no GPU is "
+        "needed to build them",
     )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="PATH",
         help="file to write (default: MODEL_WxH_PRECISION with the format's suffix); for tensorrt "
-        "a folder, which the node takes as its parameter engine_cache (default: MODEL_WxH_engines)",
+        "a folder to use as the node's parameter engine_cache (default: MODEL_WxH_engines)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files.
+    """Export the model.
 
     Raises:
-        UsageError: options that do not fit the format.
-        OutputError: a file cannot be written.
-        EngineCacheError: others could write in the folder of engines.
-        ModelFileError: the model file cannot be used.
-        InferenceError: the model cannot be exported so, or its labels differ from PyTorch's by more
-            than the precision explains.
+        UsageError: Options do not match the format.
+        OutputError: A file cannot be written.
+        EngineCacheError: The folder of engines is writable by other users.
+        ModelFileError: The model file cannot be used.
+        InferenceError: The export is not supported, or its labels differ from PyTorch's beyond the
+            tolerance of the precision.
     """
     from bisenet_ros.model import file as model_file
     from bisenet_ros.resources import model_path
 
     if args.format == TENSORRT and not args.gpu:
         raise UsageError(
-            "--format tensorrt needs --gpu, the GPUs elsewhere to build for; for the GPU of this "
+            "--format tensorrt needs --gpu with the GPUs of other machines; for the GPU of this "
             "machine run 'bisenet engines build --backend tensorrt'"
         )
     if args.format != TENSORRT and args.gpu:
-        raise UsageError(f"--gpu is of no use with --format {args.format}; leave it out")
+        raise UsageError(f"--gpu does not apply to --format {args.format}; omit it")
     model = model_file.load(model_path(args.model))
     resolution = args.resolution or model.metadata.resolution
     if args.format == TENSORRT:
@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_file(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]) -> None:
-    """Write an ONNX or OpenVINO file after comparing its labels with PyTorch's."""
+    """Write an ONNX or OpenVINO file, after checking its labels against PyTorch."""
     from bisenet_ros.deploy.export import write_onnx, write_openvino
 
-    # Unless named: which precision is fast, and exact, depends on where the file will run.
+    # Which lower precision is fast and accurate depends on the target machine.
     precision = args.precision or "fp32"
     width, height = resolution
     suffix = SUFFIXES[args.format]
@@ -98,14 +98,14 @@ def _write_file(args: argparse.Namespace, model: "Model", resolution: tuple[int,
     )
     print(
         f"wrote {path}: {args.format} in {precision} at {width}x{height}; {parity.equal:.3%} of "
-        "the labels of the reference images are PyTorch's"
+        "the labels of the reference images equal PyTorch's"
     )
 
 
 def _write_engines(args: argparse.Namespace, model: "Model", resolution: tuple[int, int]) -> None:
-    """Write TensorRT engines into a folder that is an engine cache.
+    """Write TensorRT engines into a folder that can be used as engine cache.
 
-    Without a precision, those between which "auto" chooses on the GPU.
+    By default all precisions from which "auto" chooses on the GPU.
     """
     from bisenet_ros.inference.backend import EngineOptions
     from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
@@ -127,12 +127,12 @@ def _write_engines(args: argparse.Namespace, model: "Model", resolution: tuple[i
         keys = build_for(model, options, args.gpu)
         stored = [entry.key for entry in EngineCache(cache_folder(folder)).entries()]
         if not all(key in stored for key in keys):
-            raise OutputError(f"cannot write into {folder}; the warnings above say why")
+            raise OutputError(f"cannot write into {folder}; see the warnings above")
         print(
             f"wrote {folder}: tensorrt_rtx for {', '.join(args.gpu)} in {precision} at "
             f"{width}x{height}{' with confidence' if args.confidence else ''}"
         )
     print(
-        f"Start the node with engine_cache:={folder.absolute()}, or where you copy it to; the GPU "
-        "compares an engine with PyTorch when it first loads it."
+        f"Start the node with engine_cache:={folder.absolute()}, or the path of your copy of it. "
+        "The node checks an engine against PyTorch when it first loads it."
     )

@@ -1,4 +1,4 @@
-"""Frames from what a user has: image, folder, video, stream, bag, camera, or a drawn street."""
+"""Sources of frames: image, folder, video, stream, bag, camera or synthetic street."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -25,15 +25,17 @@ BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 
 STREETS = 10
 STREET_FRAMES = 120
-"""Frames of the synthetic source where no number is asked for."""
+"""Default number of frames of the synthetic source."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An image, uint8 [H, W, 3] RGB, and where they are known its labels, uint8 [H, W].
+    """An image and, if known, its labels.
 
-    Labels are class ids, and 255 where no class applies. ``name`` is that of its file without the
-    suffix, where it is an image's.
+    Attributes:
+        image: uint8 [H,W,3] RGB.
+        labels: Class ids uint8 [H,W], 255 = ignore; None if unknown.
+        name: File name of an image without its suffix; None for other sources.
     """
 
     image: Image
@@ -45,12 +47,13 @@ class Frame:
 class Source:
     """A sequence of frames that are read one at a time.
 
-    - ``name``: for the user.
-    - ``length``: the number of frames, for a video the one that its header states; None for a
-      camera or a stream, and where a video does not say.
-    - ``class_names``: what the labels mean, by id; None where they are the user's own or absent.
-    - ``frames``: opens the source and reads it; it raises ``SourceError`` or another ValueError
-      at a frame that cannot be read.
+    Attributes:
+        name: Name to show to the user.
+        length: Number of frames, for a video as stated in its header; None if unknown, as for a
+            camera or stream.
+        frames: Function that opens the source and yields its frames. It raises a ``UserError`` at
+            a frame that cannot be read.
+        class_names: Class names of the labels by id; None if unknown or without labels.
     """
 
     name: str
@@ -62,40 +65,40 @@ class Source:
 def open_source(
     given: str, *, topic: str | None = None, labels: Path | None = None, limit: int | None = None
 ) -> Source:
-    """Find out what ``given`` is and look whether it can be read.
+    """Return the source that ``given`` names, after checking that it can be opened.
 
     Args:
-        given: ``synthetic``, a path, the number of a camera, such as ``0``, or a URL that OpenCV
-            opens, such as ``rtsp://camera/stream``.
-        topic: the topic to read of a bag that has several with images.
-        labels: a folder of 8-bit label images: the k-th by name belongs to the k-th frame.
-        limit: read only so many frames, at least 1.
+        given: ``synthetic``, a path, a camera number such as ``0``, or a URL that OpenCV can open,
+            such as ``rtsp://camera/stream``.
+        topic: Image topic to read from a bag that has several.
+        labels: Folder of 8-bit label images; the k-th by name belongs to the k-th frame.
+        limit: Maximum number of frames, at least 1.
 
     Raises:
-        SourceError: no such file, or nothing in it that can be read.
-        BagError: the same for a bag.
+        SourceError: The source does not exist or cannot be read.
+        BagError: The bag cannot be read.
     """
     if limit is not None and limit < 1:
-        raise SourceError(f"{limit} frames were asked for; there must be at least 1")
+        raise SourceError(f"{limit} frames were requested; must be at least 1")
     path = expand_home(given)
     is_bag = path.suffix.lower() in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
     if topic is not None and not is_bag:
-        raise SourceError(f"a topic ({topic}) is of use only with a bag, and {given} is none")
+        raise SourceError(f"--topic {topic} applies only to bags, but {given} is not one; omit it")
 
     if given == SYNTHETIC:
         if labels is not None:
-            raise SourceError("the synthetic street has labels of its own: leave out --labels")
+            raise SourceError("the synthetic street has its own labels: omit --labels")
         return _street(limit or STREET_FRAMES)
     if given.isdecimal() and not path.exists():
         if labels is not None:
-            raise SourceError(f"camera {given} shows what it sees now: leave out --labels")
+            raise SourceError(f"live images of camera {given} have no labels: omit --labels")
         source = _camera(int(given))
     elif _is_url(given):
         source = _video(given)
     elif not path.exists():
         raise SourceError(
-            f"there is no {given}: give an image, a folder of images, a video, a bag, the number "
-            f"of a camera, the URL of a stream, or '{SYNTHETIC}'"
+            f"{given} does not exist: give an image, a folder of images, a video, a bag, a camera "
+            f"number, a stream URL, or '{SYNTHETIC}'"
         )
     elif is_bag:
         source = _bag(path, topic)
@@ -120,7 +123,7 @@ def _is_url(given: str) -> bool:
 
 
 def _street(length: int) -> Source:
-    """Several streets one after the other, evenly, so that a few frames show variety too."""
+    """Return frames spread over several streets, so that even a few frames show variety."""
     each = -(-length // STREETS)
 
     def frames() -> Iterator[Frame]:
@@ -146,25 +149,25 @@ def _folder(path: Path) -> Source:
     if not images:
         if any(p.suffix.lower() in BAG_SUFFIXES for p in path.iterdir()):
             raise SourceError(
-                f"{path} holds a bag without its metadata.yaml: give its .mcap or .db3 file itself"
+                f"{path} contains a bag without metadata.yaml: give its .mcap or .db3 file"
             )
-        raise SourceError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise SourceError(f"{path} contains no images ({', '.join(IMAGE_SUFFIXES)})")
     return _images(str(path), images)
 
 
 def _video(given: str) -> Source:
-    """Of a file or a URL."""
+    """Return the source of a video file or stream URL."""
 
     def frames() -> Iterator[Frame]:
         with closing(_Capture(given)) as video:
             image = video.read()
             if image is None:
-                raise SourceError(f"{given} holds no frame that OpenCV can decode")
+                raise SourceError(f"{given} contains no frame that OpenCV can decode")
             while image is not None:
                 yield Frame(image)
                 image = video.read()
             if _is_url(given) and video.length is None:
-                raise SourceError(f"{given} gives no more frames: does the camera still send?")
+                raise SourceError(f"{given} sends no more frames: is the camera still streaming?")
 
     with closing(_Capture(given)) as video:
         return Source(given, video.length, frames)
@@ -175,18 +178,18 @@ def _camera(index: int) -> Source:
         with closing(_Capture(index)) as camera:
             while (image := camera.read()) is not None:
                 yield Frame(image)
-            raise SourceError(f"camera {index} gives no more frames: is it still plugged in?")
+            raise SourceError(f"camera {index} sends no more frames: is it still connected?")
 
     _Capture(index).close()
     return Source(f"camera {index}", None, frames)
 
 
 class _Capture:
-    """An open cv2.VideoCapture, with RGB frames and an error that says what failed."""
+    """An open cv2.VideoCapture with RGB frames and errors that name the source."""
 
     def __init__(self, given: str | int) -> None:
         if isinstance(given, str) and _is_url(given):
-            # Whoever presses ctrl-C waits for a read to end, and FFmpeg for 30 seconds.
+            # Ctrl-C has to wait for a read to end; FFmpeg's default timeout is 30 s.
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
             self._capture = cv2.VideoCapture(given, cv2.CAP_FFMPEG, limits)
         else:
@@ -194,18 +197,20 @@ class _Capture:
         if not self._capture.isOpened():
             if isinstance(given, int):
                 raise SourceError(
-                    f"camera {given} cannot be opened: is it plugged in (ls /dev/video*), and in "
-                    "use by no other program?"
+                    f"cannot open camera {given}: is it connected (ls /dev/video*), and not in use "
+                    "by another program?"
                 )
             if _is_url(given):
                 raise SourceError(
-                    f"{given} cannot be opened: does it play with `ffplay {given}` on this machine?"
+                    f"cannot open {given}: does `ffplay {given}` play it on this machine?"
                 )
             raise SourceError(
-                f"{given} is neither an image, a bag nor a video that OpenCV can decode: "
+                f"{given} is not an image, a bag or a video that OpenCV can decode: "
                 "convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`"
             )
-        frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))  # the header's; 0 or less: none
+        frames = int(
+            self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        )  # from the header; <= 0 if unknown
         self.length = frames if frames > 0 else None
 
     def read(self) -> Image | None:
@@ -217,12 +222,12 @@ class _Capture:
 
 
 def _bag(path: Path, topic: str | None) -> Source:
-    # Bags hold messages; who reads files only needs no ROS.
+    # Only bags need ROS, to deserialize messages.
     try:
         from bisenet_ros.ros.bag import ImageBag
     except ImportError as error:
         raise SourceError(
-            f"{path} is a bag, and the messages of ROS are missing ({error}): source its setup.bash"
+            f"cannot read bag {path}: ROS messages are missing ({error}); source ROS's setup.bash"
         ) from error
 
     bag = ImageBag(path, topic)
@@ -230,15 +235,15 @@ def _bag(path: Path, topic: str | None) -> Source:
 
 
 def _with_labels(source: Source, folder: Path) -> Source:
-    """The frames with their labels; both must be equally many."""
+    """Return the source with labels, of which there must be one for each frame."""
     if not folder.is_dir():
-        raise SourceError(f"there is no folder of label images {folder}")
+        raise SourceError(f"no folder of label images {folder}")
     paths = _image_files(folder)
 
     def mismatch(frames: str) -> SourceError:
         return SourceError(
-            f"{folder} holds {len(paths)} label images, but {source.name} has {frames} frames: "
-            "there must be one for each, in the same order"
+            f"{folder} contains {len(paths)} label images, but {source.name} has {frames} frames: "
+            "provide one for each frame, in the same order"
         )
 
     if source.length is not None and source.length != len(paths):
@@ -246,7 +251,7 @@ def _with_labels(source: Source, folder: Path) -> Source:
 
     def frames() -> Iterator[Frame]:
         for number, frame in enumerate(source.frames()):
-            if number == len(paths):  # a video that did not tell its length, or a wrong one
+            if number == len(paths):  # the header had no length, or a wrong one
                 raise mismatch("more")
             yield Frame(frame.image, _read_labels(paths[number], frame.image))
 
@@ -257,13 +262,13 @@ def _read_labels(path: Path, image: Image) -> Labels:
     labels = read_label_image(path)
     if labels.ndim != 2:
         raise SourceError(
-            f"{path} holds colors, which mean nothing without a class file: give label images "
-            f"with the class id of each pixel, and {IGNORE_ID} for none"
+            f"{path} has colors instead of class ids: provide single-channel label images with the "
+            f"class id of each pixel, {IGNORE_ID} = ignore"
         )
     if labels.shape != image.shape[:2]:
         raise SourceError(
             f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
-            f"{image.shape[1]}x{image.shape[0]}: they must have one size"
+            f"{image.shape[1]}x{image.shape[0]}: both must have the same size"
         )
     return labels
 

@@ -1,4 +1,4 @@
-"""``bisenet info``: show what a network costs, and what is in a model file."""
+"""``bisenet info``: show the cost of a network and the metadata of a model file."""
 
 import argparse
 import textwrap
@@ -21,11 +21,11 @@ DEFAULT_RESOLUTION = (1024, 512)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
-    parser.add_argument("--model", metavar="FILE", help="model file, or name of a shipped model")
+    parser.add_argument("--model", metavar="FILE", help="model file or name of a shipped model")
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="network without a model file: bisenetv2 (default), bisenetv2_paper or "
+        help="network to show without a model file: bisenetv2 (default), bisenetv2_paper or "
         "bisenetv2_large",
     )
     parser.add_argument(
@@ -44,19 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resolution",
         type=network_resolution,
         metavar="WxH",
-        help="network input size in pixels to count multiply-adds at (default: the model's; of a "
-        "preset 1024x512)",
+        help="network input size in pixels for the multiply-adds (default: the model's, or "
+        "1024x512 for a preset)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the values to this file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the cost of each part and the model's metadata, and write them as JSON.
 
     Raises:
-        UsageError: options that exclude each other, or an unknown preset.
-        ModelFileError: the model file cannot be used.
-        OutputError: the file of ``--json`` cannot be written.
+        UsageError: Options exclude each other, or the preset is unknown.
+        ModelFileError: The model file cannot be used.
+        OutputError: The ``--json`` file cannot be written.
     """
     from bisenet_ros.model.file import load
     from bisenet_ros.model.flops import Cost, count_macs
@@ -103,7 +103,7 @@ def _architecture(args: argparse.Namespace) -> "tuple[str, Architecture]":
 
     preset = DEFAULT_PRESET if args.preset is None else args.preset
     if preset not in PRESETS:
-        raise UsageError(f"--preset {quoted(preset)} is none of {', '.join(PRESETS)}")
+        raise UsageError(f"--preset {quoted(preset)} is not one of {', '.join(PRESETS)}")
     changes = {"num_classes": args.num_classes, "head_channels": args.head_channels}
     given = {name: value for name, value in changes.items() if value is not None}
     return preset, vary_architecture(PRESETS[preset], **given)
@@ -113,8 +113,8 @@ def _refuse_with_model(args: argparse.Namespace) -> None:
     for option in ("preset", "num_classes", "head_channels"):
         if getattr(args, option) is not None:
             raise UsageError(
-                f"--{option.replace('_', '-')} says what --model's file says already; leave one "
-                "of them out"
+                f"--{option.replace('_', '-')} conflicts with --model, whose file determines it; "
+                "omit one of them"
             )
 
 
@@ -127,7 +127,7 @@ def _table(
     width, height = resolution
     lines = [
         f"{title}: {architecture.num_classes} classes, {architecture.head_channels} head "
-        f"channels, in inference at {width}x{height}",
+        f"channels, inference at {width}x{height}",
         f"{'part':<16}{'parameters':>12}{'GMAC':>10}",
     ]
     lines += [
@@ -147,7 +147,7 @@ def _description(metadata: "Metadata") -> str:
         f"{metadata.channel_order.upper()} in 0..1",
         "dataset": metadata.dataset or "not stated",
         "license": metadata.license or "not stated",
-        "calibration": "for int8" if metadata.calibration else "none, so no int8",
+        "calibration": "for int8" if metadata.calibration else "none (int8 is not available)",
     }
     table = [*rows.items(), *_scores(metadata.scores), *_recipes(metadata.recipe)]
     lines = [
@@ -160,7 +160,7 @@ def _description(metadata: "Metadata") -> str:
 
 
 def _scores(scores: "Sequence[Score]") -> Iterator[tuple[str, str]]:
-    """A row for each data set, precision and arithmetic."""
+    """Yield a row for each dataset, precision and arithmetic."""
     rows: dict[str, dict[str, float]] = {}
     for score in scores:
         on = score.measured_on or "arithmetic not stated"
@@ -173,7 +173,7 @@ def _scores(scores: "Sequence[Score]") -> Iterator[tuple[str, str]]:
 
 
 def _recipes(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The recipe, and those of the weights that it started from, one row each."""
+    """Yield a row for the recipe and one for each pretrained model that it started from."""
     own = {name: value for name, value in recipe.items() if name != "init"}
     yield "recipe", _pairs(own) or "not stated"
     if "init" in recipe:

@@ -1,4 +1,4 @@
-"""Entry point of ``bisenet``: runs a subcommand and reports its errors."""
+"""Entry point of ``bisenet``: run a subcommand and report its errors."""
 
 import argparse
 import logging
@@ -14,12 +14,12 @@ from bisenet_ros.errors import UsageError, UserError, describe
 
 SUBCOMMANDS = {
     "demo": "run the real node on a video, bag, folder, camera or synthetic street",
-    "segment": "label images, a video, a bag or a camera into files, without a node",
+    "segment": "write label images and overlays of images, a video, bag or camera, without a node",
     "train": "train the network on a folder of labelled images",
     "evaluate": "score a model on a folder of labelled images",
-    "export": "write a model as ONNX, OpenVINO or TensorRT files for other machines",
+    "export": "export a model to ONNX, OpenVINO or TensorRT for other machines",
     "calibrate": "calibrate a model file for int8 on its training images",
-    "engines": "build, list or clear the compiled engines of this machine",
+    "engines": "build, list or clear compiled engines of this machine",
     "dataset": "check a dataset before training",
     "benchmark": "measure the speed of each engine on this machine, side by side",
     "info": "show parameters, multiply-adds and metadata of a network or model file",
@@ -42,18 +42,18 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     },
     "train": {"--check-data": "'bisenet dataset check --data DIR'", "--licence": "--license TEXT"},
 }
-"""Options of version 0.1 by subcommand, and what has replaced each; the first found is reported."""
+"""Options of version 0.1 by subcommand, with their replacements."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status.
 
-    0: done. 1: failed, with the reason on stderr. 2: wrong usage. 70: a bug, with its traceback.
-    130: interrupted. Subcommands may have more.
+    0: success. 1: failure, with the reason on stderr. 2: wrong usage. 70: a bug, with its
+    traceback. 130: interrupted. Subcommands may define others.
 
-    A subcommand is a module of its name with ``add_arguments(parser)`` and ``run(args)``. Only
-    the one that is asked for is imported, and imports torch or rclpy only to run, so that help
-    comes at once.
+    A subcommand is a module of the same name with ``add_arguments(parser)`` and ``run(args)``.
+    Only the requested module is imported, and imports torch or rclpy in ``run``, so that ``--help``
+    responds quickly.
     """
     _open_closed_streams()
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -73,19 +73,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                     subparser.error(f"{old} is now {new}")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        # By the subcommand's parser: argparse would show the usage of ``bisenet`` itself.
+        # Report through the subcommand's parser, so that its usage is shown.
         subparsers.choices[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
     signal.signal(signal.SIGTERM, _interrupt)
-    # To stderr: which engine was chosen, what takes minutes. Of other libraries, warnings only.
+    # Log our INFO messages and other libraries' warnings to stderr.
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bisenet_ros").setLevel(logging.INFO)
     try:
         status: int = options.run(options)
-        sys.stdout.flush()  # the errors of a pipe or disk belong here, not to Python's end
+        sys.stdout.flush()  # raise errors of a pipe or disk here, not at Python's exit
     except KeyboardInterrupt:
         print("bisenet: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # head and the like have read enough
+    except BrokenPipeError:  # the reader, e.g. head, has closed the pipe
         _discard_output()
         return 1
     except UsageError as error:
@@ -99,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except ImportError as error:
         print(
-            f"bisenet {options.subcommand}: {describe(error)}; 'bisenet doctor' says how to get "
-            "what is missing",
+            f"bisenet {options.subcommand}: {describe(error)}; run 'bisenet doctor' to see how to "
+            "install what is missing",
             file=sys.stderr,
         )
         return 1
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print(
             f"bisenet {options.subcommand}: this is a bug in bisenet_ros; please report it with "
-            "the lines above, the command, and the output of 'bisenet doctor'",
+            "the traceback, the command, and the output of 'bisenet doctor'",
             file=sys.stderr,
         )
         return os.EX_SOFTWARE

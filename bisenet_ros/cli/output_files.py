@@ -1,4 +1,4 @@
-"""Files that a subcommand writes at its end, and checks at its beginning."""
+"""Output files of subcommands: checked at the start, written at the end."""
 
 import json
 import os
@@ -14,37 +14,42 @@ def check_output_files(
     plots: Iterable[Path | None] = (),
     folders: Iterable[Path | None] = (),
 ) -> None:
-    """Refuse what could not be written after minutes of work; None is one not asked for.
+    """Raise OutputError if an output could not be written later, after minutes of work.
+
+    Args:
+        files: Files to write; None is skipped, here and below.
+        plots: Plots to write with matplotlib.
+        folders: Folders to create or write into.
 
     Raises:
-        OutputError: a folder that is missing or not writable, or a plot's suffix that matplotlib
-            does not know.
+        OutputError: A folder is missing or not writable, or matplotlib does not support the suffix
+            of a plot.
     """
     for folder in (folder for folder in folders if folder is not None):
         there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
         if not there.is_dir():
             raise OutputError(f"cannot write into {folder}: {there} is a file; give a folder")
         if not os.access(there, os.W_OK | os.X_OK):
-            raise OutputError(f"cannot write into {folder}: you have no permission to, in {there}")
+            raise OutputError(f"cannot write into {folder}: no write permission in {there}")
     pictures = [plot for plot in plots if plot is not None]
     for file in (*(file for file in files if file is not None), *pictures):
         parent = file.absolute().parent
         if not parent.is_dir():
-            raise OutputError(f"cannot write {file}: there is no folder {file.parent}")
+            raise OutputError(f"cannot write {file}: no folder {file.parent}")
         if file.is_dir():
             raise OutputError(f"cannot write {file}: it is a folder")
         if not os.access(file if file.exists() else parent, os.W_OK):
-            raise OutputError(f"cannot write {file}: you have no permission to")
+            raise OutputError(f"cannot write {file}: no write permission")
     for picture in pictures:
         from matplotlib.backend_bases import FigureCanvasBase
 
         formats = FigureCanvasBase.get_supported_filetypes()
         if picture.suffix[1:].lower() not in formats:
             raise OutputError(
-                f"cannot draw {picture}: its suffix must be one of {', '.join(formats)}"
+                f"cannot write plot {picture}: its suffix must be one of {', '.join(formats)}"
             )
 
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
-    """Write what ``--json`` asks for."""
+    """Write ``document`` as JSON."""
     file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

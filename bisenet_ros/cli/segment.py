@@ -1,4 +1,4 @@
-"""``bisenet segment``: label images, a video, a bag or a camera into files, without a node."""
+"""``bisenet segment``: write label images and overlays of a source, without a node."""
 
 import argparse
 from pathlib import Path
@@ -15,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         required=True,
         metavar="X",
-        help="image, folder of images, video, URL of a stream, ROS bag (its folder, .mcap or "
-        ".db3), number of a camera, or 'synthetic' (a street drawn by code)",
+        help="image, folder of images, video, stream URL, ROS bag (folder, .mcap or .db3), camera "
+        "number, or 'synthetic' (a synthetic street)",
     )
-    parser.add_argument("--topic", help="topic to read from a bag that has several with images")
+    parser.add_argument("--topic", help="image topic to read from a bag that has several")
     parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
     parser.add_argument(
         "--output",
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write labels and overlay of each frame, under the image's own name where it has one.
+    """Write labels and overlay of each frame, named like the image or by frame number.
 
     Raises:
-        OutputError: the folder cannot be written, or has labels already.
-        SourceError, ImageFileError: the input gives no frames, or one of them cannot be read.
-        ModelFileError, ClassesError: the model or class file cannot be used.
-        InferenceError: this machine has no such engine, or it failed.
+        OutputError: The folder cannot be written, or already contains labels.
+        SourceError, ImageFileError: The input has no frames, or a frame cannot be read.
+        ModelFileError, ClassesError: The model or class file cannot be used.
+        InferenceError: The engine is not available on this machine, or fails.
     """
     from contextlib import closing
 
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     labels, overlays = args.output / "labels", args.output / "overlay"
     check_output_files(folders=[args.output])
     if labels.is_dir() and any(labels.iterdir()):
-        # Not deleted: they may be the labels of a dataset.
-        raise OutputError(f"{labels} has files already: remove them, or give another --output")
+        # Do not overwrite: they may be the labels of a dataset.
+        raise OutputError(f"{labels} already contains files: remove them, or use another --output")
     source = open_source(args.input, topic=args.topic, limit=args.frames)
     model = open_model(args)
     segmenter = open_segmenter(args, model)
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     width, height = segmenter.resolution
     engine = segmenter.backend
     print(
-        f"{len(names)} frames of {source.name}, by {model.name} at {width}x{height} on "
+        f"segmented {len(names)} frames of {source.name} with {model.name} at {width}x{height} on "
         f"{engine.name}, {engine.device}, {engine.precision}: {labels}, {overlays}"
     )
     return 0

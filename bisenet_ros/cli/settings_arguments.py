@@ -1,4 +1,4 @@
-"""Arguments that say how to train, and the settings that they name."""
+"""Arguments that select training settings."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="YAML file of training settings, or name of a shipped one, such as finetune or custom "
+        help="YAML file of training settings, or name of a shipped one, e.g. finetune or custom "
         "(default: the paper's for CamVid, too slow for a CPU)",
     )
     parser.add_argument(
@@ -20,15 +20,15 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="override one setting; may be repeated",
+        help="override a setting; may be repeated",
     )
 
 
 def open_settings(args: argparse.Namespace) -> "Settings":
-    """Return the settings that the arguments name.
+    """Return the settings selected by the arguments.
 
     Raises:
-        SettingsError: there is no such file, or a setting is not valid.
+        SettingsError: The file does not exist, or a setting is invalid.
     """
     from bisenet_ros.resources import settings_path
     from bisenet_ros.training.settings import read_settings

@@ -23,14 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder for model.safetensors, checkpoint.pt, log.csv, curves.png and the like",
+        help="folder for model.safetensors, checkpoint.pt, log.csv, curves.png and others",
     )
     parser.add_argument(
         "--val-data",
         type=Path,
         metavar="DIR",
-        help="score the weights on this dataset ten times during the run, the last time at its "
-        "end; may be --data itself, see --val-split",
+        help="score the model on this dataset ten times during the run, including its end; may be "
+        "the folder of --data, see --val-split",
     )
     parser.add_argument(
         "--val-split",
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="FILE",
-        help="start from the weights of this model file, or shipped model: keep its architecture "
-        "and normalization, and train layers anew that do not fit other classes",
+        help="start from the weights of this model file or shipped model: keep its architecture "
+        "and normalization, and initialize layers that do not match the new classes",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from checkpoint.pt in --output"
@@ -62,36 +62,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=torch_device,
         default="auto",
         metavar="NAME",
-        help="cpu, cuda or cuda:N (default: cuda if there is a GPU)",
+        help="cpu, cuda or cuda:N (default: cuda if a GPU is present)",
     )
     parser.add_argument(
         "--threads",
         type=whole_number(0, MAX_THREADS),
         default=0,
         metavar="N",
-        help="CPU threads of each process (default: one per core that CPU affinity and quota "
-        "allow, shared by the processes of torchrun)",
+        help="CPU threads per process (default: one per core within CPU affinity and quota, "
+        "divided among the processes of torchrun)",
     )
     parser.add_argument(
         "--dataset-name",
         metavar="NAME",
-        help="name of the dataset to store in the model file (default: that of its folder)",
+        help="name of the dataset to store in the model file (default: the name of its folder)",
     )
     parser.add_argument(
         "--license",
         metavar="TEXT",
-        help="license of the weights to store in the model file (default: that of --init)",
+        help="license of the weights to store in the model file (default: license of --init)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and write the model file at each checkpoint and at the end; return 130 if stopped.
+    """Train, and write the model file at each checkpoint and at the end; return 130 if stopped.
 
     Raises:
-        DatasetError: a dataset cannot be used.
-        SettingsError: a setting is not valid.
-        ModelFileError: the model file of ``--init`` cannot be used.
-        CheckpointError, TrainingError: the run cannot start or continue.
+        DatasetError: A dataset cannot be used.
+        SettingsError: A setting is invalid.
+        ModelFileError: The model file of ``--init`` cannot be used.
+        CheckpointError, TrainingError: The run cannot start or continue.
         DeviceError: PyTorch cannot use the device.
     """
     from bisenet_ros.datasets import open_dataset
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         start = new_start(settings, len(dataset.classes))
     if start.license and args.license is None:
-        print(f"the license of {args.init} stays: {start.license}")
+        print(f"keeping the license of {args.init}: {start.license}")
     with (
         use_threads(args.threads),
         init_distributed(args.device) as processes,
@@ -132,30 +132,30 @@ def run(args: argparse.Namespace) -> int:
         )
         outcome = training.finish(stop)
         if outcome.stopped and processes.rank == 0:
-            print("\nstopped; the same command with --resume goes on", file=sys.stderr)
+            print("\nstopped; repeat the command with --resume to continue", file=sys.stderr)
     return 130 if outcome.stopped else 0
 
 
 def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
-    """The dataset of --val-data.
+    """Return the dataset of --val-data.
 
     Raises:
-        DatasetError: it has other classes than that of --data, or images of it.
+        DatasetError: Its classes differ from those of --data, or it shares images with it.
     """
     from bisenet_ros.datasets import open_dataset
 
     validation = open_dataset(args.val_data, args.val_layout, args.val_split)
     if [entry.name for entry in validation.classes] != [entry.name for entry in dataset.classes]:
         raise DatasetError(
-            f"--val-data {args.val_data} has other classes than {args.data}; a model is scored on "
-            "the classes that it was trained for"
+            f"--val-data {args.val_data} has other classes than {args.data}; use validation data "
+            "with the classes of the training data"
         )
     trained_on = {image.resolve() for image, _ in dataset.pairs}
     shared = [image for image, _ in validation.pairs if image.resolve() in trained_on]
     if shared:
         raise DatasetError(
             f"{len(shared)} of the {len(validation)} images of --val-data {args.val_data} are "
-            f"trained on ({shared[0].name}, ...), so their score would say nothing; keep some "
-            "apart in val/images and val/labels, or leave out --val-data"
+            f"training images ({shared[0].name}, ...); keep separate ones in val/images and "
+            "val/labels, or omit --val-data"
         )
     return validation

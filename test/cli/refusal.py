@@ -1,4 +1,4 @@
-"""How a command is refused."""
+"""Run a command that is expected to fail with one sentence."""
 
 import re
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from bisenet_ros.cli.main import main
 
 
 class Refusal(NamedTuple):
-    """Exit status, and the sentence on stderr without the command's name."""
+    """Exit status, and the message on stderr without the command's name."""
 
     status: int
     message: str
 
 
 def refusal(line: Sequence[str], capsys: pytest.CaptureFixture[str]) -> Refusal:
-    """Run a command that is refused, and check the form: usage only with status 2, one sentence."""
+    """Run a failing command; check that it prints one line, and the usage only with status 2."""
     capsys.readouterr()
     try:
         status: object = main(line)

@@ -1,4 +1,4 @@
-"""Values of options, and the sentences that refuse them."""
+"""Argument types: valid values, and errors for invalid ones."""
 
 import argparse
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from bisenet_ros.cli.argument_types import number, whole_number
         (argument_types.torch_device, "cpu", "cpu"),
     ],
 )
-def test_valid(convert: Callable[[str], Any], text: str, value: object) -> None:
+def test_valid_values(convert: Callable[[str], Any], text: str, value: object) -> None:
     assert convert(text) == value
 
 
@@ -47,13 +47,13 @@ def test_valid(convert: Callable[[str], Any], text: str, value: object) -> None:
         (argument_types.torch_device, "gpu", "'gpu' is not auto, cpu, cuda or cuda:N"),
     ],
 )
-def test_refused_values(convert: Callable[[str], Any], text: str, message: str) -> None:
+def test_invalid_values(convert: Callable[[str], Any], text: str, message: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as raised:
         convert(text)
     assert message in str(raised.value)
 
 
-def test_a_long_value_is_shortened() -> None:
+def test_long_values_are_shortened_in_errors() -> None:
     with pytest.raises(argparse.ArgumentTypeError) as raised:
         whole_number(1)("9" * 5000)
     assert str(raised.value).endswith("999' is not a whole number of at least 1")

@@ -1,4 +1,4 @@
-"""``bisenet benchmark``: its table, JSON and picture, and when it gives no ratios."""
+"""``bisenet benchmark``: table, JSON, plot, time limit, and busy machines."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ SMALL = ["--threads", "1", "--device", "cpu", "--resolution", "64x32", "--input-
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
-    """The number is torch's for the whole process, and engines set it."""
+    """Restore PyTorch's number of threads, which engines set for the whole process."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -41,7 +41,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Watch other processes, and measure products, no longer than a test needs."""
+    """Shorten the measurements of CPU load and matrix products."""
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.2)
     monkeypatch.setattr(gemm_peak, "SIZES", {"cpu": (128,)})
 
@@ -50,7 +50,9 @@ def benchmark(model: Path, *more: str) -> int:
     return main(["benchmark", "--model", str(model), *SMALL, "--rounds", "1", *more])
 
 
-def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_json_and_plot(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, picture = tmp_path / "b.json", tmp_path / "b.png"
     arguments = ["--backend", "torch", "--precision", *PRECISIONS, "--allow-busy"]
     arguments += ["--json", str(file), "--plot", str(picture)]
@@ -72,7 +74,7 @@ def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     peaks = document["peak_gmacs_per_s"]["cpu"]
     assert peaks.keys() == {"fp32", "bf16"}
     assert peaks["fp32"] >= fp32["gmacs_per_s"]
-    # What is emulated is measured where it is named, and has no peak.
+    # An emulated precision is measured because it is named, but has no peak.
     assert (peaks["bf16"] is not None) == ("bf16" in native_precisions("torch", "cpu"))
     assert 0 <= document["others_cpu_share"] <= 1
     assert document["machine"]["libraries"]["torch"] == torch.__version__
@@ -86,13 +88,13 @@ def test_figures(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         f"GMAC, threads 1 ({instruction_set()}), image 160x90, reference torch:fp32"
     )
     assert [line.split()[0] for line in lines[1:4]] == ["engine", "torch:fp32", "torch:bf16"]
-    # Four frames have no percentiles that far out.
+    # Four frames are too few for p95 and p99.
     assert [lines[2].split()[place] for place in (2, 4, 5, 7)] == ["4", "-", "-", "1.00"]
     assert lines[4].startswith("not run: torch:fp16: precision 'fp16'")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_engine_whose_memory_process_fails_keeps_its_figures(
+def test_result_is_kept_if_measuring_its_memory_fails(
     tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -108,8 +110,8 @@ def test_an_engine_whose_memory_process_fails_keeps_its_figures(
     (result,) = json.loads(file.read_text())["results"]
     assert result["peak_memory_mb"] is None
     assert result["p50_ms"] > 0
-    said = capsys.readouterr().out
-    assert "no peak memory of torch:fp32: the process of torch was killed\n" in said
+    out = capsys.readouterr().out
+    assert "peak memory of torch:fp32 not measured: the process of torch was killed\n" in out
 
 
 def test_each_resolution_has_its_own_reference(tiny_model: Path, tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_each_resolution_has_its_own_reference(tiny_model: Path, tmp_path: Path)
     assert {result["peak_memory_mb"] for result in results} == {None}
 
 
-def test_no_share_exceeds_the_best_that_was_seen(
+def test_share_of_peak_is_at_most_100_percent(
     tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +143,10 @@ def test_no_share_exceeds_the_best_that_was_seen(
 
 
 class SlowMachine:
-    """Stands in for all that takes time, in ``clock``; ``memory`` has the engines asked for."""
+    """Replaces everything that takes time with fakes that advance ``clock``.
+
+    ``memory`` lists the engines whose peak memory was measured.
+    """
 
     def __init__(
         self,
@@ -185,7 +190,7 @@ class SlowMachine:
         monkeypatch.setattr(peak_memory, "peak_memory", measure_memory)
 
     def benchmark(self, model: Path, file: Path, *more: str) -> int:
-        """Measure six engines, all of which this machine has."""
+        """Measure six engines that are available on this machine."""
         arguments = ["--model", str(model), "--json", str(file), "--allow-busy", *SMALL, *more]
         engines = ["--backend", "torch", "openvino", "--precision", "fp32", "bf16", "int8"]
         return main(["benchmark", *arguments, *engines])
@@ -202,7 +207,7 @@ class SlowMachine:
         {"load": 7.0, "frame": 3.0, "product": 4.0, "memory": 50.0},
     ],
 )
-def test_it_ends_within_the_seconds_and_thirty(
+def test_benchmark_ends_within_seconds_plus_30(
     costs: dict[str, float],
     seconds: int,
     tmp_path: Path,
@@ -220,7 +225,7 @@ def test_it_ends_within_the_seconds_and_thirty(
     assert results[0]["frames"] >= turns.MIN_ROUNDS
 
 
-def test_a_slow_machine_measures_what_the_time_allows(
+def test_slow_machine_skips_peak_memory_and_suggests_seconds(
     tmp_path: Path,
     tiny_model: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,15 +239,15 @@ def test_a_slow_machine_measures_what_the_time_allows(
     measured = [result["peak_memory_mb"] for result in document["results"]]
     assert measured == [100.0] * len(machine.memory) + [None] * (6 - len(machine.memory))
     assert 0 < len(machine.memory) < 6
-    (line,) = (each for each in capsys.readouterr().out.splitlines() if "no peak memory" in each)
-    assert line.startswith("no peak memory of ")
-    assert ": no time left, give --seconds " in line
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if "not measured" in each)
+    assert line.startswith("peak memory of ")
+    assert " not measured: no time left, use --seconds " in line
     enough = line.rpartition(" ")[2]
     assert machine.benchmark(tiny_model, file, "--seconds", enough) == 0
-    assert "no peak memory" not in capsys.readouterr().out
+    assert "not measured" not in capsys.readouterr().out
 
 
-def test_each_resolution_has_the_time(
+def test_time_limit_applies_to_each_resolution(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = SlowMachine(monkeypatch, load=1.0, frame=1.0, product=5.0, memory=3.0)
@@ -253,7 +258,7 @@ def test_each_resolution_has_the_time(
     assert len(json.loads(file.read_text())["results"]) == 12
 
 
-def test_precisions_that_are_not_named_are_the_native_ones(
+def test_native_precisions_are_measured_by_default(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     natives = {"openvino": ("fp32",), "torch": ("bf16", "fp32")}
@@ -288,7 +293,7 @@ def test_precisions_that_are_not_named_are_the_native_ones(
         "torch:fp32",
         "torch:bf16",
     ]
-    # The reference runs in any case.
+    # The reference is always measured.
     torch_bf16 = ["--against", "torch:bf16", "--backend", "openvino"]
     assert engines(*torch_bf16) == ["torch:bf16", "openvino:fp32"]
 
@@ -303,7 +308,7 @@ def test_random_weights(tmp_path: Path) -> None:
     assert document["gmacs"]["64x32"] == pytest.approx(20.26 * 64 * 32 / (1024 * 512), rel=0.01)
 
 
-def test_nothing_is_measured_beside_busy_processes(
+def test_nothing_is_measured_on_a_busy_machine(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "b.json"
@@ -312,11 +317,11 @@ def test_nothing_is_measured_beside_busy_processes(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("bisenet benchmark: other processes use ")
-    assert captured.err.endswith(": nothing was measured; end them, or pass --allow-busy\n")
+    assert captured.err.endswith(": nothing was measured; stop them, or pass --allow-busy\n")
     assert not file.exists()
 
 
-def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
+def test_ratios_are_omitted_if_the_machine_becomes_busy(
     tiny_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -336,7 +341,7 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
     assert document["others_cpu_share"] > 0.05
     captured = capsys.readouterr()
     assert captured.out.splitlines()[2].split()[7] == "-"
-    assert "of the CPU: what they met has no ratios; end them" in captured.err
+    assert "ratios of affected resolutions are omitted; stop them, or pass" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -375,12 +380,12 @@ def test_there_are_no_ratios_if_processes_become_busy_meanwhile(
         ),
         ("--input-size 1280", 2, "argument --input-size: size '1280' is not of the form WxH"),
         ("--input-size 0x90", 2, "argument --input-size: size '0x90' has no pixels"),
-        ("--json none/b.json", 1, "cannot write none/b.json: there is no folder none"),
-        ("--plot b.doc", 1, "cannot draw b.doc: its suffix must be one of "),
+        ("--json none/b.json", 1, "cannot write none/b.json: no folder none"),
+        ("--plot b.doc", 1, "cannot write plot b.doc: its suffix must be one of "),
         ("--model none.safetensors", 1, "no model file at none.safetensors"),
     ],
 )
-def test_refused(
+def test_invalid_arguments(
     arguments: str,
     status: int,
     message: str,
@@ -393,8 +398,8 @@ def test_refused(
     assert refused.message.startswith(message)
 
 
-def test_random_weights_of_another_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_random_weights(capsys: pytest.CaptureFixture[str]) -> None:
     line = ["benchmark", *SMALL, "--allow-busy", "--random-weights", "bisenetv2"]
     refused = refusal(line, capsys)
     assert refused.status == 2
-    assert "'bisenetv2' is not PRESET/CLASSES, such as bisenetv2_paper/19" in refused.message
+    assert "'bisenetv2' is not PRESET/CLASSES, e.g. bisenetv2_paper/19" in refused.message

@@ -1,4 +1,4 @@
-"""``bisenet calibrate``: from images of a folder to a calibration in the model file."""
+"""``bisenet calibrate``: choice of images, stored calibration, and errors."""
 
 import shutil
 from dataclasses import replace
@@ -29,7 +29,7 @@ def command(path: Path, data: Path) -> list[str]:
 
 
 def write_images(folder: Path, count: int) -> list[np.ndarray]:
-    """PNG files 00.png and so on, and what is in them, uint8 [64,128,3] RGB."""
+    """Write 00.png and so on, and return their pixels, uint8 [64,128,3] RGB."""
     folder.mkdir(parents=True)
     images = [
         np.random.default_rng(seed).integers(0, 256, (64, 128, 3), np.uint8)
@@ -44,14 +44,14 @@ def test_calibration_is_stored_and_nothing_else_changes(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = write_images(tmp_path / "data" / "images", 3)
-    write_images(tmp_path / "data" / "labels", 1)  # not to be taken for an image
+    write_images(tmp_path / "data" / "labels", 1)  # must not be used for calibration
     before = model_file.load(path)
     assert main(command(path, tmp_path / "data")) == 0
     printed = capsys.readouterr().out
-    assert printed == f"{path} is calibrated for int8 on 3 images of {tmp_path / 'data'}\n"
+    assert printed == f"calibrated {path} for int8 on 3 images of {tmp_path / 'data'}\n"
     after = model_file.load(path)
     assert after.metadata.calibration == calibrate(before, images)
-    # A dataset in parts: of training images alone.
+    # A dataset with splits: only its training images are used.
     (tmp_path / "data").rename(tmp_path / "train")
     for number in range(3):
         ids = np.zeros((64, 128), np.uint8)
@@ -65,7 +65,7 @@ def test_calibration_is_stored_and_nothing_else_changes(
         torch.testing.assert_close(after.network.state_dict()[name], tensor, rtol=0, atol=0)
 
 
-def test_scores_of_the_former_calibration_go(path: Path, tmp_path: Path) -> None:
+def test_int8_scores_of_the_previous_calibration_are_removed(path: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "data", 1)
     model = model_file.load(path)
     scores = Score("val", "miou", "fp32", 0.5), Score("val", "miou", "int8", 0.4)
@@ -74,7 +74,7 @@ def test_scores_of_the_former_calibration_go(path: Path, tmp_path: Path) -> None
     assert model_file.load(path).metadata.scores == scores[:1]
 
 
-def test_images_are_spread_evenly(tmp_path: Path) -> None:
+def test_images_are_evenly_spaced(tmp_path: Path) -> None:
     for city in ("aachen", "zurich"):
         write_images(tmp_path / city, 5)
     (tmp_path / "aachen" / "notes.txt").touch()
@@ -83,15 +83,15 @@ def test_images_are_spread_evenly(tmp_path: Path) -> None:
     assert len(evenly_spread(tmp_path, 100)) == 10
 
 
-def test_wrong_input_is_named(
+def test_errors_name_the_input(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"no image")
     for model, data, status, text in (
-        (path, tmp_path / "nowhere", 1, f"there is no folder {tmp_path / 'nowhere'}"),
-        (path, tmp_path / "empty", 1, "empty holds no images"),
+        (path, tmp_path / "nowhere", 1, f"no folder {tmp_path / 'nowhere'}; give the folder"),
+        (path, tmp_path / "empty", 1, "empty contains no images"),
         (path, tmp_path / "broken", 1, "a.png is not an image"),
         (tmp_path / "none.safetensors", tmp_path, 1, "no model file at"),
         (Path("model.pth"), tmp_path, 2, "--model model.pth is not a .safetensors"),
@@ -102,9 +102,7 @@ def test_wrong_input_is_named(
     assert model_file.load(path).metadata.calibration == {}
 
 
-def test_the_shipped_model_is_not_calibrated_by_default(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_model_is_required(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused = refusal(["calibrate", "--data", str(tmp_path)], capsys)
     assert refused == (2, "the following arguments are required: --model")
 
@@ -117,7 +115,7 @@ def test_the_shipped_model_is_not_calibrated_by_default(
         (("images", "labels"), "images"),
     ],
 )
-def test_of_a_dataset_neither_labels_nor_val_are_taken(
+def test_labels_and_val_images_of_a_dataset_are_skipped(
     tmp_path: Path, folders: tuple[str, ...], taken: str
 ) -> None:
     for folder in folders:
@@ -125,7 +123,7 @@ def test_of_a_dataset_neither_labels_nor_val_are_taken(
     assert {path.parent for path in evenly_spread(tmp_path, 100)} == {tmp_path / taken}
 
 
-def test_labels_alone_are_no_images(tmp_path: Path) -> None:
+def test_folder_with_labels_but_no_images_is_rejected(tmp_path: Path) -> None:
     write_images(tmp_path / "labels", 1)
-    with pytest.raises(ValueError, match=r"has labels and no images/"):
+    with pytest.raises(ValueError, match=r"has labels but no images/"):
         evenly_spread(tmp_path, 1)

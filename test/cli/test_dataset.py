@@ -1,4 +1,4 @@
-"""``bisenet dataset check``: statistics, every fault, and a picture of samples."""
+"""``bisenet dataset check``: statistics, errors, and a contact sheet of samples."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SETTINGS = ["--set", "resolution=[64, 64]", "--set", "crop=[64, 64]", "--set", "
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Four images to train on, dark where their label is 0, bright where it is 1."""
+    """Create four training images, dark where their label is 0 and bright where it is 1."""
     root = tmp_path / "two_tone"
     rng = np.random.default_rng(0)
     for name in ("images", "labels"):
@@ -32,7 +32,7 @@ def check(data: Path, *more: str) -> list[str]:
     return ["dataset", "check", "--data", str(data), *SETTINGS, *more]
 
 
-def test_a_sound_dataset(
+def test_valid_dataset(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -46,7 +46,7 @@ def test_a_sound_dataset(
     assert [path.name for path in Path("dataset_check").iterdir()] == ["samples.png"]
 
 
-def test_every_fault_is_named(
+def test_every_error_is_reported_with_its_file(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data / "train" / "images" / "0.png").unlink()
@@ -69,7 +69,7 @@ def test_every_fault_is_named(
         (["--output", "{data}/classes.txt"], "classes.txt is a file; give a folder"),
     ],
 )
-def test_refused(
+def test_invalid_arguments(
     data: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = refusal(check(data, *(each.format(data=data) for each in more)), capsys)

@@ -43,14 +43,14 @@ def run_demo(*arguments: object) -> tuple[int, str, str]:
 
 
 def kill(demo: "subprocess.Popen[str]") -> None:
-    """End what a failed test leaves."""
+    """Kill the processes that a failed test leaves behind."""
     demo.kill()
     for node in nodes_of(demo):
         os.kill(node, signal.SIGKILL)
 
 
 def nodes_of(demo: "subprocess.Popen[str]") -> list[int]:
-    """The ids of the node processes that this demo started and that are there still."""
+    """Return the process ids of running nodes that this demo started."""
     namespace = f"__ns:=/bisenet_demo_{demo.pid}".encode()
     return [
         int(path.parent.name)
@@ -62,7 +62,7 @@ def nodes_of(demo: "subprocess.Popen[str]") -> list[int]:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it ended while we looked
+    except OSError:  # the process has ended meanwhile
         return b""
 
 
@@ -75,7 +75,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """images/ of blocks of noise, and labels/ that are exactly what the model makes of them."""
+    """Create images/ with noise blocks, and labels/ that the model predicts for them."""
     import torch
 
     from bisenet_ros.inference.segmenter import Segmenter
@@ -94,7 +94,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
         blocks = rng.integers(0, 256, (6, 10, 3), np.uint8)
         image = cv2.resize(blocks, (160, 96), interpolation=cv2.INTER_NEAREST)
         labels = segmenter.segment(image).labels.copy()
-        # Otherwise labels of a wrong frame would do as well.
+        # Make sure that labels of a wrong frame would be noticed.
         assert before is None or np.mean(labels != before) > 0.2
         before = labels
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -104,7 +104,9 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
     return root
 
 
-def test_labels_come_back_for_each_frame(tmp_path: Path, labelled: Path, tiny_model: Path) -> None:
+def test_folder_with_labels_is_scored_frame_by_frame(
+    tmp_path: Path, labelled: Path, tiny_model: Path
+) -> None:
     output, result = tmp_path / "out", tmp_path / "demo.json"
     (output / "overlay").mkdir(parents=True)
     (output / "overlay" / "000042.jpg").write_bytes(b"from an earlier run")
@@ -122,7 +124,7 @@ def test_labels_come_back_for_each_frame(tmp_path: Path, labelled: Path, tiny_mo
     latency = found["latency_ms"]
     assert latency.keys() == {"p50", "p95", "p99"}
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
-    # Closed loop: a frame is sent after the last one's labels, so 6 latencies fit into the time.
+    # Closed loop: each frame is sent after the previous labels, so 6 latencies fit into the run.
     assert 0 < found["fps"] <= 6 / (5 * latency["p50"] / 2e3)
 
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
@@ -133,7 +135,7 @@ def test_labels_come_back_for_each_frame(tmp_path: Path, labelled: Path, tiny_mo
     for number, path in enumerate(pictures):
         overlay = cv2.imread(str(path)).astype(int)
         image = cv2.imread(str(labelled / "images" / f"{number}.png")).astype(int)
-        # Half of an overlay is its own frame: no other is as close.
+        # An overlay is half its own frame, so it correlates with no other frame as much.
         assert overlay.shape == image.shape == (96, 160, 3)
         assert np.corrcoef(overlay.ravel(), image.ravel())[0, 1] > 0.5
     sheet = cv2.imread(str(output / "contact_sheet.png"))
@@ -141,7 +143,7 @@ def test_labels_come_back_for_each_frame(tmp_path: Path, labelled: Path, tiny_mo
     assert sheet.shape[1] >= 4 * 160
 
 
-def test_synthetic_at_a_rate_with_a_model_of_other_classes(
+def test_synthetic_street_at_a_rate_with_other_classes_is_not_scored(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     result = tmp_path / "demo.json"
@@ -155,16 +157,16 @@ def test_synthetic_at_a_rate_with_a_model_of_other_classes(
     assert list((tmp_path / "cache" / "engines").iterdir())
     found = json.loads(result.read_text())
     assert found["sent"] == 8
-    assert found["received"] >= 1  # the last one at least: nothing newer replaces it
+    assert found["received"] >= 1  # at least the last one, which no newer frame replaces
     assert found["received"] + found["dropped"] == 8
     assert found["miou"] is None
-    assert "the model's classes are not those of the labels" in out
+    assert "mIoU         unknown: the labels have other classes than the model" in out
     pictures = list((tmp_path / "out" / "overlay").iterdir())
     assert len(pictures) == found["received"]
     assert tmp_path / "out" / "overlay" / "000007.jpg" in pictures
 
 
-def test_a_node_that_fails_says_why(tmp_path: Path) -> None:
+def test_error_of_the_node_is_reported(tmp_path: Path) -> None:
     status, out, err = run_demo("--model", tmp_path / "none.safetensors", "--output", tmp_path)
     assert status == 1
     last = err.splitlines()[-1]
@@ -175,7 +177,7 @@ def test_a_node_that_fails_says_why(tmp_path: Path) -> None:
     assert "received" not in out
 
 
-def test_labels_with_ids_that_the_model_lacks(
+def test_labels_with_unknown_ids_are_rejected(
     tmp_path: Path, labelled: Path, tiny_model: Path
 ) -> None:
     (tmp_path / "labels").mkdir()
@@ -185,11 +187,11 @@ def test_labels_with_ids_that_the_model_lacks(
         *("--output", tmp_path / "out", "--model", tiny_model),
     )
     assert status == 1
-    assert "have the id 7, but the model's classes are 0 to 4" in err.splitlines()[-1]
+    assert "contain the id 7, but the model's classes are 0 to 4" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
-def test_a_signal_ends_demo_and_node_and_keeps_the_results(
+def test_signal_ends_demo_and_node_and_keeps_the_results(
     tmp_path: Path, tiny_model: Path, name: str
 ) -> None:
     result = tmp_path / "demo.json"
@@ -215,10 +217,10 @@ def test_a_signal_ends_demo_and_node_and_keeps_the_results(
     assert (tmp_path / "contact_sheet.png").exists()
 
 
-def test_input_is_looked_at_before_the_node_starts(tmp_path: Path) -> None:
+def test_input_is_checked_before_the_node_starts(tmp_path: Path) -> None:
     status, out, err = run_demo("--input", tmp_path / "none.mp4", "--output", tmp_path / "out")
     assert status == 1
-    assert "there is no" in err
+    assert "none.mp4 does not exist: give an image" in err
     assert len(err.splitlines()) == 1
     assert out == ""
     assert not (tmp_path / "out").exists()

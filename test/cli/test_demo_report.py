@@ -22,11 +22,11 @@ def test_counts_and_latency_in_a_run_with_dropped_frames(tmp_path: Path) -> None
     assert recorder.unanswered == 4
     recorder.receive_labels(1001, ZEROS, 11.5)
     recorder.receive_overlay(1001, GREY)
-    recorder.receive_labels(1000, ZEROS, 11.6)  # older than what was answered: not ours to count
-    recorder.receive_labels(77, ZEROS, 11.7)  # nobody's
+    recorder.receive_labels(1000, ZEROS, 11.6)  # older than the latest received labels: ignored
+    recorder.receive_labels(77, ZEROS, 11.7)  # of an unknown frame: ignored
     assert not recorder.is_answered()
     assert recorder.unanswered == 2
-    recorder.receive_overlay(1003, GREY)  # may overtake its labels
+    recorder.receive_overlay(1003, GREY)  # overlays may overtake labels
     recorder.receive_labels(1003, ZEROS, 14.0)
     assert recorder.is_complete()
     assert recorder.measurements() == {
@@ -45,13 +45,13 @@ def test_counts_and_latency_in_a_run_with_dropped_frames(tmp_path: Path) -> None
     assert names == ["000001.jpg", "000003.jpg"]
 
 
-def test_miou_is_that_of_all_frames_together(tmp_path: Path) -> None:
+def test_miou_is_computed_over_all_frames(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, CLASSES, ("road", "sky"))
     ignored = np.where(LEFT == 1, 255, LEFT).astype(np.uint8)
     for stamp, truth, found in ((1, LEFT, LEFT), (2, LEFT, ZEROS), (3, ignored, ZEROS)):
         recorder.publish(stamp, float(stamp), truth)
         recorder.receive_labels(stamp, found, stamp + 0.5)
-    # road: 8 + 8 + 8 hits, 8 false; sky: 8 hits, 8 missed
+    # road: 8 + 8 + 8 true positives, 8 false positives; sky: 8 true positives, 8 false negatives
     assert recorder.measurements()["miou"] == pytest.approx((24 / 32 + 8 / 16) / 2)
 
 
@@ -60,17 +60,17 @@ def test_labels_of_other_classes_are_not_scored(tmp_path: Path) -> None:
     recorder.publish(1, 1.0, LEFT)
     recorder.receive_labels(1, LEFT, 1.5)
     assert recorder.measurements()["miou"] is None
-    assert "the model's classes are not those of the labels" in recorder.table()
+    assert "unknown: the labels have other classes than the model" in recorder.table()
 
 
-def test_an_unknown_id_in_the_truth(tmp_path: Path) -> None:
+def test_unknown_id_in_the_ground_truth_is_rejected(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, CLASSES)
     recorder.publish(1, 1.0, np.full((4, 4), 2, np.uint8))
     with pytest.raises(LabelsError, match="the id 2, but the model's classes are 0 to 1"):
         recorder.receive_labels(1, ZEROS, 1.5)
 
 
-def test_nothing_received_is_valid_json(tmp_path: Path) -> None:
+def test_measurements_without_received_labels_are_valid_json(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, CLASSES)
     recorder.publish(1, 1.0, LEFT)
     assert json.loads(json.dumps(recorder.measurements())) == {
@@ -97,7 +97,7 @@ def test_contact_sheet_shows_frames_from_the_whole_run(tmp_path: Path) -> None:
     np.testing.assert_allclose(shades, [20 * k for k in range(12)], atol=3)
 
 
-def test_pictures_of_an_earlier_run_go_and_other_files_stay(tmp_path: Path) -> None:
+def test_overlays_of_an_earlier_run_are_removed_and_other_files_kept(tmp_path: Path) -> None:
     for name in ("contact_sheet.png", "overlay/000003.jpg", "overlay/mine.jpg", "notes.txt"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)

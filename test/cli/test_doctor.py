@@ -1,4 +1,4 @@
-"""``bisenet doctor``: what it finds well, and what it says to do where something is not."""
+"""``bisenet doctor``: checks that pass, and remedies of those that fail."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def checks(tmp_path: Path, status: int, *arguments: str) -> dict[str, dict[str, 
 
 @pytest.fixture
 def camera() -> Iterator[str]:
-    """A topic on which a process like any other sends images, while the test listens."""
+    """Publish images on a topic from another thread, and return the topic."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node("front_camera", context=context)
@@ -66,7 +66,7 @@ def camera() -> Iterator[str]:
     context.try_shutdown()
 
 
-def test_all_is_well_with_a_camera(
+def test_all_checks_pass_with_a_camera(
     tmp_path: Path,
     tiny_model: Path,
     camera: str,
@@ -83,21 +83,21 @@ def test_all_is_well_with_a_camera(
     kernels = torch.backends.cpu.get_cpu_capability().lower()
     threads = default_threads()
     assert re.fullmatch(
-        rf"torch on cpu in fp32: \d+ ms a frame, {threads} threads?, {kernels}, labels checked "
-        r"against PyTorch: 100\.0%",
+        rf"torch on cpu in fp32: \d+ ms per frame, {threads} threads?, {kernels}, 100\.0% of "
+        r"labels equal PyTorch's",
         found["engine"]["detail"],
     )
     rate = float(found["camera"]["detail"].partition(" ")[0])
-    assert 5 < rate <= 25  # of 20, on a machine that may be busy
+    assert 5 < rate <= 25  # published at 20 Hz; the machine may be busy
     assert "images/s of 64x48, 'rgb8', frame 'front'" in found["camera"]["detail"]
     assert capsys.readouterr().out.count("ok  ") == 5
 
 
-def test_what_is_wrong_has_a_remedy(tmp_path: Path, tiny_model: Path) -> None:
+def test_failed_checks_name_the_cause(tmp_path: Path, tiny_model: Path) -> None:
     found = checks(tmp_path, 1, "--model", "none.safetensors")
     assert not found["model"]["ok"]
     assert "no model file at none.safetensors" in found["model"]["detail"]
-    assert "engine" not in found  # there is nothing that it could run
+    assert "engine" not in found  # skipped without a model
 
     arguments = ["--model", str(tiny_model), "--backend", "torch", "--device", "cuda:7"]
     found = checks(tmp_path, 1, *arguments, "--image", "/nobody/image_raw", "--seconds", "0.5")
@@ -107,13 +107,13 @@ def test_what_is_wrong_has_a_remedy(tmp_path: Path, tiny_model: Path) -> None:
     )
 
 
-def test_a_topic_that_is_none(tmp_path: Path, tiny_model: Path) -> None:
+def test_invalid_topic_name(tmp_path: Path, tiny_model: Path) -> None:
     found = checks(tmp_path, 1, "--model", str(tiny_model), "--image", "no topic")
     assert "'no topic'" in found["camera"]["detail"]
     assert found["camera"]["remedy"] == "give a topic such as /camera/image_raw"
 
 
-def test_the_time_to_listen_is_positive(capsys: pytest.CaptureFixture[str]) -> None:
+def test_seconds_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
     for given in ("0", "-1", "inf", "long"):
         refused = refusal(["doctor", "--seconds", given], capsys)
         assert refused == (2, f"argument --seconds: '{given}' is not a number above 0")
@@ -127,11 +127,11 @@ def test_missing_libraries(
     monkeypatch.delattr(bisenet_ros.model, "file")
     found = checks(tmp_path, 1, "--model", str(tiny_model))
     assert "safetensors" in found["model"]["detail"]
-    remedy = f"{sys.executable} -m pip install torch -r requirements/runtime.txt"
-    assert found["model"]["remedy"] == f"{remedy}, in the folder of bisenet_ros's sources"
+    remedy = f"run {sys.executable} -m pip install torch -r requirements/runtime.txt"
+    assert found["model"]["remedy"] == f"{remedy} in the source folder of bisenet_ros"
 
 
-def test_pytorch_on_a_gpu_is_well_and_tensorrt_is_recommended(
+def test_pytorch_on_a_gpu_passes_and_tensorrt_is_recommended(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("tensorrt", "tensorrt_rtx"):
@@ -150,7 +150,7 @@ def test_pytorch_on_a_gpu_is_well_and_tensorrt_is_recommended(
     )
 
 
-def test_a_camera_that_the_node_would_not_understand(tmp_path: Path, tiny_model: Path) -> None:
+def test_unsupported_camera_encoding(tmp_path: Path, tiny_model: Path) -> None:
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node("depth_camera", context=context)

@@ -1,4 +1,4 @@
-"""``bisenet engines``: build, list and clear."""
+"""``bisenet engines``: build, list and clear the engine cache."""
 
 import logging
 from pathlib import Path
@@ -26,16 +26,16 @@ def engines(action: str, cache: Path, *more: str) -> list[str]:
     return ["engines", action, "--engine-cache", str(cache), *more]
 
 
-def test_an_empty_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(engines("list", tmp_path)) == 0
     assert main(engines("clear", tmp_path)) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"0 engines, 0.0 MB, in {tmp_path}/engines",
-        f"0 engines deleted from {tmp_path}/engines",
+        f"deleted 0 engines from {tmp_path}/engines",
     ]
 
 
-def test_engines_are_listed_and_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_and_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = EngineCache(cache_folder(tmp_path))
     cache.get(KEY, lambda: bytes(2_000_000), bytes)
     assert main(engines("list", tmp_path)) == 0
@@ -50,12 +50,12 @@ def test_engines_are_listed_and_deleted(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert total == f"1 engine, 2.0 MB, in {tmp_path}/engines"
     assert damaged.startswith("     1.0 MB  unusable: its checksum is wrong")
-    assert cleared == f"1 engine deleted from {tmp_path}/engines"
+    assert cleared == f"deleted 1 engine from {tmp_path}/engines"
     assert cache.entries() == []
 
 
 @pytest.mark.parametrize("action", ["list", "clear"])
-def test_an_unsafe_cache_is_an_error(
+def test_cache_writable_by_others_is_rejected(
     tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache_folder(tmp_path).mkdir()
@@ -65,7 +65,7 @@ def test_an_unsafe_cache_is_an_error(
     assert "chmod go-w" in message
 
 
-def test_an_engine_is_built_once_and_loaded_by_the_same_options(
+def test_engine_is_built_once_for_the_same_options(
     tiny_model: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -74,9 +74,9 @@ def test_an_engine_is_built_once_and_loaded_by_the_same_options(
     caplog.set_level(logging.INFO)
     options = ["--model", str(tiny_model), "--backend", "openvino", "--precision", "fp32"]
     line = engines("build", tmp_path, *options)
-    for more, told in (([], ""), (["--confidence"], ", with confidence")):
+    for more, suffix in (([], ""), (["--confidence"], ", with confidence")):
         assert main([*line, *more]) == 0
-        assert capfd.readouterr().out == f"ready: tiny at 128x64 on openvino, cpu, fp32{told}\n"
+        assert capfd.readouterr().out == f"ready: tiny at 128x64 on openvino, cpu, fp32{suffix}\n"
     assert main(engines("list", tmp_path)) == 0
     listed = capfd.readouterr().out.splitlines()
     assert all(", tiny, 128x64, fp32, " in each for each in listed[:-1])

@@ -1,4 +1,4 @@
-"""``bisenet evaluate``: the right numbers on data whose truth is known, and clear refusals."""
+"""``bisenet evaluate``: scores on data with known ground truth, and errors."""
 
 import json
 from dataclasses import replace
@@ -19,14 +19,14 @@ from bisenet_ros.model import file as model_file
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 LINES = "0 sky 1 1 1\n1 road 2 2 2\n2 pole 3 3 3\n3 tree 4 4 4\n4 car 5 5 5\n"
-"""The classes of ``tiny_model``."""
+"""Class file of ``tiny_model``."""
 SIZE = 160, 96
-"""(width, height) of the images, which is not the model's resolution."""
+"""(width, height) of the images, unlike the model's resolution."""
 
 
 @pytest.fixture(scope="module")
 def labelled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Three images with the labels that ``tiny_model`` gives them."""
+    """Return three images with the labels that ``tiny_model`` predicts."""
     model = model_file.load(tiny_model)
     segmenter = Segmenter(model, EngineOptions(backend="torch", device="cpu", precision="fp32"))
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def labelled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8
 
 @pytest.fixture
 def data(labelled: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tmp_path: Path) -> Path:
-    """``labelled`` as a dataset."""
+    """Write ``labelled`` as a dataset."""
     root = tmp_path / "data"
     for name in ("images", "labels"):
         (root / name).mkdir(parents=True)
@@ -62,7 +62,7 @@ def evaluate(data: Path, model: Path, *more: str) -> int:
     return main(command(data, model, *more))
 
 
-def test_perfect_labels_score_one(
+def test_correct_labels_score_1(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(data, tiny_model, "--json", str(tmp_path / "scores.json")) == 0
@@ -98,12 +98,12 @@ def test_perfect_labels_score_one(
     assert table[-1] == "3 images; tiny at 128x64, torch, fp32"
 
 
-def test_scores_are_recorded_in_the_model_and_nothing_else_changes(
+def test_record_stores_scores_and_changes_nothing_else(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(tiny_model.read_bytes())
-    # Not with the names of --classes: the file keeps its own.
+    # --classes renames a class in the scores, but not in the file.
     (data / "classes.txt").write_text(LINES.replace("pole", "mast"))
     more = ["--classes", str(data / "classes.txt")]
     assert evaluate(data, copy, "--record", "blocks", *more) == 0
@@ -122,16 +122,18 @@ def test_scores_are_recorded_in_the_model_and_nothing_else_changes(
     foreign = tmp_path / "foreign.pth"
     status, message = refusal(command(data, foreign, "--record", "blocks"), capsys)
     assert status == 2
-    assert message.startswith("--record stores scores in a .safetensors")
+    assert (
+        message == f"--record stores scores in a .safetensors model file, but {foreign} is not one"
+    )
     for more in (["--multi-scale"], ["--flip"], ["--resolution", "64x64"]):
         status, message = refusal(command(data, copy, "--record", "other", *more), capsys)
         assert status == 2
-        assert message.startswith("--record stores what the model does on its own")
+        assert message.startswith("--record stores scores of the model at its own resolution")
     assert model_file.load(copy).metadata.scores == scores
 
 
-def test_wrong_unlabelled_and_absent(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """What is not tree, sky or 255 is made road; the scores follow from counting pixels."""
+def test_scores_equal_counted_pixels(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """Relabel pole and car as road and ignore some columns; count pixels to get the scores."""
     sky = tree = other = wrong = 0
     for path in sorted((data / "labels").iterdir()):
         labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -159,7 +161,7 @@ def test_wrong_unlabelled_and_absent(data: Path, tiny_model: Path, tmp_path: Pat
     assert scores["pixel_accuracy"] == pytest.approx((total - wrong) / total)
 
 
-def test_an_absent_class_is_null(
+def test_iou_of_an_absent_class_is_null(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classes = tmp_path / "only_sky"
@@ -174,13 +176,13 @@ def test_an_absent_class_is_null(
     assert "absent" in capsys.readouterr().out
 
 
-def test_resolution_changes_what_is_predicted(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_resolution_changes_the_predictions(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     assert evaluate(data, tiny_model, "--resolution", "64x64", "--json", str(path)) == 0
     assert json.loads(path.read_text())["miou"] < 1
 
 
-def test_scales_and_flip_change_what_is_predicted(
+def test_scales_and_flip_change_the_predictions(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "scores.json"
@@ -212,10 +214,10 @@ def test_scales_need_the_torch_backend(
     assert "need class probabilities, and backend 'openvino' gives labels only" in message
 
 
-def test_pictures_of_confusion_and_of_the_worst_images(
+def test_confusion_plot_and_worst_images(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second image is all wrong but for a stripe, the third has one wrong column."""
+    """The second image is wrong except for a stripe, the third has one wrong column."""
     for name, wrong in (("1", 140), ("2", 1)):
         path = data / "labels" / f"{name}.png"
         labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -232,11 +234,11 @@ def test_pictures_of_confusion_and_of_the_worst_images(
     assert cv2.imread(str(confusion)) is not None
     out = capsys.readouterr().out
     assert f"the 2 worst images are in {folder}" in out
-    (line,) = [line for line in out.splitlines() if line.startswith("most often wrong: ")]
+    (line,) = [line for line in out.splitlines() if line.startswith("most frequent errors: ")]
     assert line.count("%") == 5
 
 
-def test_a_split_of_a_dataset(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_split_and_layout_select_the_images(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     root = tmp_path / "splits"
     root.mkdir()
     (data / "classes.txt").rename(root / "classes.txt")
@@ -252,11 +254,11 @@ def test_a_split_of_a_dataset(data: Path, tiny_model: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        ("0 sky 1 1 1\n1 road 2 2 2\n", "the model has 5 classes and"),
-        (LINES.replace("pole", "mast"), "class 2 is 'pole' in the model and 'mast' in"),
+        ("0 sky 1 1 1\n1 road 2 2 2\n", "the model has 5 classes, but"),
+        (LINES.replace("pole", "mast"), "class 2 is 'pole' in the model, but 'mast' in"),
     ],
 )
-def test_other_classes_are_refused(
+def test_other_classes_are_rejected(
     data: Path, tiny_model: Path, lines: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data / "classes.txt").write_text(lines)
@@ -265,13 +267,13 @@ def test_other_classes_are_refused(
     assert text in message
 
 
-def test_a_class_file_settles_names(data: Path, tiny_model: Path) -> None:
+def test_class_file_overrides_the_model_s_names(data: Path, tiny_model: Path) -> None:
     classes = data / "classes.txt"
     classes.write_text(LINES.replace("pole", "mast"))
     assert evaluate(data, tiny_model, "--classes", str(classes)) == 0
 
 
-def test_other_refusals(
+def test_invalid_arguments(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for more, status, text in (
@@ -280,11 +282,12 @@ def test_other_refusals(
         (["--backend", "nothing"], 2, "--backend: invalid choice: 'nothing'"),
         (["--precision", "int3"], 2, "--precision: invalid choice: 'int3'"),
         (["--worst", "x", "--worst-count", "0"], 2, "'0' is not a whole number of at least 1"),
-        (["--json", str(tmp_path / "no" / "x.json")], 1, "there is no folder"),
-        (["--confusion", str(tmp_path / "no" / "x.png")], 1, "there is no folder"),
+        (["--json", str(tmp_path / "no" / "x.json")], 1, f"x.json: no folder {tmp_path}"),
+        (["--confusion", str(tmp_path / "no" / "x.png")], 1, f"x.png: no folder {tmp_path}"),
         (["--worst", str(tiny_model / "x")], 1, "tiny.safetensors is a file; give a folder"),
-        (["--confusion", "x.xyz"], 1, "cannot draw x.xyz: its suffix must be one of "),
-        (["--multi-scale", "1,0"], 2, "'0' is not a number above 0; separate numbers by commas"),
+        (["--confusion", "x.xyz"], 1, "cannot write plot x.xyz: its suffix must be one of "),
+        (["--multi-scale", "1,0"], 2, "'0' is not a number above 0; separate the numbers with"),
+        (["--multi-scale", "1,big"], 2, "'big' is not a number above 0; separate the numbers"),
     ):
         refused = refusal(command(data, tiny_model, *more), capsys)
         assert refused.status == status
@@ -298,17 +301,9 @@ def test_other_refusals(
         assert text in refused.message
 
 
-def test_scales_that_are_no_numbers_are_wrong_usage(
-    data: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, message = refusal(command(data, tiny_model, "--multi-scale", "1,big"), capsys)
-    assert status == 2
-    assert "'big' is not a number above 0; separate numbers by commas" in message
-
-
-def test_the_synthetic_street_needs_its_classes(
+def test_synthetic_street_requires_its_classes(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, message = refusal(command(Path("synthetic"), tiny_model), capsys)
     assert status == 1
-    assert "has 5 classes and synthetic has 11" in message
+    assert "has 5 classes, but synthetic has 11" in message

@@ -1,4 +1,4 @@
-"""``bisenet export``: the files that it writes, what it says of them, and refusals."""
+"""``bisenet export``: files, messages and errors."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -37,14 +37,14 @@ def torch_labels(path: Path, image: np.ndarray) -> np.ndarray:
 
 def test_onnx_file(tiny_model: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--format", "onnx", "--model", str(tiny_model), "--confidence"]) == 0
-    name = "tiny_128x64_fp32.onnx"  # no scores: fp32, at the model's resolution
-    said = capsys.readouterr().out
+    name = "tiny_128x64_fp32.onnx"  # by default fp32 at the model's resolution
+    out = capsys.readouterr().out
     match = re.fullmatch(
         rf"wrote {name}: onnx in fp32 at 128x64; ([\d.]+)% of the labels of the reference "
-        r"images are PyTorch's\n",
-        said,
+        r"images equal PyTorch's\n",
+        out,
     )
-    assert match is not None, said
+    assert match is not None, out
     assert 99.9 <= float(match[1]) <= 100
     labels, confidence = onnxruntime.InferenceSession(name).run(None, {"image": image})
     assert (labels == torch_labels(tiny_model, image)).mean() >= 0.999
@@ -74,7 +74,7 @@ def test_openvino_file(tiny_model: Path, image: np.ndarray) -> None:
         (["--model", "nowhere.safetensors"], 1, "no model file at nowhere.safetensors"),
     ],
 )
-def test_what_cannot_be_exported(
+def test_unsupported_exports_are_rejected(
     tiny_model: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -89,7 +89,7 @@ def test_what_cannot_be_exported(
 
 
 @pytest.mark.parametrize("precision", [[], ["--precision", "fp32"]])
-def test_engines_for_gpus_elsewhere(
+def test_engines_for_other_machines(
     tiny_model: Path, precision: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
@@ -97,9 +97,9 @@ def test_engines_for_gpus_elsewhere(
     line = ["export", "--format", "tensorrt", "--gpu", "sm86", "sm120"]
     assert main([*line, "--model", str(tiny_model), *precision]) == 0
     folder = "tiny_128x64_engines"
-    wrote, remedy = capsys.readouterr().out.splitlines()
+    wrote, hint = capsys.readouterr().out.splitlines()
     assert wrote == f"wrote {folder}: tensorrt_rtx for sm86, sm120 in {built} at 128x64"
-    assert remedy.startswith(f"Start the node with engine_cache:={Path.cwd() / folder}, ")
+    assert hint.startswith(f"Start the node with engine_cache:={Path.cwd() / folder}, ")
     assert [each.name for each in Path().iterdir()] == [folder]
     assert main(["engines", "list", "--engine-cache", folder]) == 0
     *engines, total = capsys.readouterr().out.splitlines()
@@ -108,7 +108,7 @@ def test_engines_for_gpus_elsewhere(
     assert total.startswith("2 engines, ")
 
 
-def test_engines_that_cannot_be_stored_are_an_error(
+def test_unwritable_engine_folder_is_an_error(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
@@ -118,15 +118,15 @@ def test_engines_that_cannot_be_stored_are_an_error(
     status, message = refusal([*line, "--output", "shared"], capsys)
     assert status == 1
     assert message.endswith(f"chmod go-w {Path('shared').absolute()}")
-    # A folder where the cache wants to write a file, as any other failure of the disk.
+    # A folder in place of the cache's temporary file makes writing fail.
     Path("full/engines/partial").mkdir(mode=0o700, parents=True)
     for folder in ("full", "full/engines"):
         Path(folder).chmod(0o700)
     refused = refusal([*line, "--output", "full"], capsys)
-    assert refused == (1, "cannot write into full; the warnings above say why")
+    assert refused == (1, "cannot write into full; see the warnings above")
 
 
-def test_gpu_that_tensorrt_for_rtx_does_not_have(
+def test_gpu_unsupported_by_tensorrt_for_rtx(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["export", "--format", "tensorrt", "--model", str(tiny_model), "--gpu", "sm86", "sm90"]
@@ -142,8 +142,8 @@ def test_missing_tensorrt_for_rtx_is_named_with_the_remedy(
     assert (
         main(["export", "--format", "tensorrt", "--model", str(tiny_model), "--gpu", "sm86"]) == 1
     )
-    told = capsys.readouterr().err
-    assert re.search(r"for RTX cannot be imported .* install -U tensorrt-rtx-cu13'", told), told
+    err = capsys.readouterr().err
+    assert re.search(r"for RTX cannot be imported .* install -U tensorrt-rtx-cu13'", err), err
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_missing_tensorrt_for_rtx_is_named_with_the_remedy(
         (["--format", "caffe"], "argument --format: invalid choice: 'caffe'"),
         (
             ["--format", "tensorrt"],
-            "--format tensorrt needs --gpu, the GPUs elsewhere to build for; for the GPU of this "
+            "--format tensorrt needs --gpu with the GPUs of other machines; for the GPU of this "
             "machine run 'bisenet engines build --backend tensorrt'",
         ),
         (
             ["--format", "onnx", "--gpu", "sm86"],
-            "--gpu is of no use with --format onnx; leave it out",
+            "--gpu does not apply to --format onnx; omit it",
         ),
     ],
 )

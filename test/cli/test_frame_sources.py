@@ -25,14 +25,14 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
 
 def picture(number: int, width: int = 64, height: int = 48) -> Image:
-    """One color, by which the frame is known even after JPEG or a video codec; no gray."""
+    """Return a picture whose color encodes ``number`` robustly against lossy compression."""
     image = np.empty((height, width, 3), np.uint8)
     image[:] = 40 + 30 * number, 90, 220 - 30 * number
     return image
 
 
 def numbers(frames: Sequence[Frame]) -> list[int]:
-    """The numbers of the pictures, read from their red and checked against their blue."""
+    """Return the numbers of the pictures, decoded from red and checked against green and blue."""
     found = []
     for frame in frames:
         red, green, blue = frame.image.reshape(-1, 3).mean(axis=0)
@@ -92,7 +92,7 @@ def write_bag(
     storage: StoragePlugin = StoragePlugin.MCAP,
     silent: Sequence[tuple[str, str]] = (),
 ) -> Path:
-    """A bag of (topic, type, message) and of topics, (topic, type), without messages."""
+    """Write a bag of (topic, type, message), and of (topic, type) without messages."""
     with Writer(folder, version=9, storage_plugin=storage) as writer:
         connections = {}
         for topic, kind in dict.fromkeys([(t, k) for t, k, _ in messages] + list(silent)):
@@ -121,7 +121,7 @@ def test_folder_is_sorted_by_name_and_takes_images_only(tmp_path: Path) -> None:
     source = open_source(str(tmp_path))
     assert source.length == 3
     assert numbers(list(source.frames())) == [0, 1, 2]
-    assert numbers(list(source.frames())) == [0, 1, 2]  # it can be read again
+    assert numbers(list(source.frames())) == [0, 1, 2]  # a source can be read again
 
 
 def test_video(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_video(tmp_path: Path) -> None:
 
 @pytest.fixture
 def served() -> Iterator[Callable[..., str]]:
-    """Start a server of the class given, for as long as the test runs; returns its URL."""
+    """Return a function that starts a server for the test and returns its URL."""
     with ExitStack() as stack:
 
         def start(handler: Callable[..., BaseHTTPRequestHandler]) -> str:
@@ -150,12 +150,12 @@ def test_url(tmp_path: Path, served: Callable[..., str]) -> None:
     source = open_source(f"{url}/v.avi")
     assert numbers(list(source.frames())) == [0, 1, 2]
     assert source.name == f"{url}/v.avi"
-    with pytest.raises(SourceError, match=r"/none\.avi cannot be opened: .*ffplay http://"):
+    with pytest.raises(SourceError, match=r"cannot open http://.*/none\.avi: .*ffplay http://"):
         open_source(f"{url}/none.avi")
 
 
 class _Camera(BaseHTTPRequestHandler):
-    """Sends five JPEGs as network cameras do, and no more."""
+    """Streams five JPEGs like a network camera, then stops."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -168,14 +168,14 @@ class _Camera(BaseHTTPRequestHandler):
             self.wfile.write(head.encode() + jpeg.tobytes() + b"\r\n")
 
 
-def test_a_stream_that_ends_is_an_error(served: Callable[..., str]) -> None:
+def test_end_of_a_stream_is_an_error(served: Callable[..., str]) -> None:
     url = served(_Camera)
     assert numbers(list(open_source(url, limit=3).frames())) == [0, 1, 2]
     source = open_source(url)
     assert source.length is None
     frames = source.frames()
     first = [next(frames) for _ in range(4)]
-    with pytest.raises(SourceError, match=r"http://.* gives no more frames"):
+    with pytest.raises(SourceError, match=r"http://.* sends no more frames"):
         first += list(frames)
     assert numbers(first) == [0, 1, 2, 3]
 
@@ -212,7 +212,7 @@ def test_bag_of_compressed_images(tmp_path: Path, storage: StoragePlugin) -> Non
     assert numbers(list(open_source(str(bag)).frames())) == [0, 1, 2]
 
 
-def test_bag_of_several_cameras_asks_for_the_topic(tmp_path: Path) -> None:
+def test_bag_of_several_cameras_requires_a_topic(tmp_path: Path) -> None:
     messages = [
         ("/left", IMAGE, image_message(picture(1))),
         ("/right", COMPRESSED, compressed_message(picture(3))),
@@ -226,13 +226,13 @@ def test_bag_of_several_cameras_asks_for_the_topic(tmp_path: Path) -> None:
     assert numbers(list(open_source(bag, topic="/left").frames())) == [1]
 
 
-def test_bag_without_images_says_what_it_has(tmp_path: Path) -> None:
+def test_error_of_a_bag_without_images_lists_its_topics(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", [text_message("hello")])
     with pytest.raises(BagError, match=r"no topic of images: its topics are /chatter"):
         open_source(str(bag))
 
 
-def test_bag_in_which_nothing_was_recorded(tmp_path: Path) -> None:
+def test_empty_bag(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "a", [text_message("hello")], silent=[("/camera", IMAGE)])
     with pytest.raises(BagError, match=r"no message on /camera"):
         open_source(str(bag))
@@ -240,7 +240,7 @@ def test_bag_in_which_nothing_was_recorded(tmp_path: Path) -> None:
         open_source(str(write_bag(tmp_path / "b", [])))
 
 
-def test_bag_with_a_message_that_is_no_picture(tmp_path: Path) -> None:
+def test_bag_with_an_unsupported_encoding(tmp_path: Path) -> None:
     depth = image_message(picture(0), "16UC1")
     messages = [("/camera", IMAGE, image_message(picture(0))), ("/camera", IMAGE, depth)]
     frames = open_source(str(write_bag(tmp_path / "bag", messages))).frames()
@@ -249,7 +249,7 @@ def test_bag_with_a_message_that_is_no_picture(tmp_path: Path) -> None:
         next(frames)
 
 
-def test_bag_that_is_damaged(tmp_path: Path) -> None:
+def test_damaged_bag(tmp_path: Path) -> None:
     (tmp_path / "a.mcap").write_bytes(b"not a bag at all")
     with pytest.raises(BagError, match=r"a\.mcap cannot be read as a bag"):
         open_source(str(tmp_path / "a.mcap"))
@@ -273,7 +273,7 @@ def test_synthetic_shows_several_streets_even_in_a_few_frames() -> None:
         assert np.mean(one.labels != other.labels) > 0.1
 
 
-def test_labels_go_with_the_frames_in_order(tmp_path: Path) -> None:
+def test_labels_are_paired_with_frames_in_order(tmp_path: Path) -> None:
     bag = write_bag(
         tmp_path / "bag", [("/camera", IMAGE, image_message(picture(n))) for n in range(4)]
     )
@@ -284,29 +284,29 @@ def test_labels_go_with_the_frames_in_order(tmp_path: Path) -> None:
     assert [np.unique(frame.labels).tolist() for frame in frames] == [[0], [1], [2]]
 
 
-def test_labels_must_be_as_many_as_frames(tmp_path: Path) -> None:
+def test_number_of_labels_must_equal_number_of_frames(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.avi", 3)
     for count in (2, 4):
         labels = write_labels(tmp_path / f"labels{count}", count)
-        with pytest.raises(SourceError, match=rf"holds {count} label images, but .* 3 frames"):
+        with pytest.raises(SourceError, match=rf"contains {count} label images, but .* 3 frames"):
             open_source(str(video), labels=labels)
 
 
-def test_labels_must_fit_the_frame(tmp_path: Path) -> None:
+def test_labels_must_have_the_size_of_the_frame_and_ids(tmp_path: Path) -> None:
     image = str(write_image(tmp_path / "a.png", picture(0)))
     small = write_labels(tmp_path / "small", 1, width=32)
     with pytest.raises(SourceError, match=r"000\.png is 32x48, but its frame is 64x48"):
         list(open_source(image, labels=small).frames())
     (tmp_path / "color").mkdir()
     write_image(tmp_path / "color" / "a.png", picture(0))
-    with pytest.raises(SourceError, match=r"a\.png holds colors"):
+    with pytest.raises(SourceError, match=r"a\.png has colors instead of class ids"):
         list(open_source(image, labels=tmp_path / "color").frames())
     with pytest.raises(SourceError, match="no folder of label images"):
         open_source(image, labels=tmp_path / "none")
 
 
 def test_labels_are_read_as_for_training(tmp_path: Path) -> None:
-    """Masks of one bit and palettes hold ids, which OpenCV alone would not give."""
+    """1-bit and palette PNGs contain ids, which OpenCV alone would not return."""
     image = str(write_image(tmp_path / "a.png", picture(0)))
     ids = np.zeros((48, 64), np.uint8)
     ids[:, 20:] = 1
@@ -320,37 +320,37 @@ def test_labels_are_read_as_for_training(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.labels, ids)
 
 
-def test_synthetic_and_cameras_take_no_labels(tmp_path: Path) -> None:
+def test_synthetic_street_and_cameras_reject_labels(tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "labels", 1)
-    with pytest.raises(SourceError, match="leave out --labels"):
+    with pytest.raises(SourceError, match="synthetic street has its own labels: omit --labels"):
         open_source("synthetic", labels=labels)
-    with pytest.raises(SourceError, match="leave out --labels"):
+    with pytest.raises(SourceError, match="camera 0 have no labels: omit --labels"):
         open_source("0", labels=labels)
 
 
-def test_what_is_no_source(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"there is no nowhere\.mp4"):
+def test_invalid_sources(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nowhere\.mp4 does not exist"):
         open_source("nowhere.mp4")
-    with pytest.raises(SourceError, match="holds no images"):
+    with pytest.raises(SourceError, match="contains no images"):
         open_source(str(tmp_path))
     text = tmp_path / "text.mp4"
     text.write_text("these are no frames")
-    with pytest.raises(SourceError, match=r"neither an image, a bag nor a video"):
+    with pytest.raises(SourceError, match=r"is not an image, a bag or a video"):
         open_source(str(text))
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG")
     with pytest.raises(ImageFileError, match=r"broken\.png is not an image"):
         list(open_source(str(broken)).frames())
-    with pytest.raises(SourceError, match="camera 97 cannot be opened"):
+    with pytest.raises(SourceError, match="cannot open camera 97"):
         open_source("97")
     with pytest.raises(SourceError, match="at least 1"):
         open_source("synthetic", limit=0)
-    with pytest.raises(SourceError, match="only with a bag"):
+    with pytest.raises(SourceError, match="--topic /camera applies only to bags"):
         open_source("synthetic", topic="/camera")
 
 
 def test_folder_of_a_bag_without_metadata(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, image_message(picture(0)))])
     (bag / "metadata.yaml").unlink()
-    with pytest.raises(SourceError, match=r"without its metadata\.yaml"):
+    with pytest.raises(SourceError, match=r"without metadata\.yaml: give its"):
         open_source(str(bag))

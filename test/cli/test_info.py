@@ -1,4 +1,4 @@
-"""``bisenet info``: the figures it prints and writes, for presets and model files."""
+"""``bisenet info``: cost and metadata of presets and model files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_default_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert sum(part["parameters"] for part in parts.values()) == document["parameters"]
     assert sum(part["gmacs"] for part in parts.values()) == pytest.approx(document["gmacs"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == ("bisenetv2: 19 classes, 1024 head channels, in inference at 1024x512")
+    assert lines[0] == ("bisenetv2: 19 classes, 1024 head channels, inference at 1024x512")
     assert lines[2].split() == ["detail", "519,232", "11.702"]
     assert lines[-1].split() == ["total", "3,358,627", "24.603"]
 
@@ -117,17 +117,21 @@ def test_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ("--preset bisenetv1", 2, "--preset 'bisenetv1' is none of bisenetv2, bisenetv2_paper, "),
+        (
+            "--preset bisenetv1",
+            2,
+            "--preset 'bisenetv1' is not one of bisenetv2, bisenetv2_paper, ",
+        ),
         ("--num-classes 1", 2, "argument --num-classes: '1' is not a whole number from 2 to 255"),
         ("--head-channels 0", 2, "argument --head-channels: '0' is not a whole number from 1"),
         ("--resolution 1024", 2, "argument --resolution: resolution '1024' is not of the form WxH"),
         ("--resolution 1000x500", 2, "argument --resolution: resolution 1000x500 must be "),
         ("--resolution 0x64", 2, "argument --resolution: resolution 0x64 must be "),
         ("--model none.pth", 1, "no model file at none.pth"),
-        ("--model none.pth --num-classes 3", 2, "--num-classes says what --model's file says"),
+        ("--model none.pth --num-classes 3", 2, "--num-classes conflicts with --model, whose"),
     ],
 )
-def test_refused(
+def test_invalid_arguments(
     arguments: str, status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = refusal(["info", *arguments.split()], capsys)

@@ -1,4 +1,4 @@
-"""What holds for every subcommand."""
+"""Entry point: logging, help, renamed options, and errors of every subcommand."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from bisenet_ros import errors
 from bisenet_ros.cli.main import RENAMED, SUBCOMMANDS
 
 
-def test_what_the_package_logs_is_on_stderr(tmp_path: Path) -> None:
+def test_log_of_the_package_goes_to_stderr(tmp_path: Path) -> None:
     code = (
         "import logging, sys; from bisenet_ros.cli.main import main; status = main(sys.argv[1:]); "
         "logging.getLogger('bisenet_ros.inference.backend').info('backend auto is torch'); "
@@ -26,7 +26,7 @@ def test_what_the_package_logs_is_on_stderr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("subcommand", "library"), [("info", "torch"), ("demo", "rclpy")])
-def test_a_missing_library_is_named_in_one_line(
+def test_missing_library_is_reported_in_one_line(
     tmp_path: Path, subcommand: str, library: str
 ) -> None:
     code = (
@@ -39,11 +39,11 @@ def test_a_missing_library_is_named_in_one_line(
     (message,) = done.stderr.splitlines()
     assert message.startswith(f"bisenet {subcommand}: ")
     assert library in message
-    assert message.endswith("'bisenet doctor' says how to get what is missing")
+    assert message.endswith("run 'bisenet doctor' to see how to install what is missing")
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
-def test_help_loads_nothing_heavy(subcommand: str) -> None:
+def test_help_imports_no_heavy_library(subcommand: str) -> None:
     code = f"""
 import sys
 from bisenet_ros.cli.main import main
@@ -81,20 +81,20 @@ print(*sys.modules, file=sys.stderr)
         ("evaluate --cache DIR --data DIR", "--engine-cache DIR"),
     ],
 )
-def test_an_old_option_names_its_successor(
+def test_renamed_option_error_names_the_new_one(
     line: str, new: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     subcommand, *arguments = line.split()
     status, message = refusal([subcommand, *arguments], capsys)
     assert status == 2
-    old, _, told = message.partition(" is now ")
-    assert told == new
+    old, _, replacement = message.partition(" is now ")
+    assert replacement == new
     assert RENAMED[subcommand][old] == new
     assert any(argument.startswith(old) for argument in arguments)
 
 
 def run_raising(error: str) -> subprocess.CompletedProcess[str]:
-    """``bisenet info`` whose body raises ``error``, an expression."""
+    """Run ``bisenet info`` with a body that raises the expression ``error``."""
     code = f"""
 from bisenet_ros import errors
 from bisenet_ros.cli import info, main
@@ -110,19 +110,19 @@ raise SystemExit(main.main(["info"]))
 @pytest.mark.parametrize(
     "kind", [kind.__name__ for kind in USER_ERRORS if kind != errors.UsageError]
 )
-def test_what_a_user_can_fix_is_one_sentence(kind: str) -> None:
+def test_user_errors_print_one_line(kind: str) -> None:
     done = run_raising(f"errors.{kind}('the value is bad: change it')")
     assert done.returncode == 1
     assert done.stderr == "bisenet info: the value is bad: change it\n"
 
 
-def test_an_error_of_the_system_is_one_sentence() -> None:
+def test_os_errors_print_one_line() -> None:
     done = run_raising("FileNotFoundError(2, 'No such file', 'a.png')")
     assert done.returncode == 1
     assert done.stderr == "bisenet info: [Errno 2] No such file: 'a.png'\n"
 
 
-def test_wrong_usage_is_reported_by_the_parser() -> None:
+def test_usage_errors_are_reported_by_the_parser() -> None:
     done = run_raising("errors.UsageError('--preset and --model exclude each other')")
     assert done.returncode == 2
     assert done.stderr.startswith("usage: bisenet info ")
@@ -134,7 +134,7 @@ def test_wrong_usage_is_reported_by_the_parser() -> None:
     "error",
     ["ValueError('operands could not be broadcast')", "KeyError('a')", "RuntimeError('shape')"],
 )
-def test_a_bug_shows_its_traceback_and_how_to_report_it(error: str) -> None:
+def test_other_exceptions_print_a_traceback_and_how_to_report_it(error: str) -> None:
     done = run_raising(error)
     assert done.returncode == os.EX_SOFTWARE
     assert done.stderr.startswith("Traceback (most recent call last):")
@@ -144,7 +144,7 @@ def test_a_bug_shows_its_traceback_and_how_to_report_it(error: str) -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_has_read_enough_is_no_error(unbuffered: str) -> None:
+def test_closed_pipe_prints_no_error(unbuffered: str) -> None:
     code = "from bisenet_ros.cli.main import main; import sys; sys.exit(main(['info']))"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -154,7 +154,7 @@ def test_a_reader_that_has_read_enough_is_no_error(unbuffered: str) -> None:
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     assert process.stdout is not None
-    process.stdout.close()  # before a line is written
+    process.stdout.close()  # before the first line is written
     assert process.stderr is not None
     assert process.stderr.read() == ""
     assert process.wait() == 1

@@ -1,4 +1,4 @@
-"""``bisenet segment``: files named as the images, with the segmenter's labels."""
+"""``bisenet segment``: names and contents of its output files."""
 
 from pathlib import Path
 
@@ -46,10 +46,10 @@ def test_labels_of_a_folder(
     labels = cv2.imread(str(out / "labels" / "left.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(labels, expected.labels)
     assert len(np.unique(labels)) > 1
-    # With alpha 0 the overlay is the picture itself, and JPEG keeps its mean.
+    # With alpha 0 the overlay is the image itself, and JPEG preserves its mean.
     shown = cv2.imread(str(out / "overlay" / "left.jpg"))
     assert np.abs(shown.mean((0, 1)) - image[..., ::-1].mean((0, 1))).max() < 3
-    assert "3 frames of" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"segmented 3 frames of {images} with tiny at 128x64")
 
 
 def test_frames_without_names_are_numbered(tiny_model: Path, tmp_path: Path) -> None:
@@ -61,12 +61,12 @@ def test_frames_without_names_are_numbered(tiny_model: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--input", "nowhere"], 1, "there is no nowhere: give an image"),
+        (["--input", "nowhere"], 1, "nowhere does not exist: give an image"),
         (["--input", "a", "--alpha", "2"], 2, "argument --alpha: '2' is not a number from 0 to 1"),
         (["--input", "a", "--frames", "0"], 2, "argument --frames: '0' is not a whole number of"),
     ],
 )
-def test_refused(
+def test_invalid_arguments(
     arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = refusal(["segment", *arguments], capsys)
@@ -74,7 +74,7 @@ def test_refused(
     assert refused.message.startswith(message)
 
 
-def test_labels_that_are_there_are_not_mixed_with_new_ones(
+def test_existing_labels_are_not_overwritten(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["segment", "--input", "synthetic", "--frames", "1", "--model", str(tiny_model)]
@@ -82,5 +82,5 @@ def test_labels_that_are_there_are_not_mixed_with_new_ones(
     assert main(line) == 0
     before = sorted((tmp_path / "out").rglob("*"))
     assert main(line) == 1
-    assert "labels has files already: remove them, or give another" in capsys.readouterr().err
+    assert "labels already contains files: remove them, or use" in capsys.readouterr().err
     assert sorted((tmp_path / "out").rglob("*")) == before

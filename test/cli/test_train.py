@@ -1,4 +1,4 @@
-"""``bisenet train`` as a user has it: from a folder to a model file, stopped and resumed."""
+"""``bisenet train``: output files, stop and resume, and errors."""
 
 import csv
 import logging
@@ -31,7 +31,7 @@ from bisenet_ros.training.settings import Settings, read_settings
 from bisenet_ros.training.trainer import Trainer
 
 ENDLESS = "10000"
-"""Iterations that take minutes: a signal comes first."""
+"""More iterations than a run completes before it receives a signal."""
 
 SETTINGS = {
     "head_channels": "16",
@@ -49,7 +49,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four images to train on and two others, dark where their label is 0, bright where it is 1."""
+    """Create a dataset of 4 + 2 images, dark where their label is 0 and bright where it is 1."""
     root = tmp_path_factory.mktemp("data") / "two_tone"
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -96,7 +96,7 @@ def trained(data: Path, one_thread: None, tmp_path_factory: pytest.TempPathFacto
     return output
 
 
-def test_the_model_file_says_what_made_it(trained: Path) -> None:
+def test_model_file_has_metadata_and_recipe(trained: Path) -> None:
     model = model_file.load(trained / "model.safetensors")
     metadata = model.metadata
     assert [(c.name, c.color) for c in metadata.classes] == [
@@ -113,7 +113,7 @@ def test_the_model_file_says_what_made_it(trained: Path) -> None:
         assert model.network(torch.zeros(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 
 
-def test_init_keeps_what_fits_and_names_the_rest(
+def test_init_loads_matching_layers_and_logs_the_others(
     data: Path,
     tiny_model: Path,
     tmp_path: Path,
@@ -126,28 +126,28 @@ def test_init_keeps_what_fits_and_names_the_rest(
     changes = {"iterations": "1", "learning_rate": "1e-9", "head_channels": "24"}
     line = command(data, tmp_path, "--init", str(licensed), **changes)
     assert main(line[3:]) == 0
-    assert "not taken from tiny, trained anew: head.2.weight, head.2.bias" in caplog.text
+    assert "initialized, not loaded from tiny: head.2.weight, head.2.bias" in caplog.text
     before, after = model_file.load(tiny_model), model_file.load(tmp_path / "model.safetensors")
     assert after.metadata.architecture == replace(before.metadata.architecture, num_classes=2)
     assert after.metadata.recipe["head_channels"] == before.metadata.architecture.head_channels
     origin = {"model": "tiny", "dataset": before.metadata.dataset, "license": "research only"}
     assert after.metadata.recipe["init"] == {**before.metadata.recipe, **origin}
     assert after.metadata.license == "research only"
-    assert "the license of" in capsys.readouterr().out
-    # A new head begins with a guess, and does not shout down what is trained.
+    assert f"keeping the license of {licensed}: research only" in capsys.readouterr().out
+    # A new head starts with small weights, so that its gradients do not destroy pretrained ones.
     assert float(after.network.head[2].weight.detach().std()) == pytest.approx(0.01, rel=0.3)
     assert float(before.network.head[2].weight.detach().std()) > 0.1
-    # What the weights were trained with, not what a new network would get.
+    # The normalization of the pretrained weights, not that of a new network.
     assert after.metadata.mean == before.metadata.mean == (0.4, 0.45, 0.5)
     for name, parameter in before.network.named_parameters():
         if not name.startswith("head.2"):
             assert torch.allclose(after.network.get_parameter(name), parameter, atol=1e-6), name
 
 
-def test_a_run_in_another_precision_goes_on_and_the_model_file_says_so(
+def test_resume_in_another_precision_is_logged_and_recorded(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that began in bf16 and goes on where auto is fp32."""
+    """Start in bf16 and resume on a machine where auto is fp32."""
     caplog.set_level(logging.INFO)
     file = tmp_path / "model.safetensors"
 
@@ -170,14 +170,14 @@ def test_a_run_in_another_precision_goes_on_and_the_model_file_says_so(
     assert main([*line, "--resume", "--threads", "2"]) == 0
     resumed = "precision fp32 instead of bf16, threads 2 instead of 1"
     assert caplog.messages[:2] == [
-        f"resumed with {resumed}: results differ from an unbroken run in rounding",
+        f"resumed with {resumed}: rounding will differ from an uninterrupted run",
         "training on cpu in fp32, 2 threads",
     ]
     recipe = model_file.load(file).metadata.recipe
     assert recipe["precision"] == "fp32"
     assert recipe["resumed"] == [f"after iteration 1: {resumed}"]
 
-    # What is written again of a finished run keeps what it was computed in.
+    # Rewriting the model file of a finished run keeps the precision that it was trained in.
     file.unlink()
     line = command(data, tmp_path, workers="0", precision="bf16", checkpoint_every="1")[3:]
     assert main([*line, "--resume"]) == 0
@@ -185,28 +185,29 @@ def test_a_run_in_another_precision_goes_on_and_the_model_file_says_so(
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="limits the instructions of an x86 CPU")
-def test_without_native_bf16_auto_is_fp32_and_bf16_is_warned_of(data: Path, tmp_path: Path) -> None:
+def test_without_native_bf16_auto_is_fp32_and_bf16_warns(data: Path, tmp_path: Path) -> None:
     limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
-    def said(precision: str) -> list[str]:
+    def logged(precision: str) -> list[str]:
         line = command(data, tmp_path / precision, precision=precision, iterations="1")
         done = subprocess.run(
             line, env=environment() | limits, capture_output=True, text=True, check=True
         )
         return [each for each in done.stderr.splitlines() if "cpu" in each]
 
-    assert said("auto") == ["training on cpu in fp32, 1 thread"]
-    warning = "precision bf16 is emulated on cpu, many times slower than fp32: give precision: auto"
-    first, *others = said("bf16")
+    assert logged("auto") == ["training on cpu in fp32, 1 thread"]
+    first, warning = logged("bf16")
     assert first == "training on cpu in bf16, 1 thread"
-    assert [each.partition(",")[0] for each in others] == [warning.partition(",")[0]]
-    assert warning in others[0]
+    assert warning == (
+        "precision bf16 is emulated on cpu and many times slower than fp32: set precision: auto "
+        "to use a native one"
+    )
     for precision, recorded in (("auto", "fp32"), ("bf16", "bf16")):
         model = model_file.load(tmp_path / precision / "model.safetensors")
         assert model.metadata.recipe["precision"] == recorded
 
 
-def test_training_and_scoring_have_the_threads_that_are_asked_for(
+def test_training_and_scoring_use_the_given_threads(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, before, seen = Trainer.step, torch.get_num_threads(), []
@@ -227,14 +228,14 @@ def test_training_and_scoring_have_the_threads_that_are_asked_for(
     assert torch.get_num_threads() == before
 
 
-def test_the_log_has_a_row_an_iteration(trained: Path) -> None:
+def test_log_has_a_row_per_iteration(trained: Path) -> None:
     header, *rows = log_of(trained)
     assert header == ["iteration", "loss", "learning_rate", "images_per_s", "waited_share"]
     assert [row[0] for row in rows] == ["1", "2", "3"]
     assert float(rows[0][2]) == 1e-3
 
 
-def test_validation_has_a_row_each_time(trained: Path) -> None:
+def test_validation_log_has_a_row_per_validation(trained: Path) -> None:
     with (trained / "validation.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["iteration", "miou", "dark", "bright"]
@@ -244,11 +245,9 @@ def test_validation_has_a_row_each_time(trained: Path) -> None:
         assert miou == pytest.approx(sum(iou) / 2, abs=1e-4)
 
 
-def test_pictures_and_events_are_written(trained: Path) -> None:
+def test_plots_and_tensorboard_events_are_written(trained: Path) -> None:
     for name in ("curves.png", "confusion_val.png"):
-        picture = cv2.imread(str(trained / name))
-        assert picture is not None
-        assert picture.std() > 0
+        assert cv2.imread(str(trained / name)) is not None
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(trained))
@@ -259,9 +258,9 @@ def test_pictures_and_events_are_written(trained: Path) -> None:
 
 
 def stop(line: list[str], after: int, number: signal.Signals) -> int:
-    """Signal a run after so many iterations: SIGINT as a terminal does, SIGTERM as systemd does.
+    """Send a signal to a run after some iterations; return the iteration of its checkpoint.
 
-    Returns the iteration of its checkpoint, once it has ended as it should.
+    SIGINT is sent to the process group, as by a terminal, SIGTERM to all processes, as by systemd.
     """
     process = subprocess.Popen(
         line, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -271,7 +270,7 @@ def stop(line: list[str], after: int, number: signal.Signals) -> int:
         shown = ""
         while f" {after}/{ENDLESS}" not in shown:
             character = process.stderr.read(1)
-            assert character, f"the run ended by itself: {shown}"
+            assert character, f"the run ended before the signal: {shown}"
             shown += character
         if number == signal.SIGTERM:
             workers = psutil.Process(process.pid).children(recursive=True)
@@ -285,20 +284,20 @@ def stop(line: list[str], after: int, number: signal.Signals) -> int:
             process.kill()
             process.wait()
     assert process.returncode == 130, shown
-    assert shown.endswith("\nstopped; the same command with --resume goes on\n")
+    assert shown.endswith("\nstopped; repeat the command with --resume to continue\n")
     assert "Traceback" not in shown
     iteration = read_checkpoint(Path(line[line.index("--output") + 1]) / "checkpoint.pt").iteration
     assert iteration >= after
     return iteration
 
 
-def test_a_run_stops_at_a_signal_and_resumes(data: Path, tmp_path: Path) -> None:
+def test_run_stops_at_a_signal_and_resumes(data: Path, tmp_path: Path) -> None:
     line = command(data, tmp_path, iterations=ENDLESS, checkpoint_every=ENDLESS)
     first = stop(line, 1, signal.SIGTERM)
     numbers = [str(k + 1) for k in range(first)]
     assert [row[0] for row in log_of(tmp_path)[1:]] == numbers
 
-    # A run that is killed has logged more than its checkpoint has.
+    # A killed run has logged iterations after its last checkpoint.
     with (tmp_path / "log.csv").open("a") as file:
         file.write(f"{first + 1},9.9,0.1,1.0,0.5\n{first + 2},9.")
     second = stop([*line, "--resume"], first + 1, signal.SIGINT)
@@ -308,7 +307,7 @@ def test_a_run_stops_at_a_signal_and_resumes(data: Path, tmp_path: Path) -> None
     assert rows[first][1] != "9.9"
 
 
-def test_a_signal_ends_the_scoring_too(
+def test_signal_also_stops_scoring(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -328,14 +327,14 @@ def test_a_signal_ends_the_scoring_too(
     monkeypatch.setattr("bisenet_ros.evaluation.evaluate.evaluate", interrupted)
     line = command(data, tmp_path, "--val-data", str(data), iterations="20", workers="0")
     assert main(line[3:]) == 130
-    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert "repeat the command with --resume to continue" in capsys.readouterr().err
     assert len(scored) == 1
     assert len((tmp_path / "validation.csv").read_text().splitlines()) == 1
     assert read_checkpoint(tmp_path / "checkpoint.pt").iteration == 2
 
 
 @pytest.mark.parametrize(("after", "validated"), [(2, ["1"]), (3, ["1", "2"])])
-def test_a_signal_just_before_the_scoring_is_no_error(
+def test_signal_just_before_scoring_stops_the_run(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -358,11 +357,11 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     monkeypatch.setattr(Trainer, "step", interrupted)
     line = command(data, tmp_path, "--val-data", str(data), workers="0")
     assert main(line[3:]) == 130
-    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert "repeat the command with --resume to continue" in capsys.readouterr().err
     assert rows() == validated
     assert main([*line[3:], "--resume"]) == 0
     assert rows()[-1] == "3"
-    # Nothing is left to do, and what was added to the model file stays.
+    # Resuming the finished run keeps scores that were added to its model file.
     model = tmp_path / "model.safetensors"
     added = model_file.load(model)
     score = Score("val", "miou", "bf16", 0.5, "torch avx512")
@@ -374,7 +373,7 @@ def test_a_signal_just_before_the_scoring_is_no_error(
     assert model_file.load(model).metadata.license == "mine"
     assert model_file.load(model).metadata.scores == (score,)
 
-    # But not what a run that could not write its result has left of earlier weights.
+    # A model file with other weights, as left by a run that failed to write it, is replaced.
     bias = added.network.head[2].bias
     right = bias.detach().clone()
     with torch.no_grad():
@@ -390,26 +389,26 @@ def reason(line: list[str], capsys: pytest.CaptureFixture[str], status: int = 1)
     return refused.message
 
 
-def test_refusals(
+def test_invalid_runs_are_rejected(
     data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in trained.iterdir()}
     message = reason(command(data, trained, "--resume", learning_rate="0.5"), capsys)
-    assert "another run (learning_rate was 0.001 and is 0.5): give the same --config" in message
+    assert "a different run (learning_rate was 0.001, now 0.5): resume with the same" in message
     message = reason(command(data, trained), capsys)
-    assert "checkpoint.pt is there already: go on with --resume" in message
+    assert "checkpoint.pt already exists: continue with --resume" in message
     kept = tmp_path / "kept"
     kept.mkdir()
     shutil.copy(trained / "model.safetensors", kept)
     message = reason(command(data, kept), capsys)
-    assert "model.safetensors is there already" in message
+    assert "model.safetensors already exists" in message
     assert {path: path.read_bytes() for path in trained.iterdir()} == before
 
     line = command(data, tmp_path / "new", "--val-data", str(data), "--val-split", "train")
     message = reason(line, capsys)
-    assert f"4 of the 4 images of --val-data {data} are trained on (0.png, ...)" in message
+    assert f"4 of the 4 images of --val-data {data} are training images (0.png, ...)" in message
     message = reason(command(data, tmp_path / "new", "--resume"), capsys)
-    assert "there is no checkpoint" in message
+    assert message.startswith("no checkpoint ")
     message = reason(command(tmp_path / "nowhere", tmp_path / "new"), capsys)
     assert "no folder" in message
     message = reason(command(data, tmp_path / "new", crop="[60, 60]"), capsys)
@@ -419,7 +418,7 @@ def test_refusals(
     assert not (tmp_path / "new").exists()
 
 
-def test_faults_of_val_data_are_found_before_training(
+def test_val_data_is_checked_before_training(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(data, tmp_path / "faulty"))
@@ -429,15 +428,17 @@ def test_faults_of_val_data_are_found_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_alone_resumes_elsewhere(trained: Path, data: Path, tmp_path: Path) -> None:
+def test_finished_checkpoint_resumes_in_another_folder(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
     shutil.copy(trained / "checkpoint.pt", tmp_path)
     assert main([*command(data, tmp_path)[3:], "--resume"]) == 0
     before, after = (model_file.load(f / "model.safetensors") for f in (trained, tmp_path))
     assert model_file.has_weights_of(after, before.network)
-    assert not (tmp_path / "curves.png").exists()  # of what there is no log
+    assert not (tmp_path / "curves.png").exists()  # without a log
 
 
-def test_files_without_a_partner_are_refused(
+def test_unpaired_files_are_rejected(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(data, tmp_path / "faulty"))
@@ -446,7 +447,7 @@ def test_files_without_a_partner_are_refused(
     assert message.endswith("labels/0.png has no image; 'bisenet dataset check' names every one")
 
 
-def test_layout_and_split_reach_the_dataset(
+def test_layout_and_split_select_the_dataset(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = command(data, tmp_path / "new", "--layout", "cityscapes", "--split", "val")
@@ -458,7 +459,7 @@ def test_layout_and_split_reach_the_dataset(
 def test_shipped_settings_are_found_by_name(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # not the clone
+    monkeypatch.chdir(tmp_path)  # outside the source folder
     changes = {"iterations": "1", "warmup_iterations": "0"}
     line = command(data, tmp_path / "named", "--config", "finetune", **changes)
     assert main(line[3:]) == 0
