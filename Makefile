@@ -1,12 +1,12 @@
-# The front door. make demo: from nothing to labelled camera frames.
+# make demo goes from a fresh clone to labelled camera frames.
 #
-#   make demo [INPUT=...] [LABELS=...]   the node at work on INPUT; without, on a street drawn by code
+#   make demo [INPUT=...] [LABELS=...]   run the node on INPUT (default: a synthetic street)
 #   make test    make lint    make format
-#   make test-avx2                       what computes, as on a CPU that has no AVX-512
-#   make docs                            config/segment.yaml and the README's table, from the parameters
+#   make test-avx2                       run the numerical tests again, limited to AVX2
+#   make docs                            generate config/segment.yaml and the README's parameter table
 #   make build   make env     make clean (build products)    make distclean (.venv as well)
 #
-# A shell of your own: source env.sh
+# To work in a shell: source env.sh
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,10 +15,10 @@ SHELL := bash
 .PHONY: demo test test-avx2 build env lint format docs clean distclean FORCE
 
 PYTHON ?= python3
-# CUDA, Jetson: requirements/README.md. What .venv was made with stays until another is asked for.
+# CUDA, Jetson: requirements/README.md. The default is what .venv was created with.
 TORCH ?= $(if $(wildcard .venv/torch),$(file < .venv/torch),torch==2.13.0+cpu)
 DEMO_OUTPUT ?= demo_output
-# DistributedContext of tests at a time.
+# Number of test processes to run in parallel.
 JOBS ?= $(shell nproc)
 
 ENV_STAMP := .venv/stamp-env
@@ -37,7 +37,7 @@ $(ENV_STAMP): scripts/make_env.sh scripts/fix_ros_wheels.py \
 	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' scripts/make_env.sh
 	touch $@
 
-# A torch that was asked for by name is installed even if another one is there.
+# make TORCH=... installs that torch even if another one is installed.
 ifeq ($(origin TORCH),command line)
 $(ENV_STAMP): FORCE
 endif
@@ -49,8 +49,8 @@ $(TEST_STAMP): $(ENV_STAMP) requirements/test.txt requirements/test-no-deps.txt 
 
 build: $(BUILD_STAMP)
 
-# Installed files are links to the sources (--symlink-install), so that an edit needs no build; a new
-# or a removed file does: build/files lists them, and is newer than the stamp only when it changed.
+# Installed files are links to the sources (--symlink-install), so only new and removed files need a
+# build: build/files lists all files and is updated only when the list changes.
 INSTALLED := bisenet_ros config launch models test
 build/files: FORCE
 	@mkdir -p build
@@ -62,7 +62,7 @@ $(BUILD_STAMP): $(ENV_STAMP) build/files package.xml CMakeLists.txt scripts/exec
 	colcon build --symlink-install
 	touch $@
 
-# colcon test returns 0 when tests fail, and leaves the results of tests that are no more.
+# colcon test returns 0 even if tests fail, and keeps results of tests that no longer exist.
 test: build $(TEST_STAMP)
 	@source env.sh
 	rm -rf build/bisenet_ros/test_results build/bisenet_ros/Testing

@@ -1,6 +1,6 @@
-"""Makes the ROS 2 wheels in this virtual environment fit to build against.
+"""Patch the ROS 2 wheels in this virtual environment so that packages build against them.
 
-Run by scripts/make_env.sh with the environment's own Python. Safe to run twice.
+Run by scripts/make_env.sh with the environment's own Python. Idempotent.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ prefix = Path(sys.prefix)
 
 
 def fix_cmake_exports() -> None:
-    """Give the message packages' CMake targets the include folders of this Python and NumPy.
+    """Set the include folders of the message packages' CMake targets to this Python and NumPy.
 
-    The wheels name those of the machine that built them, and CMake refuses a target whose include
-    folders do not exist.
+    The wheels contain paths of the machine that built them, and CMake rejects targets whose
+    include folders do not exist.
     """
     include = {
         r'/[^;"]*/include/python3\.\d+': sysconfig.get_path("include"),
@@ -34,10 +34,10 @@ def fix_cmake_exports() -> None:
 
 
 def write_local_setup() -> None:
-    """Make the environment a prefix that colcon recognizes and that can be sourced.
+    """Write local_setup files, so that the environment is a prefix for colcon and the shell.
 
-    Only what the wheels do not do by themselves: Python finds its modules by the virtual
-    environment, and the shared libraries by the ros_wheels_bootstrapper that every start loads.
+    They set only what is missing: Python finds modules through the virtual environment, and shared
+    libraries through ros_wheels_bootstrapper, which is loaded at every start.
     """
     text = f"""# Written by scripts/fix_ros_wheels.py: the ROS 2 wheels as an ament prefix.
 for _variable in AMENT_PREFIX_PATH CMAKE_PREFIX_PATH; do

@@ -1,6 +1,6 @@
-"""Makes the tensorrt-stubs in this virtual environment fit for mypy.
+"""Patch the tensorrt-stubs in this virtual environment for mypy.
 
-Run by scripts/make_test_env.sh with the environment's own Python. Safe to run twice.
+Run by scripts/make_test_env.sh with the environment's own Python. Idempotent.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import sysconfig
 from pathlib import Path
 
 REPAIRS = {
-    # pybind11 lets a parameter have a keyword's name, and one without a default follow.
+    # pybind11 allows parameters named like keywords, and ones without a default after others.
     r"\bin: ": "in_: ",
     r"\bchannel_axis: int\) -> IScaleLayer": "channel_axis: int = ...) -> IScaleLayer",
 }
 
 
 def main() -> None:
-    """Repair the stubs' syntax, and move them to where type checkers look for them (PEP 561).
+    """Fix the syntax of the stubs, and move them to where type checkers expect them (PEP 561).
 
-    Where the wheel has them they are not found, and make `import tensorrt` succeed without
-    TensorRT, with nothing in it.
+    In the wheel's location type checkers do not find them, and `import tensorrt` succeeds without
+    TensorRT as an empty module.
     """
     packages = Path(sysconfig.get_path("purelib"))
     for package in ("tensorrt", "tensorrt_bindings"):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write config/segment.yaml and the README's table of parameters from the node's definitions.
+"""Generate config/segment.yaml and the README's parameter table from the node's definitions.
 
     python scripts/generate_parameter_docs.py
 
-After a change in bisenet_ros/ros/parameters.py; `make docs` does it, too. --check writes nothing,
-and exits 1 with a unified diff if a file is not what would be written.
+Run it, or `make docs`, after changing bisenet_ros/ros/parameters.py. With --check it writes
+nothing, but prints a unified diff and exits with 1 if a file is outdated.
 """
 
 import argparse
@@ -38,7 +38,7 @@ END = "<!-- end of parameters -->\n"
 
 
 def parameter_file() -> str:
-    """Return config/segment.yaml: every parameter at its default, its description above it."""
+    """Return the contents of config/segment.yaml: defaults with descriptions as comments."""
     return HEADER + "\n".join(_entries())
 
 
@@ -67,7 +67,7 @@ def _entries() -> Iterator[str]:
 
 
 def table() -> str:
-    """Return the README's table."""
+    """Return the README's parameter table in Markdown."""
     rows = [
         ("parameter", "type", "default", "valid", "description"),
         ("---",) * 5,
@@ -87,10 +87,10 @@ def table() -> str:
 
 
 def readme(text: str) -> str:
-    """Return the README ``text`` with the table between its two comments.
+    """Return the README ``text`` with the table between its two markers replaced.
 
     Raises:
-        SystemExit: the comments are not there.
+        SystemExit: A marker is missing.
     """
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
@@ -100,18 +100,18 @@ def readme(text: str) -> str:
 
 
 def type_name(definition: Definition) -> str:
-    """Return the type in words, such as "string array"."""
+    """Return the type in words, e.g. "string array"."""
     return definition.type.name.lower().replace("_", " ")
 
 
 def yaml_value(value: Value) -> str:
-    """Return ``value`` on one line of YAML."""
+    """Return ``value`` as one line of YAML."""
     plain = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump([plain], default_flow_style=True, width=sys.maxsize).strip()[1:-1]
 
 
 def main() -> int:
-    """Write or check the files."""
+    """Write or check the files and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff")
     check = parser.parse_args().check
@@ -133,7 +133,7 @@ def main() -> int:
             path.write_text(new, encoding="utf-8")
             print(f"wrote {name}")
     if status:
-        print("run make docs to write what --check compared with", file=sys.stderr)
+        print("run make docs to update these files", file=sys.stderr)
     return status
 
 

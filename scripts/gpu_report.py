@@ -149,7 +149,7 @@ class Setup:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the section, part by part into --output, and return the exit status."""
+    """Print the section, update --output after each part, and return the exit status."""
     args = _parse(argv)
     deadline = Deadline(60 * USABLE * args.minutes)
     try:
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found, ok = run_part(part, setup)
         lines += ["", f"##### {title}", "", *found]
         failed = failed or not ok
-        if args.output is not None:  # after each, in case a later one ends the process
+        if args.output is not None:  # after each part, in case a later one crashes the process
             args.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     return 1 if failed else 0
@@ -228,7 +228,7 @@ def _device(name: str) -> str:
 
 
 def run_part(part: Callable[[Setup], list[str]], setup: Setup) -> tuple[list[str], bool]:
-    """Return the Markdown of a part with the warnings in it, and whether nothing failed."""
+    """Run a part; return its Markdown with logged warnings, and whether it succeeded."""
     warnings = _Warnings()
     logger = logging.getLogger("bisenet_ros")
     logger.addHandler(warnings)
@@ -266,7 +266,7 @@ class _Warnings(logging.Handler):
 
 
 def heading(setup: Setup, command: str) -> list[str]:
-    """Return the section's title and the table of the machine."""
+    """Return the section's title and a table describing the machine."""
     machine = describe_machine()
     today = datetime.now(timezone.utc).date().isoformat()
     rows = {"CPU": f"{machine['cpu']}, {machine['cores']} cores", "system": machine["system"]}
@@ -319,7 +319,7 @@ def _nvidia_smi(setup: Setup, query: str, form: str = "{}") -> str:
 
 
 def gpu_tests(setup: Setup) -> list[str]:
-    """Run ``pytest -m gpu`` and list its tests with their results."""
+    """Run ``pytest -m gpu`` and return a table of the results."""
     if not setup.on_gpu:
         raise NotRunError("no GPU, this is a dry run on the CPU")
     if importlib.util.find_spec("pytest") is None:
@@ -374,7 +374,7 @@ class Eager:
 
     @torch.inference_mode()
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        """See ``Backend.run``."""
+        """Run one image, see ``Backend.run``."""
         outputs = self._deployed(torch.from_numpy(image[None]).to(self._device))
         return tuple(output[0].cpu().numpy() for output in outputs)
 
@@ -520,7 +520,7 @@ def memory_over_frames(setup: Setup) -> list[str]:
 
 
 def loads_and_closes(setup: Setup) -> list[str]:
-    """Load and close the fastest precision of each backend many times."""
+    """Measure memory while repeatedly loading the fastest precision of each backend."""
 
     def row(backend: str, precision: str) -> list[str]:
         image = _street(setup.middle)
@@ -595,7 +595,7 @@ def node(setup: Setup) -> list[str]:
         command += [] if setup.cache is None else ["--engine-cache", str(setup.cache)]
         status, _, error = run_program(command, setup.deadline.left())
         if status is None:
-            raise NotRunError("it did not end in the time left, give more --minutes")
+            raise NotRunError("it did not end in the time left, increase --minutes")
         if status != 0:
             raise FailedError(f"**Failed**: bisenet demo: {_last_line(error)}")
         found = json.loads(figures.read_text(encoding="utf-8"))
@@ -604,7 +604,7 @@ def node(setup: Setup) -> list[str]:
     cells += [f"{latency[each]:.1f}" for each in ("p50", "p95", "p99")]
     columns = ["frames sent", "labels received", "FPS", "p50 ms", "p95 ms", "p99 ms"]
     table = _table(columns, [[str(each) for each in cells]])
-    return [f"`backend: auto` at {size}, from a frame's publication to its labels:", "", *table]
+    return [f"`backend: auto` at {size}, from publishing a frame to its labels:", "", *table]
 
 
 # Helpers.

@@ -1,7 +1,7 @@
-"""Print the instruction sets that PyTorch and OpenVINO compute with, as in ``AVX512 avx512``.
+"""Print the instruction sets that PyTorch and OpenVINO use, e.g. ``AVX512 avx512``.
 
-Both are asked what they chose, since a limit in the environment that is misspelled, or that a later
-version calls by another name, has no effect and no message.
+Queries both libraries, since a misspelled or renamed environment variable that should limit them
+is silently ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from openvino import opset13
 
 
 def openvino_instruction_set() -> str:
-    """Return that of a convolution in fp32, as in ``avx2``."""
+    """Return the instruction set of an fp32 convolution, e.g. ``avx2``."""
     shape = (1, 16, 16, 16)
     image = opset13.parameter(shape, np.float32)
     weights = opset13.constant(np.ones((16, 16, 3, 3), np.float32))
@@ -29,7 +29,7 @@ def openvino_instruction_set() -> str:
         for node in compiled.get_runtime_model().get_ops()
         if node.get_friendly_name() == "probe"
     )
-    primitive: str = node.get_rt_info()["primitiveType"].astype(str)  # as in brgconv_avx2_f32
+    primitive: str = node.get_rt_info()["primitiveType"].astype(str)  # e.g. brgconv_avx2_f32
     return primitive.split("_")[-2]
 
 

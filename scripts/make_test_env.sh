@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Adds the tools of `make test` and `make lint` to .venv.
+# Install the tools of `make test` and `make lint` into .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
-"""Sum up the latest `make test`, and `make test-avx2` after it: skips by reason, then the totals.
+"""Summarize the latest `make test` and `make test-avx2`: skips by reason, failures and totals.
 
-Fails when a test failed, when no test ran, and, with --expected-skips, when the skipped tests are
-not those that the files list. Needs nothing but Python.
+Exits with 1 if a test failed, if no test ran, or, with --expected-skips, if the skipped tests
+differ from the listed ones. Needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def outcome(case: ET.Element) -> str:
 
 
 def test_id(case: ET.Element) -> str:
-    """Return the name that stays the same from machine to machine: dotted module, then test."""
+    """Return a name that is the same on all machines: dotted module, then test."""
     name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
     return name.removeprefix("bisenet_ros.")  # ament's --junit-prefix
 
 
 def skip_reason(case: ET.Element) -> str:
-    """Return the reason alone, without file and line."""
+    """Return the reason without file and line."""
     skipped = case.find("skipped")
     assert skipped is not None
     text = (skipped.text or "").strip()
@@ -49,7 +49,7 @@ def main() -> int:
     files = sorted(RESULTS.glob("*.xml"))
     cases = [(case, file.name) for file in files for case in ET.parse(file).iter("testcase")]
     totals = Counter(outcome(case) for case, _ in cases)
-    # A set, as a test that runs without AVX-512 as well skips there for the same reason.
+    # A set: a test that runs again under AVX2 is skipped twice for the same reason.
     skips = {(test_id(c), skip_reason(c)) for c, _ in cases if outcome(c) == "skipped"}
     ok = totals["failed"] == 0 and totals["passed"] > 0
 
@@ -72,9 +72,9 @@ def main() -> int:
         ]
         expected = {line for line in lines if line and not line.startswith("#")}
         for line in sorted(found - expected):
-            print(f"skipped, but not expected to be: {line}")
+            print(f"skipped unexpectedly: {line}")
         for line in sorted(expected - found):
-            print(f"expected to be skipped, but not: {line}")
+            print(f"expected to be skipped, but was not: {line}")
         ok = ok and found == expected
 
     if not cases:

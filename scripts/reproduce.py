@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Repeat the paper's ablations on a small dataset.
+"""Reproduce the paper's ablation study on a small dataset.
 
     python scripts/reproduce.py --data camvid/train --val camvid/val --output runs
 
-It trains every variant of bisenet_ros/training/ablation.py, the baseline with three seeds, and
-writes docs/reproduction.json and the table in docs/reproduction.md. A run that was stopped goes on,
-a finished one is not repeated. With torchrun, several processes share each run.
+Trains every variant of bisenet_ros/training/ablation.py, the baseline with three seeds, and writes
+docs/reproduction.json and the table in docs/reproduction.md. Stopped runs are resumed, finished
+ones are not repeated. Under torchrun, several processes share each run.
 """
 
 import argparse
@@ -40,23 +40,26 @@ CONFIG = Path(__file__).parents[1] / "config" / "training" / "ablation.yaml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train what is missing, then write the table; return 130 if it was stopped before."""
+    """Train the missing runs and write the table; return 130 if stopped."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="training images")
     parser.add_argument("--val", type=Path, required=True, help="images to score")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--config", type=Path, default=CONFIG, help="settings of all runs")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
-        "--document", type=Path, default=DOCUMENT, help="has the table; the scores go beside it"
+        "--document",
+        type=Path,
+        default=DOCUMENT,
+        help="page to update; scores are written beside it",
     )
     args = parser.parse_args(argv)
     text = args.document.read_text()
     if START not in text or END not in text:
-        sys.exit(f"{args.document} has no lines '{START.strip()}' and '{END.strip()}'")
+        sys.exit(f"{args.document} lacks the lines '{START.strip()}' and '{END.strip()}'")
     base = read_settings(args.config, args.set)
     try:
         data, val = open_dataset(args.data), open_dataset(args.val, split="val")
@@ -74,10 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with GracefulStop(ignore_repeats=processes.size > 1) as stop:
             for run in runs:
                 finished = run.finish(data, val, processes, stop)
-                # Rank 0 alone scores, and can be stopped in that.
+                # Only rank 0 scores, and may be stopped meanwhile.
                 if processes.any(not finished):
                     if processes.rank == 0:
-                        print("\nstopped; the same command goes on", file=sys.stderr)
+                        print("\nstopped; repeat the command to continue", file=sys.stderr)
                     return 130
         if processes.rank == 0:
             record = collect(runs)
@@ -91,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class VariantRun:
-    """One training of a variant, in a folder of its own."""
+    """One training run of a variant, in its own folder."""
 
     variant: str
     settings: Settings
@@ -99,23 +102,23 @@ class VariantRun:
 
     @property
     def folder(self) -> Path:
-        """That of the run."""
+        """Folder of the run."""
         name = re.sub("[^a-z0-9]+", "_", self.variant.lower())
         return self.output / f"{name}_{self.settings.seed}"
 
     @property
     def scores(self) -> dict[str, Any]:
-        """What the finished run left."""
+        """Scores and settings stored by the finished run."""
         scores: dict[str, Any] = json.loads((self.folder / SCORES).read_text())
         return scores
 
     def finish(
         self, data: Dataset, val: Dataset, processes: DistributedContext, stop: Callable[[], bool]
     ) -> bool:
-        """Train and score what is missing; return False if it was stopped before.
+        """Train and score the run unless it is finished; return False if stopped.
 
         Raises:
-            SystemExit: the finished run had other settings or data.
+            SystemExit: The finished run has other settings or data.
         """
         images = {"images": len(data), "scored": len(val)}
         if (self.folder / SCORES).is_file():
@@ -124,7 +127,7 @@ class VariantRun:
             other_data = any(self.scores.get(name) != count for name, count in images.items())
             if replace(before, **same) != self.settings or other_data:
                 sys.exit(
-                    f"{self.folder} has other settings or data: give the same, or another --output"
+                    f"{self.folder} has other settings or data: use the same, or another --output"
                 )
             return True
         start = VARIANTS[self.variant].start(self.settings, len(data.classes))
@@ -161,7 +164,7 @@ class VariantRun:
 
 
 def collect(runs: Sequence[VariantRun]) -> dict[str, Any]:
-    """Return the data and settings of all runs, and each run's scores and own settings."""
+    """Return common data and settings, and each run's scores and differing settings."""
     results = [run.scores for run in runs]
     counts = {name: results[0][name] for name in ("images", "scored")}
     settings = {
@@ -178,7 +181,7 @@ def collect(runs: Sequence[VariantRun]) -> dict[str, Any]:
 
 
 def make_table(record: dict[str, Any]) -> str:
-    """Return the table of the page, in Markdown, from what ``collect`` returned."""
+    """Return the page's table in Markdown from the record of ``collect``."""
     scores: dict[str, list[float]] = {}
     for run in record["runs"]:
         scores.setdefault(run["variant"], []).append(100 * run["miou"])

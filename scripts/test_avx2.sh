@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# make test-avx2: the tests that compute, once more as on a CPU that has nothing wider than AVX2.
-# Called in a sourced shell, after the build.
-#   JOBS   processes at a time
+# make test-avx2: run the numerical tests again, limited to AVX2. Run in a sourced shell after the
+# build.
+#   JOBS   number of parallel processes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Longest first. What starts nodes is left out: it takes long, and computes what test/inference does.
-# So is what takes long and computes nothing on the CPU: TensorRT's builds, the cache, other processes.
+# Longest first. Excluded are slow tests that start nodes, whose computation test/inference covers,
+# and slow tests that do not compute on the CPU: TensorRT builds, engine cache, other processes.
 paths=(test/inference test/deploy test/cli test/training test/evaluation test/benchmark test/model/converters test/network)
 export LEFT_OUT="--ignore=test/cli/test_demo.py
   --ignore=test/inference/test_tensorrt_rtx.py
@@ -17,26 +17,26 @@ export LEFT_OUT="--ignore=test/cli/test_demo.py
   --deselect=test/cli/test_doctor.py::test_all_checks_pass_with_a_camera
   --deselect=test/cli/test_doctor.py::test_unsupported_camera_encoding"
 
-export RESULTS=build/bisenet_ros/test_results/bisenet_ros # report_tests.py adds them to the others
+export RESULTS=build/bisenet_ros/test_results/bisenet_ros # where report_tests.py finds them
 rm -f "$RESULTS"/avx2_*
 mkdir -p "$RESULTS"
 
 if [[ $(uname -m) != x86_64 ]]; then
-  echo "test-avx2: skipped, as this machine is $(uname -m)"
+  echo "test-avx2: skipped: this machine is $(uname -m)"
   exit
 fi
 native=$(python scripts/instruction_sets.py)
 echo "instruction sets of PyTorch and OpenVINO, natively: $native"
 if [[ $native != *512* ]]; then
-  echo "test-avx2: skipped, as this CPU has nothing wider than AVX2: make test was it"
+  echo "test-avx2: skipped: without AVX-512, make test has already run these tests"
   exit
 fi
-# PyTorch's own kernels obey the first; oneDNN, in PyTorch and in OpenVINO, obeys the second.
+# The first limits PyTorch's own kernels, the second oneDNN in PyTorch and OpenVINO.
 export ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 limited=$(python scripts/instruction_sets.py)
 echo "instruction sets of PyTorch and OpenVINO, limited:  $limited"
 if [[ $limited != "AVX2 avx2" ]]; then
-  echo "test-avx2: failed, as the limit has no effect" >&2
+  echo "test-avx2: failed: the limit has no effect" >&2
   exit 1
 fi
 
