@@ -1,4 +1,4 @@
-"""DistributedContext that keep the CPU busy."""
+"""Processes that keep the CPU busy."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import psutil
 
 @contextmanager
 def busy_processes() -> Iterator[list[int]]:
-    """More than 5 % of the machine's cores kept busy; yields the ids of the processes."""
+    """Keep more than 5 % of the machine's cores busy, and yield the process ids."""
     code = "print(flush=True)\nwhile True: pass"
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -19,7 +19,7 @@ def busy_processes() -> Iterator[list[int]]:
     try:
         for process in processes:
             assert process.stdout is not None
-            process.stdout.readline()  # it runs
+            process.stdout.readline()  # wait until it runs
         yield [process.pid for process in processes]
     finally:
         for process in processes:

@@ -1,4 +1,4 @@
-"""What all tests share: a ROS domain of their own, a small model and small datasets."""
+"""Fixtures of all tests: their own ROS domain, a small model and small datasets."""
 
 import os
 import signal
@@ -17,35 +17,35 @@ from bisenet_ros.synthetic import CLASS_NAMES
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Write = Callable[[list[Sample]], Path]
 
-# ctest runs several files and folders at a time, and other people's nodes may run beside them: each
-# process takes a domain, which the nodes that it starts inherit. Domains above 100 use ports that
-# Linux hands out to others.
+# ctest runs several files and folders in parallel, perhaps beside other users' nodes: each process
+# claims its own domain, which the nodes that it starts inherit. Domains above 100 overlap with
+# Linux's ephemeral ports.
 DOMAINS = range(20, 101)
 
 
 def take_domain() -> tuple[int, socket.socket]:
-    """Return a domain that no other process of tests has, and what keeps it until the end."""
-    # From another one each time: nodes of a process that has just ended may be heard for a while.
+    """Return a domain that no other test process uses, and the socket that claims it."""
+    # Start at varying domains: nodes of a process that has just ended are discovered for a while.
     first = os.getpid() % len(DOMAINS)
     for domain in (*DOMAINS[first:], *DOMAINS[:first]):
         claim = socket.socket(socket.AF_UNIX)
         try:
-            # An abstract address: taken once in a network namespace, as the ports of a domain are,
-            # and free again when its process ends, however that ends.
+            # An abstract address is unique in its network namespace, like the ports of a domain,
+            # and is released whenever its process ends.
             claim.bind(f"\0bisenet_ros test domain {domain}")
         except OSError:
             claim.close()
         else:
             return domain, claim
-    raise RuntimeError(f"all domains from {DOMAINS[0]} to {DOMAINS[-1]} are taken by other tests")
+    raise RuntimeError(f"all domains from {DOMAINS[0]} to {DOMAINS[-1]} are used by other tests")
 
 
 domain, domain_claim = take_domain()
 os.environ["ROS_DOMAIN_ID"] = str(domain)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
-# Under nohup, or behind an &, these are ignored, which every process that a test starts and then
-# signals would inherit. A handler it does not.
+# Under nohup or in the background (&) these signals are ignored. Child processes would inherit
+# that, but they do not inherit a handler.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
@@ -53,13 +53,13 @@ for number in (signal.SIGINT, signal.SIGHUP):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Engines of tests, and of the nodes that they start, stay out of the user's cache."""
+    """Keep engines of tests, and of nodes that they start, out of the user's cache."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: on small tensors more of them only wait for each other."""
+    """Limit PyTorch to one thread: with small tensors more threads only wait for each other."""
     import torch
 
     before = torch.get_num_threads()
@@ -70,13 +70,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file by ``make_model``."""
+    """Return a model file written by ``make_model``."""
     return make_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture
 def write_folder(tmp_path: Path) -> Write:
-    """Writes samples as a dataset of two classes, losslessly; returns its root."""
+    """Return a function that writes samples as a dataset of two classes and returns its root."""
 
     def write(samples: list[Sample]) -> Path:
         root = tmp_path / "data"
@@ -93,7 +93,7 @@ def write_folder(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def two_tone(write_folder: Write) -> Path:
-    """Five noisy 64x64 images, dark and bright in blocks of 16 pixels; labels say which."""
+    """Write five noisy 64x64 images of 16-pixel blocks, labelled 0 if dark and 1 if bright."""
     rng = np.random.default_rng(0)
     samples = []
     for _ in range(5):
@@ -105,7 +105,7 @@ def two_tone(write_folder: Write) -> Path:
 
 @pytest.fixture
 def street_like(two_tone: Path) -> Path:
-    """``two_tone`` with the class list of the synthetic street, so that they can be mixed."""
+    """Write ``two_tone`` with the classes of the synthetic street, so that both can be mixed."""
     lines = [f"{id_} {name} {id_} 0 0\n" for id_, name in enumerate(CLASS_NAMES)]
     (two_tone / "classes.txt").write_text("".join(lines))
     return two_tone

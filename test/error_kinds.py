@@ -1,4 +1,4 @@
-"""Errors that each boundary of the package must tell apart."""
+"""All kinds of user errors, to test each boundary of the package with them."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""Time that passes only where a test says so."""
+"""A clock that tests advance explicitly."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class FakeClock:
-    """A monotonic clock: ``now``, in seconds, grows by what calls are said to take."""
+    """A monotonic clock whose time ``now`` [s] advances only through ``taking``."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -16,7 +16,7 @@ class FakeClock:
         return self.now
 
     def taking(self, seconds: float, call: Callable[[], T]) -> Callable[[], T]:
-        """Return ``call``, which takes ``seconds`` of this clock's time."""
+        """Return ``call`` wrapped so that it advances the clock by ``seconds``."""
 
         def run() -> T:
             self.now += seconds

@@ -1,4 +1,4 @@
-"""CMakeLists.txt, configured as on machines that have ROS 2 from its own packages."""
+"""CMakeLists.txt configures with ROS 2 from distribution packages."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ NUMPY = "${Python3_INCLUDE_DIRS} ${Python3_NumPy_INCLUDE_DIRS}"
 
 @pytest.fixture
 def generator(tmp_path: Path) -> Path:
-    """rosidl_generator_py as it is upstream: that of the PyPI wheels exports NumPy's folder."""
+    """Return upstream's rosidl_generator_py: the PyPI wheel's exports NumPy's folder as well."""
     prefix = Path(get_package_prefix("rosidl_generator_py"))
     share = tmp_path / "share/rosidl_generator_py"
     shutil.copytree(prefix / "share/rosidl_generator_py", share)
@@ -26,7 +26,7 @@ def generator(tmp_path: Path) -> Path:
     return script.parent
 
 
-def test_configures_where_rosidl_exports_no_numpy(generator: Path, tmp_path: Path) -> None:
+def test_configures_without_numpy_exported_by_rosidl(generator: Path, tmp_path: Path) -> None:
     line = ["cmake", "-S", str(SOURCE), "-B", str(tmp_path / "build")]
     line += [f"-Drosidl_generator_py_DIR={generator}", f"-DPython3_EXECUTABLE={sys.executable}"]
     done = subprocess.run(line, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The files in config/ and launch/ say what the code says."""
+"""Files in config/ and launch/ are consistent with the code."""
 
 import ast
 import subprocess
@@ -33,7 +33,7 @@ def context() -> Iterator[rclpy.Context]:
 
 
 def declared(context: rclpy.Context, *ros_arguments: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values of the segmentation node's own parameters, and those that it refused."""
+    """Return the values of the segmentation node's parameters, and the rejected ones."""
     node = Node("segmentation", context=context, cli_args=["--ros-args", *ros_arguments])
     try:
         of_any_node = node.get_parameters_by_prefix("").keys()
@@ -59,7 +59,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def typed(values: dict[str, Any]) -> dict[str, tuple[type, Any]]:
-    """0 equals 0.0 and False, yet they are parameters of different types."""
+    """Return values with their types: 0, 0.0 and False are equal, but differ as parameters."""
     return {name: (type(value), value) for name, value in values.items()}
 
 
@@ -70,7 +70,7 @@ def test_parameter_file_has_every_parameter_with_its_default(context: rclpy.Cont
     assert len(defaults) > 10
 
 
-def test_node_takes_the_parameter_file(context: rclpy.Context) -> None:
+def test_node_accepts_the_parameter_file(context: rclpy.Context) -> None:
     assert declared(context, "--params-file", str(SEGMENT_YAML)) == (declared(context)[0], {})
 
 
@@ -88,7 +88,7 @@ def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> 
     )
     values, _ = declared(context)
     assert {"model", "backend", "resolution"} <= {*arguments} <= values.keys()
-    # "" means that the argument was not given, and an argument is passed on as a string.
+    # Launch arguments are strings, and "" means not given.
     assert all(isinstance(values[name], str) for name in arguments)
 
 
@@ -121,7 +121,7 @@ def test_launch_file_imports_nothing_that_the_python_of_launch_may_lack() -> Non
     assert done.returncode == 0, done.stderr
 
 
-def test_rviz_shows_topics_of_the_node_and_the_overlay_first(context: rclpy.Context) -> None:
+def test_rviz_config_shows_published_topics_and_the_overlay_first(context: rclpy.Context) -> None:
     node = Node("segmentation", context=context)
     qos = qos_profile("reliable", "volatile", 2)
     ImagePublishers(node.create_publisher, tuple(OUTPUTS), qos, palette([]))
@@ -152,7 +152,7 @@ def test_class_files_can_be_read(name: str, number: int) -> None:
     assert {"road", "car"} <= {entry.name for entry in classes}
 
 
-def test_shared_memory_profile_holds_images_and_keeps_other_machines_in_reach() -> None:
+def test_shared_memory_profile_has_room_for_images_and_keeps_udp() -> None:
     space = {"dds": "http://www.eprosima.com"}
     root = ET.parse(CONFIG / "fastdds_images.xml").getroot()
     transports = {
@@ -174,7 +174,7 @@ def test_shared_memory_profile_holds_images_and_keeps_other_machines_in_reach() 
 @pytest.mark.parametrize(
     ("name", "iterations", "weight_decay", "crop"),
     [
-        # The crop of Cityscapes is 2048x1024, halved with the image.
+        # The paper crops Cityscapes to 2048x1024 and halves the crop.
         ("cityscapes", 150_000, 5e-4, (1024, 512)),
         ("camvid", 10_000, 5e-4, (960, 720)),
         ("cocostuff", 20_000, 1e-4, (640, 640)),

@@ -1,4 +1,4 @@
-"""What the guides tell users to type exists: commands, options, settings files, links."""
+"""Guides are consistent with the code: commands, options, settings files, links and scores."""
 
 import argparse
 import ast
@@ -41,7 +41,7 @@ OUR_FILES = ("config/", "models/", "docs/", "launch/", "scripts/")
 
 
 class Place(NamedTuple):
-    """Where something stands, for the name of its test."""
+    """A position in a guide, which names its test."""
 
     file: str
     line: int
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
 
 def blocks(*languages: str) -> Iterator[Place]:
-    """The fenced blocks of these languages in all guides."""
+    """Yield the fenced blocks of these languages in all guides."""
     for path in GUIDES:
         text = path.read_text(encoding="utf-8")
         for match in FENCE.finditer(text):
@@ -62,7 +62,7 @@ def blocks(*languages: str) -> Iterator[Place]:
 
 
 def heredocs() -> Iterator[Place]:
-    """The Python programs within shell blocks."""
+    """Yield the Python programs within shell blocks."""
     for block in blocks("sh", "bash"):
         for match in HEREDOC.finditer(block.text):
             line = block.line + block.text.count("\n", 0, match.start(3))
@@ -70,8 +70,8 @@ def heredocs() -> Iterator[Place]:
 
 
 def commands(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line and words of each simple command in a shell text, without what is redirected."""
-    # A here-document is no command; its lines are kept, so that the others stay where they are.
+    """Yield line number and words of each simple command in shell text, without redirections."""
+    # Blank out here-documents, keeping the line numbers.
     text = HEREDOC.sub(lambda match: match[2] + "\n" * match[0].count("\n"), text)
     text = re.sub(r"\\\n", lambda _: " \0", text)
     line = 0
@@ -97,11 +97,11 @@ def commands(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def commands_of(program: str) -> list[Place]:
-    """The arguments, as one text, of each call of ``program`` in the guides."""
+    """Return the joined arguments of each call of ``program`` in the guides."""
     found = []
     for block in blocks("sh", "bash"):
         for line, words in commands(block.text):
-            # "bisenet" is not always the first word: env, nice, torchrun.
+            # The program may follow env, nice or torchrun.
             starts = [k + 1 for k, word in enumerate(words) if word == program]
             if starts:
                 arguments = shlex.join(words[starts[0] :])
@@ -113,9 +113,9 @@ BISENET = [*commands_of("bisenet"), *commands_of("bisenet_ros.cli.main")]
 
 
 @pytest.mark.parametrize("place", BISENET, ids=str)
-def test_bisenet_takes_the_command(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bisenet_accepts_the_command(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     name, *arguments = shlex.split(place.text)
-    assert name in SUBCOMMANDS, f"{place}: there is no 'bisenet {name}'"
+    assert name in SUBCOMMANDS, f"{place}: no subcommand 'bisenet {name}'"
     parser = argparse.ArgumentParser()
     import_module(f"bisenet_ros.cli.{name}").add_arguments(parser)
     try:
@@ -127,14 +127,14 @@ def test_bisenet_takes_the_command(place: Place, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("place", BISENET, ids=str)
-def test_files_of_ours_that_a_command_names_are_there(place: Place) -> None:
+def test_shipped_files_in_commands_exist(place: Place) -> None:
     for word in shlex.split(place.text):
         if word.startswith(OUR_FILES):
             assert (ROOT / word).is_file(), f"{place}: {word}"
 
 
 @pytest.mark.parametrize("place", commands_of("launch"), ids=str)
-def test_the_launch_file_has_the_arguments(place: Place) -> None:
+def test_launch_file_declares_the_arguments(place: Place) -> None:
     package, file, *arguments = shlex.split(place.text)
     assert package == "bisenet_ros"
     tree = ast.parse((ROOT / "launch" / file).read_text())
@@ -159,9 +159,9 @@ def test_make_has_the_target(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", [*blocks("python"), *heredocs()], ids=str)
-def test_python_programs_import_what_exists(place: Place) -> None:
+def test_python_imports_exist(place: Place) -> None:
     for node in ast.walk(ast.parse(place.text)):
-        # Not on PyPI, and then the folder launch/ would pass for the package.
+        # launch is not on PyPI; without it, the folder launch/ would be imported instead.
         if isinstance(node, ast.ImportFrom) and node.module and not LAUNCH.match(node.module):
             module = import_module(node.module)
             for entry in node.names:
@@ -169,13 +169,13 @@ def test_python_programs_import_what_exists(place: Place) -> None:
 
 
 def anchors(guide: Path) -> set[str]:
-    """Return what ``#...`` may name in a page, by GitHub's rule."""
+    """Return the anchors of a page's headings by GitHub's rule."""
     headings = re.findall(r"^#+ (.*)$", FENCE.sub("", guide.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_within_the_project_lead_somewhere(guide: Path) -> None:
+def test_local_links_have_a_target(guide: Path) -> None:
     text = FENCE.sub("", guide.read_text(encoding="utf-8"))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not target.startswith(("http://", "https://")):
@@ -185,7 +185,7 @@ def test_links_within_the_project_lead_somewhere(guide: Path) -> None:
             assert not anchor or anchor in anchors(page), f"{guide.name}: {target}"
 
 
-def test_commands_are_found_as_a_shell_reads_them() -> None:
+def test_commands_are_parsed_like_a_shell() -> None:
     text = """# bisenet none
     FOO=1 bisenet info --json x.json > out.txt  # a comment
     python3 - a <<'PY' && bisenet demo
@@ -206,12 +206,12 @@ PY
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_tests_that_a_guide_names_are_there(guide: Path) -> None:
+def test_test_files_named_in_guides_exist(guide: Path) -> None:
     for name in re.findall(r"\btest/[\w./]*\w", guide.read_text()):
         assert (ROOT / name).exists(), f"{guide}: {name}"
 
 
-def test_the_recipe_s_commands_are_those_that_trained_the_shipped_model() -> None:
+def test_commands_of_the_recipe_match_the_shipped_model() -> None:
     text = (ROOT / "models" / "recipe" / "README.md").read_text()
     (block,) = FENCE.findall(text)
     parser = argparse.ArgumentParser()
@@ -224,7 +224,7 @@ def test_the_recipe_s_commands_are_those_that_trained_the_shipped_model() -> Non
     stored = model_file.load(model_path("")).metadata.recipe
     assert len(trained) == 12
     for settings in map(json.loads, map(json.dumps, reversed(trained))):
-        # A part lacks settings that were added later, and has some by their old names.
+        # Older runs lack settings that were added later, and have some under old names.
         stored = {RENAMED.get(name, name): value for name, value in stored.items()}
         names = stored.keys() & settings.keys()
         assert len(names) >= 18
@@ -233,7 +233,7 @@ def test_the_recipe_s_commands_are_those_that_trained_the_shipped_model() -> Non
     assert stored == {}
 
 
-def test_the_model_card_has_the_scores_of_the_model_file() -> None:
+def test_model_card_has_the_scores_of_the_model_file() -> None:
     rows = re.findall(
         r"^\| \**(\w[\w ]*?)\** \| \**([\d.]+)\** \| \**([\d.]+)\** \|$",
         (ROOT / "models" / "README.md").read_text(),
@@ -252,8 +252,8 @@ def test_the_model_card_has_the_scores_of_the_model_file() -> None:
     assert shown == stored
 
 
-def test_the_changelog_s_latest_version_is_the_package_s() -> None:
-    """By the parser of ROS's release tools, which skips titles that are not as they want them."""
+def test_latest_version_of_the_changelog_is_the_package_version() -> None:
+    """Parse it as ROS's release tools do, which skip malformed headings."""
     changelog = get_changelog_from_path(str(ROOT / "CHANGELOG.rst"))
     latest, _, content = next(changelog.foreach_version())
     assert latest == parse_package(ROOT).version

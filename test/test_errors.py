@@ -21,7 +21,7 @@ from bisenet_ros.errors import (
 SOURCES = Path(__file__).parents[1] / "bisenet_ros"
 
 
-def test_every_error_of_the_package_is_in_one_tree() -> None:
+def test_all_errors_are_user_errors_in_one_module() -> None:
     classes = [value for value in vars(errors).values() if inspect.isclass(value)]
     ours = [value for value in classes if value.__module__ == errors.__name__]
     assert len(ours) > 15
@@ -46,7 +46,7 @@ def test_every_error_of_the_package_is_in_one_tree() -> None:
         ({"a": None}, "{'a': None}"),
     ],
 )
-def test_a_value_is_quoted_with_its_control_characters_escaped(value: object, text: str) -> None:
+def test_quoted_values_escape_control_characters(value: object, text: str) -> None:
     assert quoted(value) == text
 
 
@@ -62,11 +62,11 @@ def test_a_value_is_quoted_with_its_control_characters_escaped(value: object, te
     ],
     ids=["text", "number", "huge number", "list", "dict", "nested"],
 )
-def test_a_quoted_value_is_short(value: object) -> None:
+def test_quoted_values_are_shortened(value: object) -> None:
     assert 1 < len(quoted(value)) <= MAX_VALUE
 
 
-def test_a_message_is_bounded_and_keeps_its_lines() -> None:
+def test_messages_are_shortened_and_keep_their_lines() -> None:
     assert describe(UserError("one\ntwo\x07\udcff")) == "one\ntwo\\x07\\udcff"
     long = describe(OSError(36, "File name too long", "a" * 10**6))
     assert len(long) == MAX_MESSAGE

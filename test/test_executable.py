@@ -1,4 +1,4 @@
-"""The executables that CMake makes of ``scripts/executable.in``."""
+"""Executables that CMake generates from ``scripts/executable.in``."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ TEMPLATE = Path(__file__).parents[1] / "scripts" / "executable.in"
 
 
 def run(folder: Path, module: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of an executable whose module has this source."""
+    """Run an executable whose module has this source; return exit status, stdout and stderr."""
     (folder / "module_of_test.py").write_text(module)
     text = TEMPLATE.read_text().replace("@Python3_EXECUTABLE@", sys.executable)
     executable = folder / "executable"
@@ -18,12 +18,12 @@ def run(folder: Path, module: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_status_is_that_of_main(tmp_path: Path) -> None:
+def test_exit_status_is_returned_by_main(tmp_path: Path) -> None:
     source = "def main():\n    print('ran')\n    return 3\n"
     assert run(tmp_path, source) == (3, "ran\n", "")
 
 
-def test_interrupt_while_importing(tmp_path: Path) -> None:
+def test_interrupt_during_import_prints_no_traceback(tmp_path: Path) -> None:
     source = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('not reached')\n"
     assert run(tmp_path, source) == (130, "", "")
 

@@ -1,4 +1,4 @@
-"""``scripts/gpu_report.py``: its dry run on the CPU, and what it makes of tests and failures."""
+"""``scripts/gpu_report.py``: dry run on the CPU, test results, failures and time limit."""
 
 import importlib.util
 import logging
@@ -20,12 +20,12 @@ from bisenet_ros.model import file as model_file
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "gpu_report.py"
 
-# In a process in which nothing can be imported that the list of requirements leaves out.
+# Run in a process where libraries missing in the requirements cannot be imported.
 DRY_RUN = """
 import os
 import sys
 
-os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # on images this small threads only wait
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # threads only wait on such small images
 absent = "matplotlib scipy rosbags tqdm PIL openvino rclpy tensorrt tensorrt_rtx onnx onnxruntime"
 for name in absent.split():
     sys.modules[name] = None
@@ -44,7 +44,7 @@ def script() -> Iterator[ModuleType]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_report"] = module  # where dataclasses look for it
+    sys.modules["gpu_report"] = module  # required by dataclasses
     spec.loader.exec_module(module)
     yield module
     del sys.modules["gpu_report"]
@@ -64,7 +64,7 @@ def setup(script: ModuleType, model: Path, device: str, seconds: float) -> Any:
 
 
 def rows(part: str) -> list[dict[str, str]]:
-    """The rows of all tables of a part, by the names of their columns."""
+    """Return the rows of all tables of a part, keyed by column name."""
     found, head = [], []
     for line in part.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -77,7 +77,7 @@ def rows(part: str) -> list[dict[str, str]]:
     return found
 
 
-def test_a_dry_run_on_the_cpu_prints_the_section(tiny_model: Path, tmp_path: Path) -> None:
+def test_dry_run_on_the_cpu_prints_the_section(tiny_model: Path, tmp_path: Path) -> None:
     output = tmp_path / "report.md"
     arguments = ["--device", "cpu", "--model", str(tiny_model), "--resolution", "64x32", "96x32"]
     arguments += ["--frames", "25", "--loads", "3", "--minutes", "3", "--output", str(output)]
@@ -145,7 +145,7 @@ def test_without_a_gpu(): pass
 """
 
 
-def test_gpu_tests_are_listed_with_their_results(
+def test_gpu_tests_are_tabulated_with_their_results(
     script: ModuleType, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "test").mkdir()
@@ -174,7 +174,7 @@ def test_an_interrupted_test_run_is_reported(script: ModuleType) -> None:
     ]
 
 
-def test_pytest_that_does_not_start_is_a_failure(script: ModuleType) -> None:
+def test_pytest_failing_to_start_is_a_failure(script: ModuleType) -> None:
     with pytest.raises(script.FailedError, match=r"\*\*pytest failed\*\*: ERROR: no such option"):
         script.summarize_tests(4, "usage: pytest\nERROR: no such option\n", 85)
 
@@ -192,11 +192,11 @@ def test_a_failing_part_and_warnings_are_reported(script: ModuleType, tiny_model
     assert script.run_part(lambda _: ["good"], given) == (["good"], True)
 
 
-def test_what_no_longer_fits_is_not_run(script: ModuleType, tiny_model: Path) -> None:
-    expected = ["Not run: no time left, give more --minutes."]
+def test_parts_beyond_the_time_limit_are_not_run(script: ModuleType, tiny_model: Path) -> None:
+    expected = ["Not run: no time left, increase --minutes."]
     late = setup(script, tiny_model, "cpu", 0)
     assert script.run_part(script.loads_and_closes, late) == (expected, True)
-    short = setup(script, tiny_model, "cpu", 10)  # less than the rounds of one resolution take
+    short = setup(script, tiny_model, "cpu", 10)  # too short to measure one resolution
     engines = partial(script.engines, resolution=(64, 32))
     assert script.run_part(engines, short) == (expected, True)
 
@@ -206,7 +206,7 @@ def test_a_gpu_that_is_not_there_is_named(script: ModuleType) -> None:
         script.main(["--device", "cuda:99"])
 
 
-def test_requirements_are_those_of_the_package() -> None:
+def test_requirements_match_the_package() -> None:
     def lines(name: str) -> set[str]:
         text = (ROOT / "requirements" / f"{name}.txt").read_text()
         return {line.partition("#")[0].strip() for line in text.splitlines()} - {""}

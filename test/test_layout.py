@@ -1,4 +1,4 @@
-"""How the package and ``test/`` are laid out."""
+"""Import rules of the package, and names of test modules."""
 
 import ast
 from collections import Counter
@@ -32,11 +32,11 @@ ROOMS = {
     "cli": {*BOTTOM, "model", "deploy", "inference", "datasets", "evaluation", "training"}
     | {"benchmark", "ros", "msg"},
 }
-"""What the modules of each room may import, beside their own room."""
+"""Modules that each folder of the package may import, besides its own."""
 
 
 def imports(path: Path) -> set[str]:
-    """Return the absolute names of all modules that ``path`` imports, anywhere in it."""
+    """Return the absolute names of all modules imported anywhere in ``path``."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -46,13 +46,13 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_every_folder_is_a_room() -> None:
+def test_every_folder_has_import_rules() -> None:
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders - BOTTOM == ROOMS.keys()
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_imports_run_from_higher_rooms_to_lower_ones(room: str) -> None:
+def test_folders_import_only_allowed_modules(room: str) -> None:
     wrong = [
         (path.name, name)
         for path in (PACKAGE / room).rglob("*.py")
@@ -63,7 +63,7 @@ def test_imports_run_from_higher_rooms_to_lower_ones(room: str) -> None:
 
 
 @pytest.mark.parametrize("place", sorted(BOTTOM))
-def test_the_bottom_imports_nothing_above_it(place: str) -> None:
+def test_bottom_modules_import_only_each_other(place: str) -> None:
     paths = [*(PACKAGE / place).rglob("*.py"), *PACKAGE.glob(f"{place}.py")]
     assert paths
     wrong = [
@@ -87,7 +87,7 @@ def test_the_bottom_imports_nothing_above_it(place: str) -> None:
         ("tensorrt", {"inference"}),
     ],
 )
-def test_a_heavy_library_is_imported_only_in_its_rooms(library: str, rooms: set[str]) -> None:
+def test_heavy_libraries_are_imported_only_in_their_folders(library: str, rooms: set[str]) -> None:
     users = {
         path.relative_to(PACKAGE).parts[0]
         for path in PACKAGE.rglob("*.py")
@@ -97,9 +97,9 @@ def test_a_heavy_library_is_imported_only_in_its_rooms(library: str, rooms: set[
     assert users <= rooms
 
 
-def test_no_two_test_modules_have_one_name() -> None:
-    """pytest imports each by its base name, as no folder is a package."""
+def test_test_modules_have_unique_names() -> None:
+    """pytest imports them by base name, since the test folders are not packages."""
     names = Counter(path.name for path in TEST.rglob("*.py"))
-    del names["conftest.py"]  # which pytest itself keeps apart
+    del names["conftest.py"]  # pytest distinguishes these itself
     assert [name for name, count in names.items() if count > 1] == []
     assert names["test_layout.py"] == names["busy.py"] == 1

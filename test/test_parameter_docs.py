@@ -30,19 +30,19 @@ def generate(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The script and the files that it writes, elsewhere."""
+    """Copy the script and the files that it writes into a temporary folder."""
     for path in (SCRIPT, README, PARAMETER_FILE):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     return tmp_path
 
 
-def test_committed_files_are_what_the_script_writes() -> None:
+def test_committed_files_are_up_to_date() -> None:
     done = generate(ROOT, "--check")
     assert (done.returncode, done.stdout) == (0, ""), f"run make docs\n{done.stdout}{done.stderr}"
 
 
-def test_check_shows_what_differs_and_writes_nothing(copy: Path) -> None:
+def test_check_prints_a_diff_and_writes_nothing(copy: Path) -> None:
     edited = {}
     for path, old, new in (
         (PARAMETER_FILE, "max_rate: 0.0", "max_rate: 5.0"),
@@ -67,7 +67,7 @@ def test_check_shows_what_differs_and_writes_nothing(copy: Path) -> None:
         assert (copy / path).read_text() == (ROOT / path).read_text()
 
 
-def test_readme_without_a_place_for_the_table_is_refused(copy: Path) -> None:
+def test_readme_without_table_markers_is_rejected(copy: Path) -> None:
     (copy / README).write_text("# bisenet_ros\n")
     done = generate(copy)
     assert done.returncode == 1
@@ -75,7 +75,7 @@ def test_readme_without_a_place_for_the_table_is_refused(copy: Path) -> None:
     assert (copy / README).read_text() == "# bisenet_ros\n"
 
 
-def test_each_parameter_is_explained_above_its_value_and_in_the_table() -> None:
+def test_each_parameter_is_documented_in_both_files() -> None:
     blocks = (ROOT / PARAMETER_FILE).read_text().split("\n\n")
     rows = [line for line in (ROOT / README).read_text().splitlines() if line.startswith("| `")]
     for (name, definition), block in zip(

@@ -1,4 +1,4 @@
-"""What `pip install` of the source tree brings: code, models, configs and classes."""
+"""Contents of a wheel built from the source tree."""
 
 import shutil
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_wheel_has_what_the_package_reads(tmp_path: Path) -> None:
-    source = tmp_path / "source"  # setuptools leaves a build folder in it
+def test_wheel_has_code_configs_and_models(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # a copy, since setuptools creates a build folder in it
     source.mkdir()
     for name in ("bisenet_ros", "config", "launch", "models", "requirements"):
         ignore = shutil.ignore_patterns("__pycache__")

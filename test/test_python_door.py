@@ -1,4 +1,4 @@
-"""The public Python door: its examples run, and importing it is cheap."""
+"""Public Python interface: documented examples run, and imports are lazy."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ SIZE = (240, 180)
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
-    """A folder with the files that the examples name, as the working directory."""
+    """Create the files that the examples name, and change into their folder."""
     picture = cv2.imread(str(ROOT / "docs" / "images" / "overlay.jpg"))
     assert cv2.imwrite(str(tmp_path / "drive.jpg"), cv2.resize(picture, SIZE))
     classes = bisenet_ros.load_model().metadata.classes
@@ -40,7 +40,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None)
 
 
 def run(page: Path) -> dict[str, Any]:
-    """Run the page's examples one after another; returns the names that they define."""
+    """Run the page's examples in order and return the names that they define."""
     names: dict[str, Any] = {}
     examples = EXAMPLE.findall(page.read_text(encoding="utf-8"))
     assert examples
@@ -49,7 +49,7 @@ def run(page: Path) -> dict[str, Any]:
     return names
 
 
-def test_the_example_in_the_readme_labels_a_picture(workplace: Path) -> None:
+def test_example_in_the_readme_labels_a_picture(workplace: Path) -> None:
     labels = run(ROOT / "README.md")["labels"]
     expected = bisenet_ros.Segmenter(bisenet_ros.load_model()).segment(read_image("drive.jpg"))
     assert (labels.dtype, labels.shape) == (np.uint8, SIZE[::-1])
@@ -57,7 +57,7 @@ def test_the_example_in_the_readme_labels_a_picture(workplace: Path) -> None:
     assert len(np.unique(labels)) > 3
 
 
-def test_the_examples_of_the_guide_do_what_they_say(workplace: Path) -> None:
+def test_examples_in_the_guide_run(workplace: Path) -> None:
     names = run(ROOT / "docs" / "python.md")
     image, result, model = names["image"], names["result"], names["model"]
     assert (result.labels.shape, result.confidence.shape) == (SIZE[::-1], SIZE[::-1])
@@ -70,7 +70,7 @@ def test_the_examples_of_the_guide_do_what_they_say(workplace: Path) -> None:
     assert Path("model.onnx").stat().st_size > 1e6
 
 
-def test_models_are_found_by_name_and_path(tiny_model: Path) -> None:
+def test_load_model_accepts_names_and_paths(tiny_model: Path) -> None:
     shipped = bisenet_ros.load_model()
     assert bisenet_ros.load_model("bisenetv2_camvid").metadata == shipped.metadata
     by_text, by_path = bisenet_ros.load_model(str(tiny_model)), bisenet_ros.load_model(tiny_model)
@@ -79,7 +79,7 @@ def test_models_are_found_by_name_and_path(tiny_model: Path) -> None:
     assert renamed.metadata.classes[3].name == "road"
 
 
-def test_names_are_imported_when_they_are_used() -> None:
+def test_public_names_are_imported_lazily() -> None:
     program = (
         "import sys, bisenet_ros; before = 'torch' in sys.modules; bisenet_ros.load_model; "
         "print(before, 'torch' in sys.modules, bisenet_ros.__all__)"

@@ -1,4 +1,4 @@
-"""``scripts/reproduce.py``: the ablation's runs, and the table that it makes of them."""
+"""``scripts/reproduce.py``: runs of the ablation study and their table."""
 
 import csv
 import importlib.util
@@ -41,7 +41,7 @@ def load_script() -> ModuleType:
 @pytest.fixture
 def script() -> ModuleType:
     module = load_script()
-    # Three of eleven runs show what there is to see.
+    # Three of the eleven runs are enough.
     module.VARIANTS = {name: module.VARIANTS[name] for name in ("BGA + boosters", "sum")}
     module.SEEDS = {"BGA + boosters": (0, 1)}
     return module
@@ -65,7 +65,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def line(data: Path, tmp_path: Path) -> list[str]:
-    """A command line of the script, whose page is document.md and whose runs are in runs/."""
+    """Return a command line of the script with the page document.md and the folder runs/."""
     document = tmp_path / "document.md"
     document.write_text("before\n<!-- table -->\nold\n<!-- end of table -->\nafter\n")
     line = ["--data", str(data), "--val", str(data), "--output", str(tmp_path / "runs")]
@@ -104,13 +104,13 @@ def test_runs_and_table(script: ModuleType, line: list[str], data: Path, tmp_pat
     assert rows["sum"][:2] == [f" {other:.2f} ", f" {points:+.2f} to BGA + boosters{unsure} "]
     assert "2 training images, 2 iterations of 2 crops of 32x32" in text
 
-    # Finished runs are not repeated, and not passed off as runs with other settings.
+    # Finished runs are not repeated, and not reused with other settings or data.
     log = runs / "sum_0" / "log.csv"
     before = log.stat().st_mtime_ns
     assert script.main(line) == 0
     assert document.read_text() == text
     assert log.stat().st_mtime_ns == before
-    with pytest.raises(SystemExit, match="has other settings or data: give the same, or another"):
+    with pytest.raises(SystemExit, match="has other settings or data: use the same, or another"):
         script.main([*line, "--set", "iterations=3"])
     fewer = Path(shutil.copytree(data, tmp_path / "fewer"))
     for kind in ("images", "labels"):
@@ -123,7 +123,7 @@ def test_runs_and_table(script: ModuleType, line: list[str], data: Path, tmp_pat
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("during", [1, 2])  # with 2, only scoring is left
-def test_a_stopped_run_goes_on(
+def test_stopped_runs_are_resumed(
     script: ModuleType,
     line: list[str],
     tmp_path: Path,
@@ -141,7 +141,7 @@ def test_a_stopped_run_goes_on(
 
     monkeypatch.setattr(Trainer, "step", interrupted)
     assert script.main(line) == 130
-    assert capsys.readouterr().err.endswith("\nstopped; the same command goes on\n")
+    assert capsys.readouterr().err.endswith("\nstopped; repeat the command to continue\n")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["bga_boosters_0"]
     assert not (tmp_path / "runs" / "bga_boosters_0" / "scores.json").exists()
     assert "old" in (tmp_path / "document.md").read_text()
@@ -150,7 +150,7 @@ def test_a_stopped_run_goes_on(
     assert "old" not in (tmp_path / "document.md").read_text()
 
 
-def test_the_page_shows_the_scores_that_are_stored() -> None:
+def test_committed_page_matches_the_stored_scores() -> None:
     script = load_script()
     page = script.DOCUMENT.read_text()
     record = json.loads(script.DOCUMENT.with_suffix(".json").read_text())

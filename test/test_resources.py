@@ -8,11 +8,11 @@ from bisenet_ros.resources import classes_path, model_path
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_bare_names_are_shipped_files_even_if_a_folder_has_the_name() -> None:
+def test_bare_names_are_shipped_files_even_beside_a_folder_of_that_name() -> None:
     Path("cityscapes").mkdir()
     Path("bisenetv2_camvid").mkdir()
     cityscapes = classes_path("cityscapes")

@@ -16,8 +16,8 @@ RESOLUTION = 128, 64
 def make_model(path: Path, seed: int = 0) -> Path:
     """Write a model of 5 classes with random weights, whose labels depend on the image.
 
-    Batch norms have the statistics of noise, and the biases even out the classes, so that each of
-    them occurs in the labels of a noisy image.
+    The batch-norm statistics are those of noise, and the biases balance the classes, so that all
+    of them occur in the labels of a noisy image.
     """
     import torch
 
@@ -30,7 +30,7 @@ def make_model(path: Path, seed: int = 0) -> Path:
     network = BiSeNetV2(architecture).train()
     width, height = RESOLUTION
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on images this small, more of them mostly wait for each other
+    torch.set_num_threads(1)  # more threads only wait for each other on such small images
     with torch.inference_mode():
         for _ in range(20):
             blocks = torch.randn(4, 3, height // 16, width // 16)
