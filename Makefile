@@ -1,4 +1,4 @@
-# make demo goes from a fresh clone to labelled camera frames.
+# make demo goes from a fresh clone to labeled camera frames.
 #
 #   make demo [INPUT=...] [LABELS=...]   run the node on INPUT (default: a synthetic street)
 #   make test    make lint    make format

@@ -93,7 +93,7 @@ def write_folder(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def two_tone(write_folder: Write) -> Path:
-    """Write five noisy 64x64 images of 16-pixel blocks, labelled 0 if dark and 1 if bright."""
+    """Write five noisy 64x64 images of 16-pixel blocks, labeled 0 if dark and 1 if bright."""
     rng = np.random.default_rng(0)
     samples = []
     for _ in range(5):

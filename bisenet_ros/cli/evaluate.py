@@ -1,4 +1,4 @@
-"""``bisenet evaluate``: score a model on a folder of labelled images."""
+"""``bisenet evaluate``: score a model on a folder of labeled images."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence

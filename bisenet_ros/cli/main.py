@@ -15,8 +15,8 @@ from bisenet_ros.errors import UsageError, UserError, describe
 SUBCOMMANDS = {
     "demo": "run the real node on a video, bag, folder, camera or synthetic street",
     "segment": "write label images and overlays of images, a video, bag or camera, without a node",
-    "train": "train the network on a folder of labelled images",
-    "evaluate": "score a model on a folder of labelled images",
+    "train": "train the network on a folder of labeled images",
+    "evaluate": "score a model on a folder of labeled images",
     "export": "export a model to ONNX, OpenVINO or TensorRT for other machines",
     "calibrate": "calibrate a model file for int8 on its training images",
     "engines": "build, list or clear compiled engines of this machine",

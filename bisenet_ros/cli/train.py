@@ -1,4 +1,4 @@
-"""``bisenet train``: train the network on a folder of labelled images."""
+"""``bisenet train``: train the network on a folder of labeled images."""
 
 import argparse
 import sys

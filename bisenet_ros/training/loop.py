@@ -100,7 +100,7 @@ def train(
 
     Raises:
         TrainingError: The batch cannot be divided among the processes, the loss is not finite, no
-            pixel is labelled, or the GPU runs out of memory.
+            pixel is labeled, or the GPU runs out of memory.
         DatasetError: A file of ``dataset`` cannot be used.
     """
     _check_shares(settings, processes)
@@ -125,7 +125,7 @@ def train(
             written = trainer.iteration
 
     stopped = False
-    learned = resume is not None  # the loss is 0 only if no pixel is labelled
+    learned = resume is not None  # the loss is 0 only if no pixel is labeled
     try:
         while trainer.iteration < settings.iterations and not stopped:
             started = time.monotonic()
@@ -169,7 +169,7 @@ def _loader(
 
 def _nothing_to_learn(dataset: Dataset) -> TrainingError:
     return TrainingError(
-        f"no pixel of {dataset.root} is labelled with a class; run 'bisenet dataset check' to "
+        f"no pixel of {dataset.root} is labeled with a class; run 'bisenet dataset check' to "
         "see which ids its labels contain"
     )
 
@@ -178,7 +178,7 @@ def _class_weights(dataset: Dataset) -> Tensor:
     """Return the loss weight of each class, float32 [C], from the pixel counts of all labels.
 
     Raises:
-        TrainingError: No pixel is labelled.
+        TrainingError: No pixel is labeled.
         DatasetError: A label file cannot be used.
     """
 

@@ -14,7 +14,7 @@ from bisenet_ros.network import BiSeNetV2, upsample
 from bisenet_ros.training.settings import Settings
 
 OHEM_LEAST_SHARE = 1 / 16
-"""Minimum share of the labelled pixels that online hard example mining keeps."""
+"""Minimum share of the labeled pixels that online hard example mining keeps."""
 
 
 class HeadLosses(nn.Module):
@@ -77,11 +77,11 @@ def hard_pixels(losses: Tensor, counted: Tensor, probability: float) -> Tensor:
     """Return the mask of hard pixels (online hard example mining, arXiv 1604.03540).
 
     Hard pixels are those whose true class has a probability below ``probability``. If they are
-    fewer than 1/16 of the labelled pixels, the hardest sixteenth is used, as in the public code.
+    fewer than 1/16 of the labeled pixels, the hardest sixteenth is used, as in the public code.
 
     Args:
         losses: Cross entropy of each pixel.
-        counted: Bool mask of labelled pixels, shaped like ``losses``.
+        counted: Bool mask of labeled pixels, shaped like ``losses``.
         probability: Threshold in (0, 1).
 
     Returns:

@@ -45,7 +45,7 @@ class Settings:
         weight_decay: Weight decay of the convolution weights.
         poly_power: Exponent of the poly learning-rate schedule.
         warmup_iterations: Iterations of linear warm-up.
-        class_weights: Whether to weight classes by 1 / ln(1.1 + share of the labelled pixels).
+        class_weights: Whether to weight classes by 1 / ln(1.1 + share of the labeled pixels).
         ohem: Threshold of online hard example mining: only pixels whose true class has a lower
             probability contribute; 0 disables it. Not stated in the paper; 0.7 in the public code.
         dice: Weight of the main head's Dice loss, added to its cross entropy.

@@ -105,7 +105,7 @@ def _order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
 def sample_sheet(samples: TrainDataset) -> NDArray[np.uint8]:
     """Return a contact sheet of the first augmented samples with labels: uint8 [H,W,3] RGB.
 
-    Unlabelled pixels show the image.
+    Unlabeled pixels show the image.
 
     Raises:
         DatasetError: A file cannot be used.

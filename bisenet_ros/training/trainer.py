@@ -178,7 +178,7 @@ class Trainer:
             # All-reduce gradients only in the last micro-batch.
             with self._local_gradients() if number < len(parts) else nullcontext():
                 sums, weights = self._losses(images, labels)
-                # Avoid dividing by 0 if no pixel is labelled.
+                # Avoid dividing by 0 if no pixel is labeled.
                 counts = self.processes.sum(weights).clamp(min=1)
                 loss = (sums / counts).sum() / len(parts)
                 # DistributedDataParallel averages the gradients; the loss needs their sum.

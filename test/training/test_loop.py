@@ -275,7 +275,7 @@ def test_dataset_without_labelled_pixels_is_rejected(
     for path in (two_tone / "labels").iterdir():
         assert cv2.imwrite(str(path), np.full((64, 64), 255, np.uint8))
     settings = replace(SETTINGS, class_weights=class_weights)
-    with pytest.raises(TrainingError, match=r"no pixel of .* is labelled with a class"):
+    with pytest.raises(TrainingError, match=r"no pixel of .* is labeled with a class"):
         train(open_dataset(two_tone), settings, tmp_path / "c.pt", silent)
 
 
