@@ -9,6 +9,11 @@ from std_msgs.msg import Header
 
 from bisenet_ros.ros.qos import LATCHED, SENSOR
 
+MAX_SIDE = 65536
+MAX_BINNING = 64
+MAX_VALUE = 1e9
+"""Of k and p, which are in pixels, and p's last column in pixels times meters."""
+
 
 class CameraInfoSubscription:
     """Keeps the latest camera_info, whether it is published continuously or once and latched.
@@ -57,11 +62,39 @@ class CameraInfoSubscription:
         )
 
     def _receive(self, message: CameraInfo) -> None:
-        self.latest = message
+        problem = camera_info_problem(message)
+        if problem:
+            self._node.get_logger().warning(f"camera_info is ignored: {problem}", once=True)
+        else:
+            self.latest = message
 
 
-def scale_camera_info(info: CameraInfo, width: int, height: int, header: Header) -> CameraInfo:
+def camera_info_problem(info: CameraInfo) -> str:
+    """Return why no camera can have ``info``, or ""."""
+    roi = info.roi
+    for name, size, offset, side in (
+        ("width", info.width, roi.x_offset, roi.width),
+        ("height", info.height, roi.y_offset, roi.height),
+    ):
+        if size > MAX_SIDE:
+            return f"its {name} is {size} pixels, more than {MAX_SIDE}"
+        if size and offset + side > size:
+            return f"its roi ends at {offset + side}, beyond its {name} of {size}"
+        if not size and offset + side:
+            return f"it has a roi and no {name}"
+    if max(info.binning_x, info.binning_y) > MAX_BINNING:
+        return f"its binning is {info.binning_x} x {info.binning_y}, more than {MAX_BINNING}"
+    if not all(abs(value) < MAX_VALUE for value in (*info.k, *info.p)):
+        return f"a value of k or p is not finite, or {MAX_VALUE:g} and more"
+    return ""
+
+
+def scale_camera_info(
+    info: CameraInfo, width: int, height: int, header: Header
+) -> CameraInfo | None:
     """Return ``info`` for the same picture at ``width`` x ``height`` pixels, with ``header``.
+
+    None if the whole image would have more pixels a side than the message can hold.
 
     ``info`` describes its region of interest (by default the whole image) after binning, see
     sensor_msgs/CameraInfo. The factor is computed from that size, so images that were resized on
@@ -73,7 +106,10 @@ def scale_camera_info(info: CameraInfo, width: int, height: int, header: Header)
     result.header = header
     x = _factor(width, info.roi.width or info.width, info.binning_x)
     y = _factor(height, info.roi.height or info.height, info.binning_y)
-    result.width, result.height = round(info.width * x), round(info.height * y)
+    size = round(info.width * x), round(info.height * y)
+    if max(size) >= 2**32:
+        return None
+    result.width, result.height = size
     roi = result.roi
     roi.x_offset, roi.width = round(roi.x_offset * x), round(roi.width * x)
     roi.y_offset, roi.height = round(roi.y_offset * y), round(roi.height * y)

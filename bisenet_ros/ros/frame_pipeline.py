@@ -78,7 +78,8 @@ class FramePipeline:
         if camera_info is not None:  # first: subscribers pair it with the labels
             height, width = segmentation.labels.shape
             scaled = scale_camera_info(camera_info, width, height, message.header)
-            self._camera_info.publish(scaled)
+            if scaled is not None:
+                self._camera_info.publish(scaled)
         self._images.publish(segmentation, message.header, overlay_alpha)
         done = time.perf_counter()
         return FrameTimes(

@@ -1,5 +1,8 @@
 """Scaled camera_info against the projection of points."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,7 @@ pytest.importorskip("rclpy")
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from bisenet_ros.ros.camera_info import scale_camera_info
+from bisenet_ros.ros.camera_info import camera_info_problem, scale_camera_info
 
 HEADER = Header(frame_id="of the image")
 POINTS = np.array([[0.3, -0.2, 2.0, 1.0], [-1.0, 0.7, 5.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
@@ -64,3 +67,40 @@ def test_an_uncalibrated_camera_stays_so() -> None:
     assert not np.any(result.k)
     assert not np.any(result.p)
     assert scale_camera_info(CameraInfo(), 320, 240, HEADER) == CameraInfo(header=HEADER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, ""),
+        ({"width": 65536, "height": 65536, "binning_x": 64, "binning_y": 64}, ""),
+        ({"width": 2**32 - 1}, "its width is 4294967295 pixels, more than 65536"),
+        ({"height": 65537}, "its height is 65537 pixels, more than 65536"),
+        ({"binning_x": 2**32 - 1}, "its binning is 4294967295 x 0, more than 64"),
+        (
+            {"roi": RegionOfInterest(x_offset=600, width=41)},
+            "its roi ends at 641, beyond its width",
+        ),
+        ({"roi": RegionOfInterest(y_offset=2**32 - 1)}, "its roi ends at 4294967295, beyond its h"),
+        ({"width": 0, "height": 0, "roi": RegionOfInterest(width=1)}, "it has a roi and no width"),
+        ({"k": [1e9, *8 * [0.0]]}, "a value of k or p is not finite, or 1e\\+09 and more"),
+        ({"p": [*11 * [0.0], float("nan")]}, "a value of k or p is not finite"),
+    ],
+)
+def test_camera_info_that_no_camera_has_is_recognized(
+    changes: dict[str, Any], problem: str
+) -> None:
+    info = camera()
+    for name, value in changes.items():
+        setattr(info, name, value)
+    found = camera_info_problem(info)
+    assert re.match(problem, found) if problem else found == ""
+
+
+def test_a_size_that_the_message_cannot_hold_is_not_published() -> None:
+    info = camera()
+    info.roi = RegionOfInterest(width=1, height=1)
+    scaled = scale_camera_info(info, 2**22, 480, HEADER)
+    assert scaled is not None
+    assert scaled.width == 640 * 2**22
+    assert scale_camera_info(info, 2**23, 480, HEADER) is None

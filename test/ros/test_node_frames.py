@@ -438,6 +438,24 @@ def test_camera_info_is_that_of_the_labels(bench: Bench) -> None:
     assert list(infos[0].k) == pytest.approx([40, 0, 31.5, 0, 80 / 3, 15.5, 0, 0, 1])
 
 
+def test_camera_info_that_no_camera_has_is_ignored_and_costs_no_frame(bench: Bench) -> None:
+    bench.start()
+    labels, infos = bench.listen(Image, "label"), bench.listen(CameraInfo, "camera_info")
+    informer = bench.camera("/camera_info", CameraInfo)
+    camera = bench.camera()
+    info = CameraInfo(width=2**32 - 1, height=1, binning_x=2**32 - 1)
+    info.roi.width = 1
+
+    def send_until_ignored() -> bool:
+        informer.publish(info)
+        camera.publish(frame(len(labels)))
+        return bool(labels) and "camera_info is ignored: its width is 4294967295" in bench.log()
+
+    bench.spin_until(send_until_ignored, "the warning")
+    assert "frame lost" not in bench.log()
+    assert not infos
+
+
 def test_diagnostics_of_frames(bench: Bench) -> None:
     bench.start()
     camera = bench.camera()
