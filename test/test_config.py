@@ -92,7 +92,7 @@ def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> 
     assert all(isinstance(values[name], str) for name in arguments)
 
 
-def test_log_levels_are_checked_by_launch() -> None:
+def test_launch_file_checks_log_level() -> None:
     (declaration,) = (
         node
         for node in ast.walk(launch_file())
@@ -105,7 +105,7 @@ def test_log_levels_are_checked_by_launch() -> None:
     assert ast.literal_eval(choices) == ("debug", "info", "warn", "error", "fatal")
 
 
-def test_launch_file_imports_nothing_that_the_python_of_launch_may_lack() -> None:
+def test_launch_file_imports_only_what_ros2_launch_has() -> None:
     ours = [
         ast.unparse(statement)
         for statement in launch_file().body

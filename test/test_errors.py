@@ -1,4 +1,4 @@
-"""The tree of errors, quoted values, and the conversion of libraries' errors."""
+"""Error hierarchy, quoting of values, and translation of library errors."""
 
 import ast
 import inspect
@@ -98,19 +98,19 @@ def test_messages_are_shortened_and_keep_their_lines() -> None:
         ),
     ],
 )
-def test_a_device_failure_is_a_user_error(
+def test_out_of_memory_and_driver_errors_become_inference_errors(
     engine: str, device: str, error: Exception, message: str
 ) -> None:
     with pytest.raises(InferenceError, match=message), engine_errors(engine, device):
         raise error
 
 
-def test_a_bug_is_not_converted() -> None:
+def test_other_library_errors_are_not_translated() -> None:
     with pytest.raises(RuntimeError, match="shapes"), engine_errors("torch", "cpu"):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
-def test_a_traceback_is_bounded_and_keeps_place_and_exception() -> None:
+def test_tracebacks_are_shortened_and_keep_location_and_exception() -> None:
     def fail(text: str) -> str:
         try:
             raise KeyError(text)

@@ -28,7 +28,7 @@ def test_interrupt_during_import_prints_no_traceback(tmp_path: Path) -> None:
     assert run(tmp_path, source) == (130, "", "")
 
 
-def test_an_import_that_catches_everything_does_not_lose_the_interrupt(tmp_path: Path) -> None:
+def test_interrupt_is_not_lost_in_an_import_that_catches_everything(tmp_path: Path) -> None:
     source = (
         "import os, signal\n"
         "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    pass\n"
@@ -37,7 +37,7 @@ def test_an_import_that_catches_everything_does_not_lose_the_interrupt(tmp_path:
     assert run(tmp_path, source) == (130, "", "")
 
 
-def test_main_gets_the_handler_of_python(tmp_path: Path) -> None:
+def test_main_runs_with_the_default_handler(tmp_path: Path) -> None:
     source = (
         "import signal\n"
         "def main():\n    return signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"

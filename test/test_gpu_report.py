@@ -201,7 +201,7 @@ def test_parts_beyond_the_time_limit_are_not_run(script: ModuleType, tiny_model:
     assert script.run_part(engines, short) == (expected, True)
 
 
-def test_a_gpu_that_is_not_there_is_named(script: ModuleType) -> None:
+def test_missing_gpu_is_named(script: ModuleType) -> None:
     with pytest.raises(SystemExit, match="device 'cuda:99' not found"):
         script.main(["--device", "cuda:99"])
 

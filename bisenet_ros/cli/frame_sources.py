@@ -105,7 +105,7 @@ def open_source(
     elif path.is_dir():
         source = _folder(path)
     elif path.is_fifo():
-        raise SourceError(f"{given} is a FIFO, which can be read only once: give a file")
+        raise SourceError(f"{given} is a FIFO, which can be read only once: use a file")
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         source = _images(str(path), [path])
     else:

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         try:
             sys.stdout.flush()
-        except OSError:  # it is what failed, as on a full disk
+        except OSError:  # stdout itself failed, e.g. on a full disk
             _discard_output()
         print(f"bisenet {options.subcommand}: {describe(error)}", file=sys.stderr)
         return 1
@@ -116,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Discard what goes to streams that the caller closed, as in ``bisenet info >&-``.
+    """Redirect closed standard streams, as in ``bisenet info >&-``, to the null device.
 
-    Else Python has None in their places, and the next file that is opened gets their number.
+    Otherwise they are None, and the next opened file gets their file descriptor.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -126,7 +126,7 @@ def _open_closed_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Else Python, which flushes at its end, would fail once more."""
+    """Redirect stdout to the null device, so that Python's flush at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

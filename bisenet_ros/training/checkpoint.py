@@ -82,7 +82,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     path = path.resolve()
     if path.parent.is_dir():
-        remove_partial_files(path.parent)  # of a run that was killed; this one alone writes here
+        remove_partial_files(path.parent)  # left by a killed run; no other process writes here
     try:
         with atomic_write(path) as written:
             torch.save({**vars(checkpoint), "settings": asdict(checkpoint.settings)}, written)
@@ -188,7 +188,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _check_types(values: Mapping[str, Any]) -> None:
-    """Raise TypeError unless ``values`` could be those of a checkpoint."""
+    """Raise TypeError if a value of a checkpoint has the wrong type."""
     expected: dict[str, type] = {"iteration": int, "threads": int, "changes": tuple}
     expected |= dict.fromkeys(("fingerprint", "network", "optimizer", "average", "scaler"), dict)
     for name, kind in expected.items():
@@ -196,7 +196,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} is {type(values[name]).__name__}")
     for name, tensor in values["network"].items():
         if not torch.is_tensor(tensor) or tensor.dtype not in (torch.float32, torch.int64):
-            raise TypeError(f"{name} is no float32 tensor")
+            raise TypeError(f"{name} is not a float32 or int64 tensor")
 
 
 def _of_another_version(path: Path, why: str) -> CheckpointError:

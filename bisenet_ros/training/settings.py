@@ -16,7 +16,7 @@ Optimizer: TypeAlias = Literal["sgd", "adamw"]
 Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
 
 MAX_WHOLE = 2**63 - 1
-"""Largest whole number; PyTorch takes no larger seed."""
+"""Maximum of integer settings: PyTorch accepts no larger seed."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def read_settings(path: str | Path | None, overrides: Sequence[str] = ()) -> Set
             read = parse_yaml(value)
         except DocumentError as error:
             raise SettingsError(
-                f"{quoted(override)}: {quoted(value)} is not a YAML value that can be used: {error}"
+                f"{quoted(override)}: {quoted(value)} is not a valid YAML value: {error}"
             ) from error
         # Replace the file's value under its old or new name.
         now = RENAMED.get(name, name)

@@ -163,13 +163,13 @@ def test_closed_pipe_prints_no_error(unbuffered: str) -> None:
 INFO = "from bisenet_ros.cli.main import main; import sys; sys.exit(main(['info']))"
 
 
-def test_closed_streams_are_no_error() -> None:
+def test_closed_streams_are_not_an_error() -> None:
     command = f'"{sys.executable}" -c "{INFO}" <&- >&-'
     done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_under_stdout_is_one_sentence() -> None:
+def test_full_disk_under_stdout_prints_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         line = [sys.executable, "-c", INFO]
         done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -177,7 +177,7 @@ def test_a_full_disk_under_stdout_is_one_sentence() -> None:
     assert done.stderr == "bisenet info: [Errno 28] No space left on device\n"
 
 
-def test_an_unknown_user_s_home_is_one_sentence() -> None:
+def test_home_of_an_unknown_user_prints_one_line() -> None:
     code = INFO.replace("'info'", "'info', '--model', '~nosuchuser/m.safetensors'")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

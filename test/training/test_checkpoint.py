@@ -231,12 +231,14 @@ def test_checkpoint_with_unknown_settings_is_rejected(checkpoint: Path) -> None:
         ("settings", [1]),
     ],
 )
-def test_wrong_types_are_refused(checkpoint: Path, name: str, value: object) -> None:
+def test_checkpoint_with_wrong_types_is_rejected(
+    checkpoint: Path, name: str, value: object
+) -> None:
     values = torch.load(checkpoint, weights_only=True)
     torch.save(values | {name: value}, checkpoint)
-    assert_rejected(checkpoint, "is damaged or no checkpoint .*; start a new run")
+    assert_rejected(checkpoint, "is damaged or not a checkpoint .*; start a new run")
 
 
-def test_a_fifo_is_refused(tmp_path: Path) -> None:
+def test_fifo_is_not_a_checkpoint(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "checkpoint.pt")
-    assert_rejected(tmp_path / "checkpoint.pt", "there is no checkpoint")
+    assert_rejected(tmp_path / "checkpoint.pt", "no checkpoint .* to resume from")
