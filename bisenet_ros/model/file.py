@@ -8,11 +8,13 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from bisenet_ros.atomic import atomic_write
 from bisenet_ros.classes import read_classes
@@ -206,7 +208,8 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
 
 def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
     """Return the network of ``metadata`` with the weights ``tensors``, which are checked."""
-    with torch.device("meta"):  # no memory is taken for weights that the file does not have
+    # Without memory for weights that the file may not have.
+    with torch.device("meta"), _NoRandomNumbers():
         wanted = _weights(BiSeNetV2(metadata.architecture))
     missing = sorted(wanted.keys() - tensors.keys())
     extra = sorted(tensors.keys() - wanted.keys())
@@ -234,6 +237,17 @@ def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
     for name, tensor in tensors.items():
         wanted[name].copy_(tensor)
     return network.eval()
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """Leaves weights as they are allocated; to draw them, the meta device imports the compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _weights(network: BiSeNetV2) -> dict[str, Tensor]:

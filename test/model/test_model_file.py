@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -306,6 +308,15 @@ def test_bad_tensors(
     path = rewrite(good, tmp_path / "x.safetensors", tensors=change)
     with pytest.raises(ModelFileError, match=message):
         load(path)
+
+
+def test_loading_imports_no_compiler(good: Path) -> None:
+    """It takes seconds, at every start of a node."""
+    code = (
+        f"import sys; from bisenet_ros.model.file import load; load({str(good)!r}); "
+        "sys.exit('sympy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
