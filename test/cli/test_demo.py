@@ -153,7 +153,7 @@ def test_synthetic_street_at_a_rate_with_other_classes_is_not_scored(
         *("--resolution", "64x32", "--engine-cache", tmp_path / "cache"),
     )
     assert status == 0, err
-    assert "a frame of 64x32: " in (tmp_path / "out" / "node.log").read_text()
+    assert "per 64x32 frame: " in (tmp_path / "out" / "node.log").read_text()
     assert list((tmp_path / "cache" / "engines").iterdir())
     found = json.loads(result.read_text())
     assert found["sent"] == 8

@@ -103,7 +103,8 @@ def test_failed_checks_name_the_cause(tmp_path: Path, tiny_model: Path) -> None:
     found = checks(tmp_path, 1, *arguments, "--image", "/nobody/image_raw", "--seconds", "0.5")
     assert "cuda:7" in found["engine"]["detail"]
     assert found["camera"]["detail"] == (
-        "no image in 0.5 s, nobody publishes /nobody/image_raw: remap 'image' to the camera's topic"
+        "no image in 0.5 s, nobody publishes /nobody/image_raw: choose the camera's topic "
+        "(launch file: image:=TOPIC; else remap `image`)"
     )
 
 

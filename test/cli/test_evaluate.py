@@ -211,7 +211,7 @@ def test_scales_need_the_torch_backend(
     line = command(data, tiny_model, "--flip", "--backend", "openvino")
     status, message = refusal(line, capsys)
     assert status == 1
-    assert "need class probabilities, and backend 'openvino' gives labels only" in message
+    assert "need class probabilities, and backend 'openvino' returns only labels" in message
 
 
 def test_confusion_plot_and_worst_images(

@@ -1,6 +1,7 @@
 """``bisenet export``: files, messages and errors."""
 
 import re
+import resource
 import sys
 from pathlib import Path
 
@@ -118,11 +119,12 @@ def test_unwritable_engine_folder_is_an_error(
     status, message = refusal([*line, "--output", "shared"], capsys)
     assert status == 1
     assert message.endswith(f"chmod go-w {Path('shared').absolute()}")
-    # A folder in place of the cache's temporary file makes writing fail.
-    Path("full/engines/partial").mkdir(mode=0o700, parents=True)
-    for folder in ("full", "full/engines"):
-        Path(folder).chmod(0o700)
-    refused = refusal([*line, "--output", "full"], capsys)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        refused = refusal([*line, "--output", "full"], capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert refused == (1, "cannot write into full; see the warnings above")
 
 
