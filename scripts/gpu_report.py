@@ -73,7 +73,7 @@ ROUNDS_S = 10.0
 """Duration of the rounds of one resolution."""
 EXPECTED_LOAD_S = {"torch": 5.0, "tensorrt": 60.0}
 """Expected time of the first load. Loading cannot be interrupted."""
-NO_TIME = "no time left, give more --minutes"
+NO_TIME = "no time left, increase --minutes"
 WARM_UP_FRAMES = 10
 """Uncounted frames, in which clocks rise and memory caches fill."""
 PATIENCE_S = 10.0
