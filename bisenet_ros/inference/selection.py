@@ -32,8 +32,8 @@ FRAMES = 3
 HOPELESS = 1.5
 """Engines slower than the fastest by this factor in the first turn get no second turn."""
 
-_logged: set[str] = set()
-"""Reasons against engines that are in the log: not repeated at every configure."""
+logged_reasons: set[str] = set()
+"""Reasons against engines that this process has logged; they are not logged at each configure."""
 
 
 def time_engines(
@@ -261,8 +261,8 @@ class _Selection:
         width, height = self._resolution
         chosen = f"auto selected {engine.name} on {engine.device} in {engine.precision}"
         timed = f"per {width}x{height} frame: {times}"
-        news = [reason for reason in _reasons(self.failed) if reason not in _logged]
-        _logged.update(news)
+        news = [reason for reason in _reasons(self.failed) if reason not in logged_reasons]
+        logged_reasons.update(news)
         logger.info("; rejected ".join([f"{chosen} ({timed})", *news]))
 
 
