@@ -92,13 +92,15 @@ class FramePipeline:
 def ignore_unsure(segmentation: Segmentation, threshold: float) -> Segmentation:
     """Return ``segmentation`` with 255 for labels whose confidence is below ``threshold``.
 
-    The arrays of ``segmentation`` are not written to; without confidence it is returned unchanged.
+    The arrays of ``segmentation`` are not written to; without confidence, or with a
+    threshold of 0, it is returned unchanged.
 
     Args:
         segmentation: the labels of one image, uint8 [H,W].
         threshold: probability, 0..1, rounded to 1/255 like confidence.
     """
-    if segmentation.confidence is None:
+    limit = round(threshold * 255)
+    if segmentation.confidence is None or not limit:
         return segmentation
-    unsure = segmentation.confidence < round(threshold * 255)
+    unsure = segmentation.confidence < limit
     return replace(segmentation, labels=np.where(unsure, np.uint8(IGNORE_ID), segmentation.labels))
