@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from bisenet_ros.classes import numbered_classes
-from bisenet_ros.model.converters.key_mapping import BATCH_NORM, rename, size
+from bisenet_ros.model.converters.key_mapping import BATCH_NORM, UNKNOWN_ORIGIN, rename, size
 from bisenet_ros.model.metadata import Metadata, vary_architecture
 from bisenet_ros.network import Architecture
 
@@ -77,8 +77,8 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         mean=recipe.mean,
         std=recipe.std,
         resolution=recipe.resolution,
-        dataset="unknown; see the project that the checkpoint comes from",
-        license="unknown; see the project that the checkpoint comes from",
+        dataset=UNKNOWN_ORIGIN,
+        license=UNKNOWN_ORIGIN,
     )
     return metadata, tensors
 

@@ -13,6 +13,10 @@ BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_trac
 """Tensors of a batch norm; the last one counts training steps and is not needed in inference."""
 
 
+UNKNOWN_ORIGIN = "unknown; see the project that the checkpoint comes from"
+"""Dataset and license of a checkpoint, which names neither."""
+
+
 def rename(
     checkpoint: Mapping[Any, Any],
     architecture: Architecture,

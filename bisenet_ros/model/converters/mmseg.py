@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bisenet_ros.classes import SemanticClass, check_classes, numbered_classes
 from bisenet_ros.errors import ModelFileError
-from bisenet_ros.model.converters.key_mapping import rename, size
+from bisenet_ros.model.converters.key_mapping import UNKNOWN_ORIGIN, rename, size
 from bisenet_ros.model.metadata import Metadata, vary_architecture
 from bisenet_ros.network import Architecture
 
@@ -77,8 +77,8 @@ def convert(checkpoint: Mapping[Any, Any]) -> tuple[Metadata, dict[str, Tensor]]
         mean=(red, green, blue),
         std=(std_red, std_green, std_blue),
         resolution=_RESOLUTION,
-        dataset="unknown; see the project that the checkpoint comes from",
-        license="unknown; see the project that the checkpoint comes from",
+        dataset=UNKNOWN_ORIGIN,
+        license=UNKNOWN_ORIGIN,
     )
     return metadata, tensors
 
