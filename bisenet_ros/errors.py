@@ -1,7 +1,7 @@
 """The tree of errors that users can fix, and quoting of outside values in their messages.
 
-``bisenet``, the node's lifecycle transitions and its frame handler catch ``UserError`` and
-``OSError`` and show the message alone. Everything else is a bug and shows its traceback.
+``bisenet``, the node's lifecycle transitions and its frame handler catch ``EXPECTED`` and show the
+message alone. Everything else is a bug and shows its traceback.
 """
 
 import reprlib
@@ -18,6 +18,10 @@ MAX_MESSAGE = 4096
 
 class UserError(ValueError):
     """Base of all errors that a user can fix; the message names thing, value and remedy."""
+
+
+EXPECTED = (UserError, OSError)
+"""Errors that are reported by their message alone. Any other exception is a bug."""
 
 
 class UsageError(UserError):

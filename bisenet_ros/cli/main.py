@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import FrameType
 
-from bisenet_ros.errors import UsageError, UserError, describe
+from bisenet_ros.errors import EXPECTED, UsageError, describe
 
 SUBCOMMANDS = {
     "demo": "run the real node on a video, bag, folder, camera or synthetic street",
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except UsageError as error:
         subparsers.choices[options.subcommand].error(describe(error))
-    except (UserError, OSError) as error:
+    except EXPECTED as error:
         try:
             sys.stdout.flush()
         except OSError:  # stdout itself failed, e.g. on a full disk

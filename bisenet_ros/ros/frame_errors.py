@@ -1,4 +1,4 @@
-"""Why frames are lost, in the log, however many are."""
+"""Logging of lost frames, at a bounded rate."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from traceback import walk_tb
 from typing import Any, Protocol
 
-from bisenet_ros.errors import UserError, describe, describe_bug
+from bisenet_ros.errors import EXPECTED, UserError, describe, describe_bug
 
 SUMMARY_PERIOD_S = 60.0
 """Time between two log lines on errors of one kind."""
@@ -50,7 +50,7 @@ class FrameErrorLog:
 
     def frame_lost(self, error: Exception) -> None:
         """Note ``error``: its message if a user can fix it, else its traceback."""
-        explained = isinstance(error, (UserError, OSError))
+        explained = isinstance(error, EXPECTED)
         reason = f"frame lost: {describe(error) if explained else describe_bug(error)}"
         self._latest = reason
         kind = _kind(error)

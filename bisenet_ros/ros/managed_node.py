@@ -21,7 +21,7 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from rclpy.node import Node
 from rclpy.task import Future as Answer
 
-from bisenet_ros.errors import UserError, describe, describe_bug, quoted
+from bisenet_ros.errors import EXPECTED, describe, describe_bug, quoted
 from bisenet_ros.ros.worker import Worker
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -60,7 +60,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self.worker = worker
         self.failure = ""
-        """Why the latest transition failed; empty if it succeeded."""
+        """Error of the latest transition; empty after a success."""
         service = self._service_change_state
         self._rclpy_change_state: Callable[[Any, Any], Any] = service.callback
         service.callback = self._change_state  # type: ignore[assignment]  # may be a coroutine
@@ -178,7 +178,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         except Exception as error:
             if not self.context.ok():
                 return ERROR  # the process is ending, so nothing can be created
-            usual = isinstance(error, (UserError, OSError))
+            usual = isinstance(error, EXPECTED)
             reason = f"cannot {what}: {describe(error)}"
             self.failure = self.failure or reason
             self.get_logger().error(reason if usual else f"cannot {what}: {describe_bug(error)}")
