@@ -29,7 +29,7 @@ def share_directory() -> Path:
 
 
 def expand_home(path: str | Path) -> Path:
-    """Return ``path`` with ~ or ~user replaced by the home folder, as it is if there is none.
+    """Return ``path`` with ~ or ~user expanded, or unchanged if there is no such home folder.
 
     ``Path.expanduser`` raises RuntimeError where a user is unknown or has no home folder. Nothing
     exists at the path that is returned then, which whoever opens it reports.

@@ -14,7 +14,7 @@ from bisenet_ros.inference.torch_backend import DTYPES
 SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
 """Rows and columns to try by kind of device; the fastest depends on its caches."""
 REPEAT_SECONDS = 0.15
-"""How long a product is repeated; the fastest run counts."""
+"""Time for which a product is repeated [s]; the fastest run counts."""
 PRODUCT_SECONDS = 0.5
 """Products that would take longer are skipped; smaller ones reach the same speed then."""
 PEAK_SECONDS = 5.0

@@ -20,7 +20,7 @@ DatasetError or ImageFileError."""
 
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
-"""Largest list of names. That of all images of COCO has a tenth of it."""
+"""Maximum size of a list of names [bytes]. The names of all COCO images take a tenth of it."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Returns labels uint8 [H,W] of an image uint8 [H,W,3] RGB."""
 
 MARGINS = {"fp32": 0.02, "fp16": 0.02, "bf16": 0.5, "int8": 0.5}
-"""How far below PyTorch's best logit that of an acceptable label may be, in standard deviations of
+"""Maximum distance of an acceptable label's logit from PyTorch's best, in standard deviations of
 a pixel's logits. On a GPU, fp32 is TF32, which has the mantissa of fp16."""
 
 MAX_WRONG = 0.01

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Key = Mapping[str, str]
-"""What an engine depends on, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
+"""Inputs that an engine is built from, such as ``{"model": "...", "gpu": "NVIDIA L4", ...}``."""
 
 logger = logging.getLogger(__name__)
 

@@ -118,7 +118,7 @@ class TensorRT:
         return parser
 
     def error(self) -> str:
-        """Return TensorRT's latest error in parentheses and forget it; empty if there is none."""
+        """Return TensorRT's latest error in parentheses, or "", and clear it."""
         return self._messages.take_error()
 
     def __str__(self) -> str:
@@ -294,7 +294,7 @@ class _Messages:
         logger.log(level, "TensorRT: %s", message)
 
     def take_error(self) -> str:
-        """Return the latest error in parentheses and forget it; empty if there is none."""
+        """Return the latest error in parentheses, or "", and clear it."""
         error, self._error = self._error, ""
         return f" ({error})" if error else ""
 

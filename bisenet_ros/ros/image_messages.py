@@ -74,7 +74,7 @@ _LAYOUTS = {
 }
 
 CHOOSE_IMAGE_TOPIC = "(launch file: image:=TOPIC; else remap `image`)"
-"""How to select another image topic."""
+"""Remedy in messages about a wrong image topic."""
 
 ENCODINGS = tuple(_LAYOUTS)
 """Encodings that ``ImageDecoder.to_rgb`` converts."""

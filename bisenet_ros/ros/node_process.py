@@ -132,7 +132,7 @@ class NodeProcess:
             )
 
     def cause(self) -> str:
-        """Return the last error in the log, or its last line if there is none."""
+        """Return the log's last error line, or its last line without one."""
         lines = self._lines()
         errors = [line for line in lines if re.match(r"\[(ERROR|FATAL)\]", line)]
         last = (errors or [line for line in lines if line.strip()] or ["it printed nothing"])[-1]

@@ -267,7 +267,7 @@ class Parameters:
 
     @property
     def with_confidence(self) -> bool:
-        """Whether the engine must compute the confidence of each label."""
+        """True if the engine has to compute the confidence of each label."""
         return "confidence" in self.outputs or self.confidence_threshold > 0
 
     @property
