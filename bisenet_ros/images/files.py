@@ -1,7 +1,7 @@
 """Readers of image and label files.
 
-Images are rotated by their EXIF orientation, as viewers and labelling tools do; label values are
-returned as they are stored.
+Images are turned by their EXIF orientation, as viewers and labelling tools do; label values are
+returned as they are stored, so label files with an orientation of their own are refused.
 """
 
 import os
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.errors import ImageFileError
 
 Color = tuple[int, int, int]
@@ -22,8 +23,22 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".ti
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
+_GRAY = 0
+"""PNG color type of gray images, whose transparent value OpenCV ignores."""
+
 _PALETTE = 3
 """PNG color type of indexed images, whose indices OpenCV replaces by colors."""
+
+_GRAY_ALPHA = 4
+"""PNG color type of gray images with alpha, which OpenCV reads as four channels."""
+
+_IGNORE_16_BIT = 65535
+"""The value -1 in 16 bits, which means no class like 255."""
+
+_EXIF_ORIENTATION = 0x0112
+
+_SHOWN = 5
+"""Maximum number of values that an error message lists."""
 
 
 def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
@@ -82,18 +97,35 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
+def exif_orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image file, 1 (upright) to 8; 1 if it has none.
+
+    TIFF files have none here: OpenCV turns TIFF images and TIFF labels alike.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            # Asking for EXIF decodes PNG files that have none.
+            found = image.getexif().get(_EXIF_ORIENTATION) if "exif" in image.info else 1
+    except Exception:  # on damaged files Pillow raises almost anything; their readers name them
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
 def read_label_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a label image as stored in the file.
 
     An indexed PNG (PASCAL VOC, most labelling tools) gives its indices. Values of 1, 2 and 4-bit
-    PNGs are not scaled to 0..255.
+    PNGs are not scaled to 0..255. 16-bit ids are read if they fit, 65535 as 255. Alpha is dropped
+    where the image is opaque.
 
     Returns:
         Class ids uint8 [H,W], or class colors uint8 [H,W,3] RGB.
 
     Raises:
-        ImageFileError: not a regular file that can be read, a JPEG, or without one or three
-            channels of up to 8 bits.
+        ImageFileError: not a regular file that can be read, a JPEG, neither one channel of ids up
+            to 255 nor three of 8 bits, transparent, or turned by EXIF.
     """
     return read_label_image_and_palette(path)[0]
 
@@ -111,6 +143,13 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
     path = Path(path)
     check_regular(path)
     bits, color_type = _png_header(path)
+    orientation = exif_orientation(path)
+    if orientation != 1:
+        raise ImageFileError(
+            f"{path} is turned by its EXIF orientation {orientation} in viewers, but labels are "
+            "read as stored: turn it, or if it fits its picture as it is stored, remove the "
+            "orientation ('exiftool -Orientation= FILE')"
+        )
     if color_type == _PALETTE:
         return _read_indices(path)
     if path.suffix.lower() in JPEG_SUFFIXES:
@@ -118,17 +157,77 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
     values = _read(path, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ImageFileError(f"{path} is not a readable label image")
+    if values.dtype in (np.uint8, np.uint16) and values.ndim == 3 and values.shape[2] == 4:
+        values = _opaque(values, color_type == _GRAY_ALPHA, path)
+    if values.dtype == np.uint16 and values.ndim == 2:
+        values = _ids_of_16_bits(values, path)
     if values.dtype != np.uint8 or (values.ndim == 3 and values.shape[2] != 3):
         channels = 1 if values.ndim == 2 else values.shape[2]
         raise ImageFileError(
-            f"{path} has {channels} channels of {values.dtype}; a label image has 8 bits and one "
-            "channel of class ids, or three of class colors"
+            f"{path} has {channels} channels of {values.dtype}: save class ids in one channel of "
+            "8 or 16 bits, or class colors in three channels of 8 bits"
         )
     if values.ndim == 3:
         values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB)
-    elif bits < 8:
-        values = values // (255 // (2**bits - 1))  # undo OpenCV's scaling to 0..255
+    else:
+        if bits < 8:
+            values = values // (255 // (2**bits - 1))  # undo OpenCV's scaling to 0..255
+        if color_type == _GRAY:
+            clear = _transparent_gray(path, 2**bits - 1)
+            if clear is not None and (values == clear).any():
+                raise _transparent(path)
     return values.astype(np.uint8, copy=False), []
+
+
+def _opaque(values: NDArray[Any], gray: bool, path: Path) -> NDArray[Any]:
+    """Return ``values`` [H,W,4] without alpha: [H,W,3], or [H,W] if they are ``gray``.
+
+    Raises:
+        ImageFileError: a pixel is not opaque, unless it is unlabelled anyway.
+    """
+    transparent = values[..., 3] < np.iinfo(values.dtype).max
+    if gray:
+        transparent &= values[..., 0] != IGNORE_ID
+    if transparent.any():
+        raise _transparent(path)
+    return values[..., 0] if gray else np.ascontiguousarray(values[..., :3])
+
+
+def _transparent_gray(path: Path, largest: int) -> int | None:
+    """Return the transparent value of a gray PNG, which OpenCV ignores; None if it has none."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        value = image.info.get("transparency")
+    if not isinstance(value, int):
+        return None
+    value = min(value, largest)  # Pillow scales that of 1-bit files to 255
+    return None if value == IGNORE_ID else value
+
+
+def _transparent(path: Path) -> ImageFileError:
+    return ImageFileError(
+        f"{path} has transparent pixels, which may have a class or none: save it without "
+        f"transparency, with {IGNORE_ID} or a color of no class where pixels have no class"
+    )
+
+
+def _ids_of_16_bits(values: NDArray[np.uint16], path: Path) -> NDArray[np.uint8]:
+    ids = np.where(values == _IGNORE_16_BIT, IGNORE_ID, values)
+    large = np.unique(ids[ids > IGNORE_ID]).tolist()
+    if large:
+        named = ", ".join(map(str, large[:_SHOWN]))
+        more = f" and {len(large) - _SHOWN} more" if len(large) > _SHOWN else ""
+        remedy = (
+            "divide them by 257, they look like 8-bit ids scaled to 16 bits"
+            if not (values % 257).any()
+            else "save class ids, not ids of instances"
+        )
+        raise ImageFileError(
+            f"{path} has the 16-bit value{'s' * (len(large) > 1)} {named}{more}; class ids are at "
+            f"most 254, and 255 or {_IGNORE_16_BIT} for no class: {remedy}"
+        )
+    return ids.astype(np.uint8)
 
 
 def _read(path: Path, flags: int) -> NDArray[Any] | None:
@@ -156,14 +255,14 @@ def _is_truncated(path: Path) -> bool:
 
 
 def _png_header(path: Path) -> tuple[int, int]:
-    """Return bit depth and color type of a PNG; (8, 0) for other files."""
+    """Return bit depth and color type of a PNG; (8, -1) for other files."""
     try:
         with path.open("rb") as file:
             header = file.read(26)
     except OSError as error:
         raise ImageFileError(f"cannot read {path}: {error.strerror}") from None
     png = header.startswith(b"\x89PNG\r\n\x1a\n") and len(header) == 26
-    return (header[24], header[25]) if png else (8, 0)
+    return (header[24], header[25]) if png else (8, -1)
 
 
 def _read_indices(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
@@ -173,6 +272,13 @@ def _read_indices(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
         with Image.open(path) as image:
             values = image.getpalette("RGB") or []
             colors = list(zip(values[::3], values[1::3], values[2::3], strict=True))
-            return np.asarray(image, np.uint8), colors
-    except OSError:  # Pillow also raises it for truncated and unidentified files
+            indices = np.asarray(image, np.uint8)
+            alpha = image.info.get("transparency", b"")
+    except (OSError, Image.DecompressionBombError):
+        # Pillow also raises OSError for truncated and unidentified files.
         raise ImageFileError(f"{path} is not a readable label image") from None
+    # The alpha of each index, or the only transparent index.
+    clear = {alpha} if isinstance(alpha, int) else {i for i, a in enumerate(alpha) if a < 255}
+    if any((indices == index).any() for index in clear - {IGNORE_ID}):
+        raise _transparent(path)
+    return indices, colors

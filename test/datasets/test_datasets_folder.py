@@ -1,13 +1,12 @@
 """The layout for custom data: folders, label formats and error messages."""
 
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from encoded_images import label_png
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -164,24 +163,9 @@ def test_a_palette_of_an_image_editor_is_refused(two_tone: Path) -> None:
 def test_less_than_8_bits_give_the_ids_in_the_file(two_tone: Path, bits: int) -> None:
     dataset = open_dataset(two_tone)
     before = dataset.read_labels(3)
-    write_gray_png(two_tone / "labels" / "003.png", before, bits)
+    (two_tone / "labels" / "003.png").write_bytes(label_png(before, bits=bits))
     assert cv2.imread(str(two_tone / "labels" / "003.png"), cv2.IMREAD_UNCHANGED).max() > 1
     np.testing.assert_array_equal(dataset.read_labels(3), before)
-
-
-def write_gray_png(path: Path, values: NDArray[np.uint8], bits: int) -> None:
-    """Write a PNG of 1, 2 or 4 bits by the specification: cv2 and Pillow write only 1."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    height, width = values.shape
-    digits = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :].reshape(height, -1)
-    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(digits, axis=1))
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
 
 
 def test_missing_and_empty_folders(two_tone: Path, tmp_path: Path) -> None:
@@ -240,8 +224,9 @@ def test_sizes_that_differ_are_named(two_tone: Path) -> None:
         (np.full((64, 64), 2, np.uint8), r"has label 2 \(4096 pixels\); labels are 0 to 1 and 255"),
         (np.full((64, 64), 254, np.uint8), "has label 254"),
         (np.arange(64, dtype=np.uint8)[None], r"has labels 2 \(1 pixels\), 3 .* and 57 more; "),
-        (np.zeros((64, 64), np.uint16), "has 1 channels of uint16; a label image has 8 bits"),
-        (np.zeros((64, 64, 4), np.uint8), "has 4 channels of uint8"),
+        (np.full((64, 64), 2, np.uint16), r"has label 2 \(4096 pixels\)"),
+        (np.zeros((64, 64, 3), np.uint16), "has 3 channels of uint16: save class ids in one"),
+        (np.zeros((64, 64, 4), np.uint8), "has transparent pixels, which may have a class or"),
     ],
 )
 def test_bad_label_images_are_named(two_tone: Path, labels: NDArray, text: str) -> None:

@@ -1,0 +1,125 @@
+"""Label images with alpha, 16 bits, other types or an EXIF orientation."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from encoded_images import label_png
+from PIL import Image
+
+from bisenet_ros.errors import ImageFileError
+from bisenet_ros.images.files import exif_orientation, read_label_image
+
+COLORS = [[128, 64, 128], [70, 130, 180], [0, 0, 0]]
+TRANSPARENT = (
+    r"label\.png has transparent pixels, which may have a class or none: save it without "
+    "transparency, with 255 or a color of no class where pixels have no class"
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "label.png"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_opaque_alpha_is_dropped_and_other_alpha_refused(path: Path, mode: str) -> None:
+    values = np.uint8([COLORS]) if mode == "RGBA" else np.uint8([[[0], [2], [255]]])
+    opacity = np.full((1, 3, 1), 255, np.uint8)
+    Image.fromarray(np.concatenate([values, opacity], axis=2), mode=mode).save(path)
+    np.testing.assert_array_equal(
+        read_label_image(path), values if mode == "RGBA" else values[..., 0]
+    )
+    opacity[0, 1] = 254
+    Image.fromarray(np.concatenate([values, opacity], axis=2), mode=mode).save(path)
+    with pytest.raises(ImageFileError, match=TRANSPARENT):
+        read_label_image(path)
+
+
+def test_unlabelled_pixels_may_be_transparent(path: Path) -> None:
+    Image.fromarray(np.uint8([[[1, 255], [255, 0]]]), mode="LA").save(path)
+    assert read_label_image(path).tolist() == [[1, 255]]
+    path.write_bytes(label_png(np.uint8([[1, 255]]), tRNS=b"\0\xff"))
+    assert read_label_image(path).tolist() == [[1, 255]]
+    palette = dict(PLTE=bytes(range(256)) * 3, tRNS=b"\xff" * 255 + b"\0")
+    path.write_bytes(label_png(np.uint8([[1, 255]]), 3, **palette))
+    assert read_label_image(path).tolist() == [[1, 255]]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("color_type", [0, 3])
+def test_transparent_values_are_refused(path: Path, color_type: int, bits: int) -> None:
+    """The class 1 may be transparent to be seen through, or because it is none."""
+    clear = {"tRNS": b"\0\1"} if color_type == 0 else {"PLTE": bytes(6), "tRNS": b"\xff\0"}
+    path.write_bytes(label_png(np.uint8([[0, 1, 0]]), color_type, bits, **clear))
+    with pytest.raises(ImageFileError, match=TRANSPARENT):
+        read_label_image(path)
+    path.write_bytes(label_png(np.uint8([[0, 0, 0]]), color_type, bits, **clear))
+    assert read_label_image(path).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_16_bit_ids_are_read(path: Path, suffix: str) -> None:
+    path = path.with_suffix(suffix)
+    assert cv2.imwrite(str(path), np.uint16([[0, 2, 1, 254, 255, 65535]]))
+    labels = read_label_image(path)
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == [[0, 2, 1, 254, 255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([0, 256], r"value 256; class ids are at most 254, and 255 or 65535 for no class: save"),
+        ([7, *range(26000, 26008)], r"values 26000, .*26004 and 3 more; .*: save class ids, not"),
+        ([0, 257, 514], r"values 257, 514; .*: divide them by 257, they look like 8-bit ids"),
+    ],
+)
+def test_larger_16_bit_values_are_named(path: Path, values: list[int], reason: str) -> None:
+    assert cv2.imwrite(str(path), np.uint16([values]))
+    with pytest.raises(ImageFileError, match=rf"label\.png has the 16-bit {reason}"):
+        read_label_image(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels"), [(np.int32, 1), (np.float32, 1), (np.float32, 4), (np.uint16, 3)]
+)
+def test_other_types_are_refused(path: Path, dtype: type, channels: int) -> None:
+    path = path.with_suffix(".tif")
+    assert cv2.imwrite(str(path), np.zeros((2, 2, channels), dtype))
+    text = f"has {channels} channels of {np.dtype(dtype)}: save class ids in one channel of 8 or 16"
+    with pytest.raises(ImageFileError, match=text):
+        read_label_image(path)
+
+
+def test_palettes_of_too_many_pixels_are_refused(path: Path) -> None:
+    data = bytearray(label_png(np.uint8([[0]]), 3, PLTE=bytes(3)))
+    data[16:24] = (60_000).to_bytes(4) * 2
+    path.write_bytes(data)
+    with pytest.raises(ImageFileError, match=r"label\.png is not a readable label image"):
+        read_label_image(path)
+
+
+def test_labels_turned_by_exif_are_refused(path: Path) -> None:
+    exif = Image.Exif()
+    for orientation in (1, 3):
+        exif[0x0112] = orientation
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(path, exif=exif)
+        assert exif_orientation(path) == orientation
+        if orientation == 1:
+            assert read_label_image(path).max() == 0
+    text = "turned by its EXIF orientation 3 in viewers, but labels are read as stored: turn it, or"
+    with pytest.raises(ImageFileError, match=text):
+        read_label_image(path)
+
+
+def test_orientations_that_mean_nothing_are_ignored(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path.with_suffix(".jpg"), exif=exif)
+    assert exif_orientation(path.with_suffix(".jpg")) == 1
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    assert exif_orientation(path) == 1
+    path.write_bytes(b"no image")
+    assert exif_orientation(path) == 1
