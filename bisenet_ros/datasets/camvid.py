@@ -3,18 +3,10 @@
 from pathlib import Path
 
 from bisenet_ros.classes import IGNORE_ID, read_classes
-from bisenet_ros.datasets.dataset import (
-    Dataset,
-    Files,
-    Labels,
-    list_files,
-    pair_up,
-    read_list,
-    select,
-)
-from bisenet_ros.datasets.label_files import ColorTable, IdTable
+from bisenet_ros.datasets.dataset import Dataset, Files, list_files, pair_up, read_list, select
+from bisenet_ros.datasets.label_files import IdTable, LabelReader
 from bisenet_ros.errors import DatasetError, quoted
-from bisenet_ros.images.files import Color, read_label_image
+from bisenet_ros.images.files import Color
 from bisenet_ros.resources import share_directory
 
 IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
@@ -68,13 +60,14 @@ MERGED: dict[int, dict[str, Color]] = {
 Merged as in MathWorks' ``camvidPixelLabelIDs`` ("following the original SegNet training
 methodology", Badrinarayanan et al. 2017); SegNet itself published merged images only.
 """
-COLORS = ColorTable(
-    {color: class_id for class_id, merged in MERGED.items() for color in merged.values()},
+READER = LabelReader(
+    IdTable.of(
+        {id_: id_ for id_ in range(11)} | {11: IGNORE_ID},
+        "the ids of the 11-class version are 0 to 10, and 11 or 255 for no class",
+    ),
+    tuple((color, class_id) for class_id, merged in MERGED.items() for color in merged.values()),
+    "CamVid's label_colors.txt",
     "the colors of CamVid are the 32 of its label_colors.txt",
-)
-IDS = IdTable.of(
-    {id_: id_ for id_ in range(11)} | {11: IGNORE_ID},
-    "the ids of the 11-class version are 0 to 10, and 11 or 255 for no class",
 )
 
 
@@ -89,7 +82,8 @@ def find(root: Path, split: str) -> Dataset:
     """Find the image and label files of a split.
 
     The original release has no splits: ``root``/SPLIT.txt lists them, one image name per line;
-    without such a file SegNet's splits are used, see ``segnet_split``.
+    without such a file SegNet's splits are used, see ``segnet_split``. Labels are
+    read by color or, if they have one channel, by id, to 0..10 and 255.
 
     Raises:
         DatasetError: a folder or the split is missing.
@@ -106,21 +100,7 @@ def find(root: Path, split: str) -> Dataset:
         )
     pairs, problems = pair_up(images, labels)
     classes = read_classes(share_directory() / "config" / "classes" / "camvid.yaml")
-    return Dataset(root, pairs, classes, read_labels, problems)
-
-
-def read_labels(path: Path) -> Labels:
-    """Read a label image by color or, if it has one channel, by id.
-
-    Returns:
-        Class ids 0..10 and 255, uint8 [H,W].
-
-    Raises:
-        DatasetError: the image has ids or colors that CamVid does not define.
-        ImageFileError: the file is not a label image.
-    """
-    values = read_label_image(path)
-    return (IDS if values.ndim == 2 else COLORS).decode(values, path)
+    return Dataset(root, pairs, classes, READER, problems)
 
 
 def segnet_split(name: str) -> str:

@@ -1,13 +1,12 @@
 """Cityscapes (www.cityscapes-dataset.com) in its official folders."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from bisenet_ros.classes import IGNORE_ID, read_classes
 from bisenet_ros.datasets.dataset import Dataset, Files, Labels, list_files, pair_up
-from bisenet_ros.datasets.label_files import IdTable
+from bisenet_ros.datasets.label_files import IdTable, LabelReader
 from bisenet_ros.errors import DatasetError
-from bisenet_ros.images.files import read_label_image
 from bisenet_ros.resources import share_directory
 
 FOLDERS = "leftImg8bit/SPLIT/CITY/ and gtFine/SPLIT/CITY/ (gtCoarse/ for coarse labels)"
@@ -69,14 +68,21 @@ def read_labels(path: Path) -> Labels:
         Train ids 0..18 and 255, uint8 [H,W].
 
     Raises:
-        DatasetError: the image has three channels, or ids that Cityscapes does not define.
+        DatasetError: the image has ids or colors that Cityscapes does not define.
         ImageFileError: the file is not a label image.
     """
-    values = read_label_image(path)
-    if values.ndim != 2:
-        raise DatasetError(f"{path} has three channels; labels of Cityscapes have one")
-    table = TRAIN_IDS if path.stem.endswith("TrainIds") else LABEL_IDS
-    return table.decode(values, path)
+    return _reader(path.stem.endswith("TrainIds"))(path)
+
+
+@cache
+def _reader(train_ids: bool) -> LabelReader:
+    classes = read_classes(share_directory() / "config" / "classes" / "cityscapes.yaml")
+    return LabelReader(
+        TRAIN_IDS if train_ids else LABEL_IDS,
+        tuple((entry.color, entry.id) for entry in classes),
+        "Cityscapes",
+        "labels of Cityscapes have one channel of ids",
+    )
 
 
 def _files(root: Path, kind: str, split: str, ending: str) -> Files:

@@ -6,9 +6,9 @@ import numpy as np
 
 from bisenet_ros.classes import IGNORE_ID, read_classes
 from bisenet_ros.datasets.dataset import Dataset, Labels, list_files, pair_up, read_list, select
-from bisenet_ros.datasets.label_files import IdTable
+from bisenet_ros.datasets.label_files import IdTable, LabelReader
 from bisenet_ros.errors import DatasetError, first_line
-from bisenet_ros.images.files import check_regular, read_label_image
+from bisenet_ros.images.files import check_regular
 from bisenet_ros.resources import share_directory
 
 FOLDERS = (
@@ -35,6 +35,9 @@ MAP_IDS = IdTable.of(
     {id_ - 1: IGNORE_ID for id_ in NEVER_LABELLED}
     | {id_ - 1: class_id for class_id, id_ in enumerate(LABELLED)},
     "the ids of the pixel maps are 0 to 181, and 255 for unlabelled",
+)
+MAP_READER = LabelReader(
+    MAP_IDS, (), "COCO-Stuff", "the pixel maps of COCO-Stuff have one channel of ids, not colors"
 )
 
 
@@ -77,17 +80,14 @@ def read_labels(path: Path) -> Labels:
         Class ids 0..170 and 255, uint8 [H,W].
 
     Raises:
-        DatasetError: a .mat file cannot be decoded, a pixel map has three channels, or there are
-            ids that COCO-Stuff does not define.
+        DatasetError: a .mat file cannot be decoded, a pixel map has three channels or another
+            palette, or there are ids that COCO-Stuff does not define.
         ImageFileError: not a regular file, or a pixel map that is not a label image.
     """
     check_regular(path)
     if path.suffix == ".mat":
         return _read_mat(path)
-    values = read_label_image(path)
-    if values.ndim != 2:
-        raise DatasetError(f"{path} has three channels; pixel maps of COCO-Stuff have one")
-    return MAP_IDS.decode(values, path)
+    return MAP_READER(path)
 
 
 def _read_mat(path: Path) -> Labels:

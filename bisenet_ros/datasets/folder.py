@@ -1,17 +1,11 @@
 """The layout for custom data: images/, labels/ and classes.txt."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from bisenet_ros.classes import SemanticClass, read_classes, read_unlabelled_colors
-from bisenet_ros.datasets.dataset import Dataset, Labels, list_files, pair_up
-from bisenet_ros.datasets.label_files import ColorTable, IdTable, class_colors
+from bisenet_ros.classes import read_classes
+from bisenet_ros.datasets.dataset import Dataset, list_files, pair_up
+from bisenet_ros.datasets.label_files import class_file_reader
 from bisenet_ros.errors import DatasetError
-from bisenet_ros.images.files import Color, read_label_image_and_palette
 
 FOLDERS = (
     "images/ and labels/, or SPLIT/images/ and SPLIT/labels/, or images/SPLIT/ and labels/SPLIT/"
@@ -61,55 +55,4 @@ def find(root: Path, split: str) -> Dataset:
             "'id name r g b' for each class"
         )
     classes = read_classes(class_file)
-    return Dataset(root, pairs, classes, _Reader(class_file, classes), problems)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Reader of label images by id, palette index or color."""
-
-    class_file: Path
-    classes: tuple[SemanticClass, ...]
-
-    def __call__(self, path: Path) -> Labels:
-        values, palette = read_label_image_and_palette(path)
-        if values.ndim == 3:
-            return self._colors.decode(values, path)
-        if palette:
-            used = np.flatnonzero(np.bincount(values.ravel())).tolist()
-            self._require_own_palette({i: palette[i] for i in used if i < len(palette)}, path)
-        return self._ids.decode(values, path)
-
-    @cached_property
-    def _ids(self) -> IdTable:
-        number = len(self.classes)
-        rule = f"labels are 0 to {number - 1} and 255 for no class"
-        return IdTable.of({id_: id_ for id_ in range(number)}, rule)
-
-    @cached_property
-    def _colors(self) -> ColorTable:
-        rule = (
-            f"allowed colors are those in {self.class_file}; a line '255 void 0 0 0' there makes "
-            "black unlabelled"
-        )
-        return ColorTable(class_colors(self.classes, read_unlabelled_colors(self.class_file)), rule)
-
-    def _require_own_palette(self, colors: Mapping[int, Color], path: Path) -> None:
-        """Raise DatasetError if palette indices map to the colors of other classes.
-
-        Image editors assign indices to colors in order of appearance, so the indices are not class
-        ids. A single color is no evidence: index 0 of most palettes is black.
-        """
-        if len(colors) < 2:
-            return
-        ids = {entry.color: entry.id for entry in self.classes}
-        if not all(color in ids for color in colors.values()):
-            return  # an unrelated palette, such as that of PASCAL VOC
-        wrong = [index for index, color in colors.items() if ids[color] != index]
-        if wrong:
-            index = wrong[0]
-            raise DatasetError(
-                f"{path} has a palette in which index {index} is {colors[index]}, but "
-                f"{self.class_file} gives that color to class {ids[colors[index]]}: its indices "
-                "are not class ids; save it as RGB, without a palette"
-            )
+    return Dataset(root, pairs, classes, class_file_reader(class_file, classes), problems)

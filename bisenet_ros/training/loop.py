@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -200,8 +201,9 @@ def _errors_of_workers() -> Iterator[None]:
     try:
         yield
     except DatasetError as error:
-        # PyTorch replaces the message by the worker's traceback, whose last line it is.
-        message = str(error).strip().splitlines()[-1].rpartition("DatasetError: ")[2]
+        # PyTorch replaces the message by the worker's traceback, whose last line it is, after
+        # the name of the exception.
+        message = re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1])
         raise DatasetError(message) from None
 
 

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from bisenet_ros.datasets import find_dataset, open_dataset, recognize
-from bisenet_ros.datasets.camvid import COLORS, MERGED, segnet_split
+from bisenet_ros.datasets.camvid import MERGED, READER, segnet_split
 from bisenet_ros.errors import DatasetError
 
 # Each class with the entries of the release's label_colors.txt that it merges.
@@ -67,7 +68,7 @@ def test_32_colors_become_11_classes(original: Path) -> None:
         for id_, merged in MERGED.items()
     ]
     assert lines == [" ".join(line.split()) for line in RELEASE.strip().splitlines()]
-    assert len(COLORS.ids) == 32
+    assert len(dict(READER.colors)) == 32
 
 
 def test_segnets_split(original: Path) -> None:
@@ -144,3 +145,13 @@ def test_colors_in_folders_by_split(tmp_path: Path, palette: NDArray[np.uint8]) 
     write(tmp_path / "train" / "0016E5_00390.png", np.zeros((1, 32, 3), np.uint8))
     write(tmp_path / "train_labels" / "0016E5_00390_L.png", palette)
     assert open_dataset(tmp_path)[0][1][0, -3:].tolist() == [10, 10, 255]
+
+
+def test_palettes_of_optimized_label_images_are_read_by_color(tmp_path: Path) -> None:
+    """Optimizers save images of few colors with a palette: here sky would have been building."""
+    write(tmp_path / "train" / "a.png", np.zeros((1, 3, 3), np.uint8))
+    (tmp_path / "train_labels").mkdir()
+    image = Image.fromarray(np.uint8([[0, 1, 2]]), mode="P")
+    image.putpalette([0, 0, 0, 128, 128, 128, 128, 0, 192])
+    image.save(tmp_path / "train_labels" / "a_L.png")
+    assert open_dataset(tmp_path).read_labels(0).tolist() == [[255, 0, 3]]

@@ -289,6 +289,13 @@ def test_unreadable_image_stops_the_run_and_is_named(
     with pytest.raises(DatasetError, match=r"003\.png is not an image") as raised:
         train(folder, settings, tmp_path / "c.pt", silent)
     assert "\n" not in str(raised.value)  # without the worker's traceback
+    path = two_tone / "labels" / "003.png"
+    assert cv2.imwrite(str(path), np.full((64, 64), 7, np.uint8))
+    with pytest.raises(DatasetError) as raised:
+        train(folder, settings, tmp_path / "d.pt", silent)
+    assert str(raised.value) == (
+        f"{path} has label 7 (4096 pixels); labels are 0 to 1 and 255 for no class"
+    )
 
 
 def test_unavailable_device_is_rejected() -> None:
