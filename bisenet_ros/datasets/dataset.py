@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import DatasetError, DocumentError, ImageFileError
-from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
+from bisenet_ros.images.files import (
+    IMAGE_SUFFIXES,
+    exif_orientation,
+    files_below,
+    is_image_file,
+    read_image,
+)
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
@@ -53,9 +59,18 @@ class Dataset:
         with _dataset_errors():
             image = read_image(image_path)
         if image.shape[:2] != labels.shape:
+            (height, width), (label_height, label_width) = image.shape[:2], labels.shape
+            turn = exif_orientation(image_path)
+            if turn > 4 and (label_width, label_height) == (height, width):
+                raise DatasetError(
+                    f"{image_path} is turned to {width}x{height} by its EXIF orientation {turn}, "
+                    f"but its labels {label_path} have the size before turning, {label_width}x"
+                    f"{label_height}: turn the labels, too, or remove the orientation from the "
+                    "picture ('exiftool -Orientation= FILE')"
+                )
             raise DatasetError(
-                f"{image_path} is {image.shape[1]}x{image.shape[0]} and its labels {label_path} "
-                f"{labels.shape[1]}x{labels.shape[0]}; they must have the same size"
+                f"{image_path} is {width}x{height} and its labels {label_path} "
+                f"{label_width}x{label_height}; they must have the same size"
             )
         return image, labels
 

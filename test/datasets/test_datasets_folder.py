@@ -225,3 +225,29 @@ def test_broken_files_are_named(two_tone: Path) -> None:
         open_dataset(two_tone)[0]
     with pytest.raises(DatasetError, match=r"001.png is not a readable label image"):
         open_dataset(two_tone)[1]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_pictures_are_turned_by_exif_and_labels_are_not(two_tone: Path, suffix: str) -> None:
+    """Labelling tools show the picture turned, so that is what labels belong to."""
+    (two_tone / "images" / "001.png").unlink()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees to the right
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24] = 250
+    Image.fromarray(stored).save(two_tone / "images" / f"001{suffix}", exif=exif)
+    labels = np.zeros((64, 48), np.uint8)
+    labels[:, 24:] = 1
+    assert cv2.imwrite(str(two_tone / "labels" / "001.png"), labels)
+    image, read_labels = open_dataset(two_tone)[1]
+    np.testing.assert_array_equal(image[..., 0] > 128, read_labels == 1)
+    assert cv2.imwrite(str(two_tone / "labels" / "001.png"), labels.T)
+    text = (
+        rf"001\{suffix} is turned to 48x64 by its EXIF orientation 6, but its labels .*001.png "
+        r"have the size before turning, 64x48: turn the labels, too, or remove the orientation"
+    )
+    with pytest.raises(DatasetError, match=text):
+        open_dataset(two_tone)[1]
+    assert cv2.imwrite(str(two_tone / "labels" / "001.png"), labels[:9])
+    with pytest.raises(DatasetError, match=r"is 48x64 and its labels .* 48x9; they must have"):
+        open_dataset(two_tone)[1]
