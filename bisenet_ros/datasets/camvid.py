@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from bisenet_ros.classes import IGNORE_ID, read_classes
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.datasets.dataset import Dataset, Files, list_files, pair_up, read_list, select
-from bisenet_ros.datasets.label_files import IdTable, LabelReader
+from bisenet_ros.datasets.label_files import IdTable, LabelReader, classes_and_reader
 from bisenet_ros.errors import DatasetError, quoted
 from bisenet_ros.images.files import Color
-from bisenet_ros.resources import share_directory
 
 IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 FOLDERS = f"{IMAGES}/ and {LABELS}/, or SPLIT/ and SPLITannot/, or SPLIT/ and SPLIT_labels/"
@@ -82,11 +81,12 @@ def find(root: Path, split: str) -> Dataset:
     """Find the image and label files of a split.
 
     The original release has no splits: ``root``/SPLIT.txt lists them, one image name per line;
-    without such a file SegNet's splits are used, see ``segnet_split``. Labels are
-    read by color or, if they have one channel, by id, to 0..10 and 255.
+    without such a file SegNet's splits are used, see ``segnet_split``. Without a classes.txt in
+    ``root`` labels are read by color or, if they have one channel, by id, to 0..10 and 255.
 
     Raises:
         DatasetError: a folder or the split is missing.
+        ClassesError: classes.txt is malformed.
     """
     if (root / IMAGES).is_dir() or (root / LABELS).is_dir():
         images, labels = _of_split(root, split)
@@ -99,8 +99,8 @@ def find(root: Path, split: str) -> Dataset:
             else list_files(root / f"{split}annot")
         )
     pairs, problems = pair_up(images, labels)
-    classes = read_classes(share_directory() / "config" / "classes" / "camvid.yaml")
-    return Dataset(root, pairs, classes, READER, problems)
+    classes, decode = classes_and_reader(root, "camvid", READER)
+    return Dataset(root, pairs, classes, decode, problems)
 
 
 def segnet_split(name: str) -> str:

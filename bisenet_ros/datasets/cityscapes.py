@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bisenet_ros.classes import IGNORE_ID, read_classes
 from bisenet_ros.datasets.dataset import Dataset, Files, Labels, list_files, pair_up
-from bisenet_ros.datasets.label_files import IdTable, LabelReader
+from bisenet_ros.datasets.label_files import IdTable, LabelReader, classes_and_reader
 from bisenet_ros.errors import DatasetError
 from bisenet_ros.resources import share_directory
 
@@ -34,7 +34,9 @@ def recognize(root: Path, split: str) -> bool:
 def find(root: Path, split: str, coarse: bool = False) -> Dataset:
     """Find the image and label files of a split.
 
-    Labels are *_labelIds.png or, if there are none, *_labelTrainIds.png.
+    Labels are *_labelIds.png or, if there are none, *_labelTrainIds.png. If ``root`` has a
+    classes.txt with other classes, the labels have its ids or colors, and it is the other way
+    round: of own classes only the train ids are sure to be without gaps.
 
     Args:
         root: folder with leftImg8bit/ and gtFine/ or gtCoarse/.
@@ -43,19 +45,22 @@ def find(root: Path, split: str, coarse: bool = False) -> Dataset:
 
     Raises:
         DatasetError: a folder of the split is missing or empty.
+        ClassesError: classes.txt is malformed.
     """
+    classes, decode = classes_and_reader(root, "cityscapes", read_labels)
     truth = "gtCoarse" if coarse or split == "train_extra" else "gtFine"
     images = _files(root, "leftImg8bit", split, "_leftImg8bit")
+    endings = [f"_{truth}_labelIds", f"_{truth}_labelTrainIds"]
+    first, second = endings if decode is read_labels else reversed(endings)
     try:
-        labels = _files(root, truth, split, f"_{truth}_labelIds")
+        labels = _files(root, truth, split, first)
     except DatasetError as error:
         try:
-            labels = _files(root, truth, split, f"_{truth}_labelTrainIds")
+            labels = _files(root, truth, split, second)
         except DatasetError:
             raise error from None
     pairs, problems = pair_up(images, labels)
-    classes = read_classes(share_directory() / "config" / "classes" / "cityscapes.yaml")
-    return Dataset(root, pairs, classes, read_labels, problems)
+    return Dataset(root, pairs, classes, decode, problems)
 
 
 find_coarse = partial(find, coarse=True)

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet_ros.classes import IGNORE_ID, read_classes
+from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.datasets.dataset import Dataset, Labels, list_files, pair_up, read_list, select
-from bisenet_ros.datasets.label_files import IdTable, LabelReader
+from bisenet_ros.datasets.label_files import IdTable, LabelReader, classes_and_reader
 from bisenet_ros.errors import DatasetError, first_line
 from bisenet_ros.images.files import check_regular
-from bisenet_ros.resources import share_directory
 
 FOLDERS = (
     "images/, annotations/ (.mat, or .png of ids 0 to 181) and imageLists/SPLIT.txt, or "
@@ -51,7 +50,9 @@ def find(root: Path, split: str) -> Dataset:
     """Find the image and label files of a split; val of the 10K release is its test list.
 
     Raises:
-        DatasetError: a folder or the list of the split is missing.
+        DatasetError: a folder or the list of the split is missing, or a classes.txt in ``root``
+            has other classes than the .mat files.
+        ClassesError: classes.txt is malformed.
     """
     lists = root / "imageLists"
     if lists.is_dir():
@@ -69,8 +70,13 @@ def find(root: Path, split: str) -> Dataset:
         images = list_files(root / "images" / name)
         labels = list_files(next((f for f in folders if f.is_dir()), folders[0]), (".png",))
     pairs, problems = pair_up(images, labels)
-    classes = read_classes(share_directory() / "config" / "classes" / "cocostuff.yaml")
-    return Dataset(root, pairs, classes, read_labels, problems)
+    classes, decode = classes_and_reader(root, "cocostuff", read_labels)
+    if decode is not read_labels and any(label.suffix == ".mat" for _, label in pairs):
+        raise DatasetError(
+            f"{root / 'classes.txt'} has other classes than COCO-Stuff, whose ids the .mat files "
+            "have: remove it, or save the labels as PNG with its ids"
+        )
+    return Dataset(root, pairs, classes, decode, problems)
 
 
 def read_labels(path: Path) -> Labels:

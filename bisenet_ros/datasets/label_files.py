@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from bisenet_ros.classes import (
     IGNORE_ID,
     SemanticClass,
+    read_classes,
     read_unlabelled_colors,
 )
-from bisenet_ros.datasets.dataset import Labels
+from bisenet_ros.datasets.dataset import Labels, ReadLabels
 from bisenet_ros.errors import DatasetError
 from bisenet_ros.images.files import Color, read_label_image_and_palette
+from bisenet_ros.resources import share_directory
 
 SHOWN = 5
 """Maximum number of undefined values that an error message lists."""
@@ -277,6 +279,38 @@ def class_file_reader(class_file: Path, classes: Sequence[SemanticClass]) -> Lab
         str(class_file),
         f"add the color to {class_file}, as '255 void r g b' if it means no class",
     )
+
+
+def classes_and_reader(
+    root: Path, name: str, official: ReadLabels
+) -> tuple[tuple[SemanticClass, ...], ReadLabels]:
+    """Return the classes of a public dataset's folder, and the reader of its labels.
+
+    A classes.txt in ``root`` replaces the official classes: the labels then have its ids or
+    colors. If it names the official classes in their order, only its colors count.
+
+    Args:
+        root: folder of the dataset.
+        name: of the official classes in config/classes, without suffix.
+        official: reader of the official labels.
+
+    Raises:
+        ClassesError: classes.txt is malformed.
+    """
+    classes = read_classes(share_directory() / "config" / "classes" / f"{name}.yaml")
+    class_file = root / "classes.txt"
+    if not class_file.is_file():
+        return classes, official
+    own = read_classes(class_file)
+    if [_words(entry) for entry in own] == [_words(entry) for entry in classes]:
+        return own, official
+    reader = class_file_reader(class_file, own)
+    rule = f"{reader.ids.rule}, by {class_file}; remove it to read the dataset's official ids"
+    return own, replace(reader, ids=replace(reader.ids, rule=rule))
+
+
+def _words(entry: SemanticClass) -> str:
+    return entry.name.replace("_", " ")
 
 
 def class_ids(colors: Sequence[tuple[Color, int]]) -> dict[Color, int]:

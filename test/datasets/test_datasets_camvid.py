@@ -147,6 +147,20 @@ def test_colors_in_folders_by_split(tmp_path: Path, palette: NDArray[np.uint8]) 
     assert open_dataset(tmp_path)[0][1][0, -3:].tolist() == [10, 10, 255]
 
 
+def test_own_classes_count(tmp_path: Path) -> None:
+    """The layout has to be named: many folders of other data are called like these."""
+    ids = np.uint8([[0, 1, 2, 255]])
+    write(tmp_path / "train" / "a.png", np.zeros((1, 4, 3), np.uint8))
+    write(tmp_path / "trainannot" / "a.png", ids)
+    (tmp_path / "classes.txt").write_text("0 mine 1 2 3\n1 other 4 5 6\n2 third 7 8 9\n")
+    dataset = open_dataset(tmp_path, "camvid")
+    assert [entry.name for entry in dataset.classes] == ["mine", "other", "third"]
+    np.testing.assert_array_equal(dataset.read_labels(0), ids)
+    write(tmp_path / "trainannot" / "a.png", np.uint8([[3, 0, 0, 0]]))
+    with pytest.raises(DatasetError, match=r"has label 3 .*; labels are 0 to 2 and 255"):
+        dataset.read_labels(0)
+
+
 def test_palettes_of_optimized_label_images_are_read_by_color(tmp_path: Path) -> None:
     """Optimizers save images of few colors with a palette: here sky would have been building."""
     write(tmp_path / "train" / "a.png", np.zeros((1, 3, 3), np.uint8))

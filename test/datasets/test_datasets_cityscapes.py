@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.datasets import find_dataset, open_dataset
 from bisenet_ros.datasets.cityscapes import LABEL_IDS
-from bisenet_ros.errors import DatasetError
+from bisenet_ros.errors import ClassesError, DatasetError
 
 FRAMES = ("aachen/aachen_000000_000019", "aachen/aachen_000001_000019", "ulm/ulm_000000_000019")
 
@@ -128,3 +128,55 @@ def test_bad_labels_are_named(root: Path) -> None:
     text = r"labelIds.png has color \(0, 0, 0\) .*; labels of Cityscapes have one channel of ids"
     with pytest.raises(DatasetError, match=text):
         open_dataset(root).read_labels(0)
+
+
+def test_own_classes_count(root: Path) -> None:
+    """The ids of the label files are then those of classes.txt, as in the other layouts."""
+    (root / "classes.txt").write_text("0 other 9 9 9\n1 road 128 64 128\n255 void 0 0 0\n")
+    ids = np.tile(np.uint8([0, 1, 1, 255, 0]), (4, 7))
+    for frame in FRAMES:
+        write(root, "gtFine", "train", f"{frame}_gtFine_labelIds.png", ids)
+    dataset = open_dataset(root)
+    assert [(e.name, e.color) for e in dataset.classes] == [
+        ("other", (9, 9, 9)),
+        ("road", (128, 64, 128)),
+    ]
+    np.testing.assert_array_equal(dataset[0][1], ids)
+    colors = np.uint8([[9, 9, 9], [128, 64, 128]])[np.minimum(ids, 1)]
+    colors[ids == 255] = 0
+    name = f"{FRAMES[0]}_gtFine_labelIds.png"
+    write(root, "gtFine", "train", name, colors[..., ::-1])
+    np.testing.assert_array_equal(dataset.read_labels(0), ids)
+    write(root, "gtFine", "train", name, ids * 7)
+    with pytest.raises(DatasetError, match=r"has labels 7 .*; labels are 0 to 1 and 255"):
+        dataset.read_labels(0)
+
+
+def test_own_classes_prefer_train_ids(root: Path) -> None:
+    """Whoever defines own classes keeps the raw ids in labelIds, which may have gaps."""
+    (root / "classes.txt").write_text("0 other 9 9 9\n1 road 128 64 128\n")
+    for frame in FRAMES:
+        write(root, "gtFine", "train", f"{frame}_gtFine_labelTrainIds.png", np.eye(4, 35))
+    dataset = open_dataset(root)
+    assert {label.name.rpartition("_")[2] for _, label in dataset.pairs} == {"labelTrainIds.png"}
+    np.testing.assert_array_equal(dataset.read_labels(0), np.eye(4, 35))
+
+
+def test_own_colors_of_the_official_classes_leave_the_ids_official(root: Path) -> None:
+    before = open_dataset(root)
+    lines = [f"{e.id} {e.name.replace(' ', '_')} {e.id} 1 2\n" for e in before.classes]
+    (root / "classes.txt").write_text("".join(lines))
+    dataset = open_dataset(root)
+    assert dataset.classes[13].color == (13, 1, 2)
+    np.testing.assert_array_equal(dataset.read_labels(0), before.read_labels(0))
+    (root / "classes.txt").write_text("".join(lines[:-1]))
+    with pytest.raises(
+        DatasetError, match=r"has labels 18 .*; labels are 0 to 17 and 255 .*; remove it"
+    ):
+        open_dataset(root).read_labels(0)
+
+
+def test_malformed_own_classes_are_refused(root: Path) -> None:
+    (root / "classes.txt").write_text("0 other 9 9\n")
+    with pytest.raises(ClassesError, match="line 1"):
+        open_dataset(root)

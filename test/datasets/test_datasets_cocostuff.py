@@ -130,6 +130,18 @@ def test_pixel_maps_of_coco_2017(tmp_path: Path, maps: str) -> None:
         open_dataset(tmp_path, "cocostuff", "test")
 
 
+def test_own_classes_count_for_pixel_maps_alone(root: Path) -> None:
+    (root / "classes.txt").write_text("0 mine 1 2 3\n1 other 4 5 6\n")
+    with pytest.raises(DatasetError, match=r"classes.txt has other classes than COCO-Stuff, "):
+        open_dataset(root)
+    for path in (root / "annotations").iterdir():
+        path.unlink()
+        assert cv2.imwrite(str(path.with_suffix(".png")), np.eye(2, 183))
+    dataset = open_dataset(root)
+    assert [entry.name for entry in dataset.classes] == ["mine", "other"]
+    np.testing.assert_array_equal(dataset.read_labels(0), np.eye(2, 183))
+
+
 def test_a_label_file_that_is_a_fifo_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mat")
     with pytest.raises(ImageFileError, match=r"a\.mat is not a regular file: remove it"):
