@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("dataset_check"),
         metavar="DIR",
-        help="folder for samples.png with augmented training samples (default: %(default)s)",
+        help="folder for samples.png with augmented training samples, and problems.txt with every "
+        "problem of every file (default: %(default)s)",
     )
     add_settings_arguments(check)
 
@@ -50,11 +51,15 @@ def _check(args: argparse.Namespace) -> int:
     check_output_files(folders=[args.output])
     dataset = find_dataset(args.data, args.layout, args.split)
     with tqdm(total=len(dataset), desc="check", unit="image", disable=None) as bar:
-        report = check_dataset(dataset, bar.update)
+        report = check_dataset(dataset, bar.update, settings.resolution)
     print(report)
+    args.output.mkdir(parents=True, exist_ok=True)
+    if report.details:
+        listed = args.output / "problems.txt"
+        listed.write_text("".join(f"{detail}\n" for detail in report.details), encoding="utf-8")
+        print(f"wrote {listed}")
     if len(report.usable):
         picture = args.output / "samples.png"
-        args.output.mkdir(parents=True, exist_ok=True)
         write_picture(picture, sample_sheet(TrainDataset(report.usable, settings)))
         print(f"wrote {picture}")
     return 1 if report.problems else 0

@@ -31,6 +31,7 @@ COUNTED = 100
 class UndefinedValues:
     """Values of a label file that its dataset does not define.
 
+    - ``path``: the file.
     - ``kind``: "label" or "color".
     - ``counts``: number of pixels of each value, the most frequent ``COUNTED`` ones.
     - ``number``: number of all undefined values.
@@ -38,6 +39,7 @@ class UndefinedValues:
     - ``rule``: the defined values in words.
     """
 
+    path: Path
     kind: str
     counts: Mapping[str, int]
     number: int
@@ -47,7 +49,8 @@ class UndefinedValues:
     def __str__(self) -> str:
         named = [f"{value} ({count} pixels)" for value, count in self.counts.items()][:SHOWN]
         more = f" and {self.number - len(named)} more" if self.number > len(named) else ""
-        return f"{self.kind}{'s' * (self.number > 1)} {', '.join(named)}{more}; {self.rule}"
+        values = f"{self.kind}{'s' * (self.number > 1)} {', '.join(named)}{more}"
+        return f"{self.path} has {values}; {self.rule}"
 
 
 class UndefinedValuesError(DatasetError):
@@ -93,8 +96,8 @@ class IdTable:
         foreign = np.flatnonzero(present & (self.table < 0))
         if foreign.size:
             counts = {str(v): int(np.count_nonzero(values == v)) for v in foreign[:COUNTED]}
-            found = UndefinedValues("label", counts, len(foreign), values.size, self.rule)
-            raise UndefinedValuesError(f"{path} has {found}", found)
+            found = UndefinedValues(path, "label", counts, len(foreign), values.size, self.rule)
+            raise UndefinedValuesError(str(found), found)
         return np.asarray(cv2.LUT(values, self.table.astype(np.uint8)), np.uint8)
 
 
@@ -132,8 +135,8 @@ class ColorTable:
             found, pixels = np.unique(codes[foreign], return_counts=True)
             order = np.argsort(-pixels, kind="stable")[:COUNTED]
             counts = {str(_color(int(found[i]))): int(pixels[i]) for i in order}
-            undefined = UndefinedValues("color", counts, len(found), codes.size, self.rule)
-            raise UndefinedValuesError(f"{path} has {undefined}", undefined)
+            undefined = UndefinedValues(path, "color", counts, len(found), codes.size, self.rule)
+            raise UndefinedValuesError(str(undefined), undefined)
         return np.asarray(labels, np.uint8)
 
 
@@ -193,7 +196,7 @@ class LabelReader:
             # Black may mean class 0 or no class, so these are not read as ids.
             hint = "if the gray values are class ids, save them with one channel"
             found = replace(error.values, rule=f"{error.values.rule}; {hint}")
-            raise UndefinedValuesError(f"{path} has {found}", found) from None
+            raise UndefinedValuesError(str(found), found) from None
 
     def _decode_indices(
         self, values: NDArray[np.uint8], palette: Sequence[Color], path: Path

@@ -59,6 +59,26 @@ def test_every_error_is_reported_with_its_file(
     for fault in ("0.png has no image", "1.png is not a readable", "2.png has label 9 (4096 pix"):
         assert fault in printed
     assert (tmp_path / "checked" / "samples.png").is_file()
+    details = (tmp_path / "checked" / "problems.txt").read_text().splitlines()
+    assert sorted(detail.partition(".png ")[2][:12] for detail in details) == [
+        "has label 9 ",
+        "has no image",
+        "is not a rea",
+    ]
+
+
+def test_another_aspect_is_a_warning_and_no_error(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = "--output", str(tmp_path / "checked")
+    assert main(check(data, *output, "--set", "resolution=[128, 64]")) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-3] == (
+        "warning: the resolution 128x64 stretches pictures of an aspect of 1.00 to 2.00, which "
+        'costs accuracy: 96x96 has their aspect (--set "resolution=[96, 96]", with a crop that '
+        "fits it)"
+    )
+    assert printed[-2] == "problems: 0"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from bisenet_ros.datasets import find_dataset
-from bisenet_ros.datasets.report import check_dataset
+from bisenet_ros.datasets.report import check_dataset, propose_resolution
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.train_dataset import TrainDataset, sample_sheet
 
@@ -49,15 +50,133 @@ def test_every_fault_is_named(two_tone: Path) -> None:
     assert [text.removeprefix(f"{two_tone}/").split(" (")[0] for text in report.problems] == [
         "labels/000.png has no image",
         "images/001.png is not an image that OpenCV can read: repair or remove it",
-        "labels/002.png has label 7",
         f"images/003.png is 64x64 and its labels {two_tone}/labels/003.png 8x8; they must have "
         "the same size",
+        "labels/002.png has label 7",
         f"all pixels of {two_tone} are 'dark' or unlabelled, so there is nothing to learn",
     ]
     assert [image.name for image, _ in report.usable.pairs] == ["004.png"]
     assert report.usable.problems == ()
+    assert set(report.details) == set(report.problems)
     assert "classes in no image, which cannot be learned: bright" in str(report)
     assert str(report).splitlines()[-1] == f"  {report.problems[-1]}"
+
+
+def test_undefined_values_are_summed_up(two_tone: Path) -> None:
+    colors = np.full((64, 64, 3), (10, 20, 30), np.uint8)
+    colors[:8] = 152, 251, 152
+    for number in range(5):
+        colors[8:10] = 1 if number == 3 else (10, 20, 30)
+        write_labels(two_tone, number, colors[..., ::-1])
+    report = check_dataset(find_dataset(two_tone))
+    rule = f"add the color to {two_tone}/classes.txt, as '255 void r g b' if it means no class"
+    assert report.problems == (
+        "color (152, 251, 152) is no class's: 5 files (labels/000.png, labels/001.png, "
+        f"labels/002.png and 2 more), 12.50% of all pixels: {rule}",
+        f"color (1, 1, 1) is no class's: 1 file (labels/003.png), 0.62% of all pixels: {rule}",
+    )
+    assert len(report.details) == 5
+    assert report.details[3] == (
+        f"{two_tone}/labels/003.png has colors (152, 251, 152) (512 pixels), (1, 1, 1) (128 "
+        f"pixels); {rule}"
+    )
+
+
+def test_shares_are_those_of_all_pixels(two_tone: Path) -> None:
+    for number in (1, 2):
+        write_labels(two_tone, number, np.full((64, 64), 7, np.uint8))
+    assert check_dataset(find_dataset(two_tone)).problems == (
+        "label 7 is no class's: 2 files (labels/001.png, labels/002.png), 40.00% of all pixels: "
+        "labels are 0 to 1 and 255 for no class",
+    )
+
+
+def test_blurred_labels_are_one_more_problem(two_tone: Path) -> None:
+    blurred = np.zeros((64, 64, 3), np.uint8)
+    blurred[0] = np.arange(64)[:, None]
+    for number in range(5):
+        write_labels(two_tone, number, blurred)
+    *most, last = check_dataset(find_dataset(two_tone)).problems
+    assert [problem.split(" is ")[0] for problem in most[:2]] == [
+        "color (0, 0, 0)",
+        "color (1, 1, 1)",
+    ]
+    assert len(most) == 10
+    assert last.startswith("at least 54 more values are no class's: were the labels resized with")
+
+
+def test_equal_problems_of_files_are_summed_up(two_tone: Path) -> None:
+    for number in range(4):
+        write_labels(two_tone, number, np.zeros((8, 8), np.uint8))
+    write_labels(two_tone, 4, np.zeros((8, 9), np.uint8))
+    for number in range(7):
+        (two_tone / "images" / f"a b{number}.JPG").touch()
+    report = check_dataset(find_dataset(two_tone))
+    assert report.problems == (
+        f"7 files: {two_tone}/images/a b0.JPG has no labels; likewise images/a b1.JPG, images/a "
+        "b2.JPG, images/a b3.JPG and 3 more",
+        f"4 files: {two_tone}/images/000.png is 64x64 and its labels {two_tone}/labels/000.png "
+        "8x8; they must have the same size; likewise images/001.png, images/002.png, "
+        "images/003.png",
+        f"{two_tone}/images/004.png is 64x64 and its labels {two_tone}/labels/004.png 9x8; they "
+        "must have the same size",
+    )
+    assert len(report.details) == 12
+    assert str(report).splitlines()[-4] == "problems: 3"
+
+
+@pytest.mark.parametrize(
+    ("size", "warns"), [((64, 64), True), ((64, 120), False), ((64, 128), False), ((64, 161), True)]
+)
+def test_a_resolution_of_another_aspect_is_warned_of(
+    two_tone: Path, size: tuple[int, int], warns: bool
+) -> None:
+    """The pictures are 64x32; 1.25 times as wide or high is no matter."""
+    for kind in ("images", "labels"):
+        for path in (two_tone / kind).iterdir():
+            pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert cv2.imwrite(str(path), pixels[:32])
+    height, width = size
+    report = check_dataset(find_dataset(two_tone), resolution=(width, height))
+    assert report.problems == ()
+    assert len(report.warnings) == warns
+    assert check_dataset(find_dataset(two_tone)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("picture", "resolution", "proposal"),
+    [
+        ((1242, 375), (480, 360), (736, 224)),  # KITTI
+        ((375, 1242), (360, 480), (224, 736)),
+        ((1920, 1080), (480, 360), (576, 320)),
+        ((640, 480), (1024, 512), (864, 640)),
+        ((4000, 100), (64, 64), (1280, 32)),
+        ((100, 4000), (64, 64), (32, 1280)),
+    ],
+)
+def test_proposed_resolutions_have_the_aspect_and_about_the_area(
+    picture: tuple[int, int], resolution: tuple[int, int], proposal: tuple[int, int]
+) -> None:
+    aspect = picture[0] / picture[1]
+    assert propose_resolution(aspect, resolution[0] * resolution[1]) == proposal
+
+
+def test_pictures_turned_without_a_sign_in_their_size_are_warned_of(two_tone: Path) -> None:
+    exif = Image.Exif()
+    for number, orientation, height in ((1, 3, 32), (2, 6, 64), (3, 1, 64), (4, 6, 32)):
+        image = np.zeros((height, 64, 3), np.uint8)
+        exif[0x0112] = orientation
+        Image.fromarray(image).save(two_tone / "images" / f"{number:03}.png", exif=exif)
+        write_labels(two_tone, number, np.eye(height, 64, dtype=np.uint8))
+    write_labels(two_tone, 4, np.eye(64, 32, dtype=np.uint8))  # fits after turning alone
+    report = check_dataset(find_dataset(two_tone))
+    assert report.problems == ()
+    assert report.warnings == (
+        "2 pictures turned by EXIF (images/001.png, images/002.png), with labels whose size fits "
+        "before and after: they are taken to belong to the turned picture, which labelling tools "
+        "show",
+    )
+    assert str(report).splitlines()[-2] == f"warning: {report.warnings[0]}"
 
 
 def test_labels_without_any_class_are_a_fault(two_tone: Path) -> None:
