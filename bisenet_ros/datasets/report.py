@@ -22,7 +22,12 @@ SIZES_SHOWN = 5
 EXAMPLES = 3
 """Maximum number of files that a summary of equal problems names."""
 VALUES_SHOWN = 10
-"""Maximum number of undefined values of each kind that are summed up."""
+"""Maximum number of undefined values that are summed up."""
+BLURRED = (
+    "were the labels resized with interpolation, or saved as JPEG? Resize them with nearest "
+    "neighbor, and save them as PNG"
+)
+"""Remedy for more values than there can be classes."""
 
 STEP = 32
 """Divisor of the sides of a proposed resolution: the network halves its input five times."""
@@ -192,12 +197,9 @@ def _sum_up_values(root: Path, undefined: Sequence[UndefinedValues], all_pixels:
         f"{rule}"
         for (kind, value, rule), count in pixels.most_common(VALUES_SHOWN)
     ]
-    if len(pixels) > VALUES_SHOWN:
-        summed.append(
-            f"at least {len(pixels) - VALUES_SHOWN} more values are no class's: were the labels "
-            "resized with interpolation, or saved as JPEG? Resize them with nearest neighbor, and "
-            "save them as PNG"
-        )
+    more = len(pixels) - len(summed)
+    if more:
+        summed.append(f"{more} more values are no class's" + (f": {BLURRED}" if more > 255 else ""))
     return summed
 
 

@@ -91,18 +91,19 @@ def test_shares_are_those_of_all_pixels(two_tone: Path) -> None:
     )
 
 
-def test_blurred_labels_are_one_more_problem(two_tone: Path) -> None:
-    blurred = np.zeros((64, 64, 3), np.uint8)
-    blurred[0] = np.arange(64)[:, None]
-    for number in range(5):
-        write_labels(two_tone, number, blurred)
+@pytest.mark.parametrize(("colors", "more"), [(12, "2"), (100, "290")])
+def test_further_undefined_values_are_counted(two_tone: Path, colors: int, more: str) -> None:
+    """There are at most 255 classes: more colors come from interpolation."""
+    for number in range(3):
+        labels = np.full((64, 64, 3), (0, 0, number if colors == 100 else 7), np.uint8)
+        labels.reshape(-1, 3)[:, 1] = np.arange(64 * 64) % colors
+        write_labels(two_tone, number, labels)
     *most, last = check_dataset(find_dataset(two_tone)).problems
-    assert [problem.split(" is ")[0] for problem in most[:2]] == [
-        "color (0, 0, 0)",
-        "color (1, 1, 1)",
-    ]
     assert len(most) == 10
-    assert last.startswith("at least 54 more values are no class's: were the labels resized with")
+    assert all(problem.startswith("color (") for problem in most)
+    blurred = ": were the labels resized with interpolation, or saved as JPEG?"
+    assert last.startswith(f"{more} more values are no class's" + blurred * (colors == 100))
+    assert ("JPEG" in last) == (colors == 100)
 
 
 def test_equal_problems_of_files_are_summed_up(two_tone: Path) -> None:
