@@ -1,5 +1,7 @@
 """Label images with alpha, 16 bits, other types or an EXIF orientation."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -95,7 +97,8 @@ def test_other_types_are_refused(path: Path, dtype: type, channels: int) -> None
 
 def test_palettes_of_too_many_pixels_are_refused(path: Path) -> None:
     data = bytearray(label_png(np.uint8([[0]]), 3, PLTE=bytes(3)))
-    data[16:24] = (60_000).to_bytes(4) * 2
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     path.write_bytes(data)
     with pytest.raises(ImageFileError, match=r"label\.png is not a readable label image"):
         read_label_image(path)
