@@ -54,10 +54,13 @@ def _check(args: argparse.Namespace) -> int:
         report = check_dataset(dataset, bar.update, settings.resolution)
     print(report)
     args.output.mkdir(parents=True, exist_ok=True)
+    listed = args.output / "problems.txt"
     if report.details:
-        listed = args.output / "problems.txt"
-        listed.write_text("".join(f"{detail}\n" for detail in report.details), encoding="utf-8")
+        text = "".join(f"{detail}\n" for detail in report.details)
+        listed.write_text(text, encoding="utf-8", errors="surrogateescape")
         print(f"wrote {listed}")
+    else:
+        listed.unlink(missing_ok=True)
     if len(report.usable):
         picture = args.output / "samples.png"
         write_picture(picture, sample_sheet(TrainDataset(report.usable, settings)))

@@ -1,5 +1,6 @@
 """Statistics and problems of a dataset, to be found before hours of training."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -165,7 +166,9 @@ def _sum_up(dataset: Dataset, errors: Sequence[DatasetError], usable_pixels: int
 def _sum_up_sentences(root: Path, sentences: Sequence[str]) -> list[str]:
     """Return one sentence for those that differ in the names of files below ``root`` alone."""
     suffixes = "|".join(suffix.removeprefix(".") for suffix in (*IMAGE_SUFFIXES, ".mat"))
-    file = re.compile(rf"{re.escape(str(root))}/.*?\.(?:{suffixes})\b", re.IGNORECASE)
+    # The names of files in the working folder begin with nothing that tells them from words.
+    start = r"\S+?" if root == Path() else rf"{re.escape(str(root))}/.*?"
+    file = re.compile(rf"{start}\.(?:{suffixes})\b", re.IGNORECASE)
     groups: dict[str, list[str]] = {}
     for sentence in sentences:
         groups.setdefault(file.sub("", sentence), []).append(sentence)
@@ -228,7 +231,7 @@ def propose_resolution(aspect: float, pixels: int) -> tuple[int, int]:
 
 
 def _examples(root: Path, files: Sequence[Path]) -> str:
-    names = [str(file.relative_to(root)) for file in files[:EXAMPLES]]
+    names = [os.path.relpath(file, root) for file in files[:EXAMPLES]]
     more = len(files) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")
 

@@ -36,6 +36,8 @@ def test_valid_dataset(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("dataset_check").mkdir()
+    Path("dataset_check", "problems.txt").write_text("of a check before\n")
     assert main(check(data)) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "4 pairs can be used: 4 of 64x64"

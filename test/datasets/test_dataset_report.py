@@ -106,6 +106,20 @@ def test_further_undefined_values_are_counted(two_tone: Path, colors: int, more:
     assert ("JPEG" in last) == (colors == 100)
 
 
+def test_problems_in_the_working_folder_are_summed_up(
+    two_tone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_tone)
+    for number, size in enumerate((8, 8, 9)):
+        write_labels(two_tone, number, np.zeros((size, size), np.uint8))
+    problems = check_dataset(find_dataset(Path())).problems
+    assert problems == (
+        "2 files: images/000.png is 64x64 and its labels labels/000.png 8x8; they must have the "
+        "same size; likewise images/001.png",
+        "images/002.png is 64x64 and its labels labels/002.png 9x9; they must have the same size",
+    )
+
+
 def test_equal_problems_of_files_are_summed_up(two_tone: Path) -> None:
     for number in range(4):
         write_labels(two_tone, number, np.zeros((8, 8), np.uint8))
