@@ -60,6 +60,18 @@ class DatasetError(UserError):
     """A dataset that cannot be used."""
 
 
+class UndefinedValuesError(DatasetError):
+    """A label file with ids or colors that its dataset does not define.
+
+    ``values`` is the ``UndefinedValues`` of ``datasets.label_files``, which counts them; None after
+    PyTorch's loader has raised a worker's exception again, from its message alone.
+    """
+
+    def __init__(self, message: str, values: object = None) -> None:
+        super().__init__(message)
+        self.values = values
+
+
 class LabelsError(DatasetError):
     """Label images that do not match the model's classes."""
 

@@ -16,7 +16,7 @@ from bisenet_ros.classes import (
     read_unlabelled_colors,
 )
 from bisenet_ros.datasets.dataset import Labels, ReadLabels
-from bisenet_ros.errors import DatasetError
+from bisenet_ros.errors import DatasetError, UndefinedValuesError
 from bisenet_ros.images.files import Color, read_label_image_and_palette
 from bisenet_ros.resources import share_directory
 
@@ -51,15 +51,6 @@ class UndefinedValues:
         more = f" and {self.number - len(named)} more" if self.number > len(named) else ""
         values = f"{self.kind}{'s' * (self.number > 1)} {', '.join(named)}{more}"
         return f"{self.path} has {values}; {self.rule}"
-
-
-class UndefinedValuesError(DatasetError):
-    """A label file with values that its dataset does not define, which ``values`` counts."""
-
-    def __init__(self, message: str, values: UndefinedValues | None = None) -> None:
-        # PyTorch's loader raises a worker's exception again with its message alone.
-        super().__init__(message)
-        self.values = values
 
 
 @dataclass(frozen=True)
@@ -188,7 +179,7 @@ class LabelReader:
         except UndefinedValuesError as error:
             gray = values[..., :1]
             if (
-                error.values is None
+                not isinstance(error.values, UndefinedValues)
                 or (values != gray).any()
                 or (self.ids.table[np.unique(gray)] < 0).any()
             ):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.datasets import Dataset
-from bisenet_ros.datasets.label_files import UndefinedValues, UndefinedValuesError
-from bisenet_ros.errors import DatasetError
+from bisenet_ros.datasets.label_files import UndefinedValues
+from bisenet_ros.errors import DatasetError, UndefinedValuesError
 from bisenet_ros.images.files import IMAGE_SUFFIXES, exif_orientation
 
 SIZES_SHOWN = 5
@@ -153,7 +153,7 @@ def _sum_up(dataset: Dataset, errors: Sequence[DatasetError], usable_pixels: int
     undefined = [
         error.values
         for error in errors
-        if isinstance(error, UndefinedValuesError) and error.values is not None
+        if isinstance(error, UndefinedValuesError) and isinstance(error.values, UndefinedValues)
     ]
     others = [str(error) for error in errors if not isinstance(error, UndefinedValuesError)]
     all_pixels = usable_pixels + sum(values.pixels for values in undefined)

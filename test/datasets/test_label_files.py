@@ -10,8 +10,8 @@ from encoded_images import label_png
 from PIL import Image
 
 from bisenet_ros.classes import read_classes
-from bisenet_ros.datasets.label_files import UndefinedValuesError, class_file_reader
-from bisenet_ros.errors import DatasetError
+from bisenet_ros.datasets.label_files import UndefinedValues, class_file_reader
+from bisenet_ros.errors import DatasetError, UndefinedValuesError
 
 Color = tuple[int, int, int]
 Indexed = Callable[[list[int], list[Color]], Path]
@@ -187,6 +187,6 @@ def test_undefined_values_are_counted(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UndefinedValuesError, match=f"{kind}s .* and 195 more; ") as error:
         read(path, CLASSES)
     found = error.value.values
-    assert found is not None
+    assert isinstance(found, UndefinedValues)
     assert (found.kind, found.number, found.pixels, len(found.counts)) == (kind, 200, 201, 100)
     assert found.counts["3" if kind == "label" else "(0, 3, 3)"] == 2
