@@ -51,21 +51,24 @@ def find(root: Path, split: str) -> Dataset:
     """
     images, labels = folders(root, split)
     pairs, problems = pair_up(list_files(images), list_files(labels))
-    candidates = images.parent, images.parent.parent
-    class_file = next(
-        (p / "classes.txt" for p in candidates if (p / "classes.txt").is_file()), None
-    )
+    class_file = find_class_file(labels)
     if class_file is None:
         raise DatasetError(
             f"no classes.txt in {images.parent} or in the folder above; create it with a line "
             "'id name r g b' for each class"
         )
     classes = read_classes(class_file)
-    return Dataset(root, pairs, classes, _Reader(class_file, classes), problems)
+    return Dataset(root, pairs, classes, LabelReader(class_file, classes), problems)
+
+
+def find_class_file(labels: Path) -> Path | None:
+    """Return the classes.txt beside a folder of labels or one level up, or None."""
+    candidates = (folder / "classes.txt" for folder in (labels.parent, labels.parent.parent))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 @dataclass(frozen=True)
-class _Reader:
+class LabelReader:
     """Reader of label images by id, palette index or color."""
 
     class_file: Path
