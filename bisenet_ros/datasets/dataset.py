@@ -88,7 +88,7 @@ def list_files(
         folder: folder of the images or of the labels.
         suffixes: suffixes to include, lower-case, with the dot.
         ending: include only files whose name ends with this before the suffix.
-        deep: include subfolders that are not hidden; keys are then paths relative to ``folder``.
+        deep: include subfolders; keys are then paths relative to ``folder``.
             Without it, such files in subfolders are a problem.
 
     Raises:
@@ -102,8 +102,6 @@ def list_files(
     for path in files_below(folder):
         relative = path.relative_to(folder)
         if not is_image_file(path, suffixes) or not path.stem.endswith(ending):
-            continue
-        if any(part.startswith(".") for part in relative.parts):
             continue
         if len(relative.parts) > 1 and not deep:
             nested[path.parent] += 1
