@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,28 +96,34 @@ def list_files(
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
-    files: dict[str, Path] = {}
-    nested: Counter[Path] = Counter()
-    problems = []
-    for path in files_below(folder):
-        relative = path.relative_to(folder)
-        if not is_image_file(path, suffixes) or not path.stem.endswith(ending):
-            continue
-        if len(relative.parts) > 1 and not deep:
-            nested[path.parent] += 1
-            continue
-        key = relative.with_suffix("").as_posix().removesuffix(ending)
-        twin = files.setdefault(key, path)
-        if twin != path:
-            problems.append(f"{twin} and {path.name} have the same name; rename or remove one")
-    problems += [
+    found = [
+        path
+        for path in files_below(folder)
+        if is_image_file(path, suffixes) and path.stem.endswith(ending)
+    ]
+    read = [path for path in found if deep or path.parent == folder]
+    nested = Counter(path.parent for path in found if not deep and path.parent != folder)
+    problems = [
         f"{subfolder} has {count} files that are not read; move them into {folder}, or elsewhere"
         for subfolder, count in nested.items()
     ]
-    if not files:
+    if not read:
         raise DatasetError(
             "; ".join([f"{folder} has no files *{ending}{{{','.join(suffixes)}}}", *problems])
         )
+    files = files_by_key(folder, read, ending)
+    return replace(files, problems=(*files.problems, *problems))
+
+
+def files_by_key(folder: Path, paths: Iterable[Path], ending: str = "") -> Files:
+    """Return files by their path relative to ``folder`` without ``ending`` and suffix."""
+    files: dict[str, Path] = {}
+    problems = []
+    for path in paths:
+        key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
+        twin = files.setdefault(key, path)
+        if twin != path:
+            problems.append(f"{twin} and {path.name} have the same name; rename or remove one")
     return Files(files, tuple(problems))
 
 

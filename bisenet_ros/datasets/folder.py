@@ -97,9 +97,13 @@ def find_class_file(labels: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class LabelReader:
-    """Reader of label images by id, palette index or color."""
+    """Reader of label images by id, palette index or color.
 
-    class_file: Path
+    - ``class_file``: file of the classes; None if they are the model's.
+    - ``classes``: classes by id.
+    """
+
+    class_file: Path | None
     classes: tuple[SemanticClass, ...]
 
     def __call__(self, path: Path) -> Labels:
@@ -119,6 +123,9 @@ class LabelReader:
 
     @cached_property
     def _colors(self) -> ColorTable:
+        if self.class_file is None:
+            rule = "allowed colors are those of the model; others need a classes.txt by the labels"
+            return ColorTable(class_colors(self.classes, ()), rule)
         rule = (
             f"allowed colors are those in {self.class_file}; a line '255 void 0 0 0' there makes "
             "black unlabelled"
@@ -139,8 +146,9 @@ class LabelReader:
         wrong = [index for index, color in colors.items() if ids[color] != index]
         if wrong:
             index = wrong[0]
+            where = self.class_file or "the model"
             raise DatasetError(
                 f"{path} has a palette in which index {index} is {colors[index]}, but "
-                f"{self.class_file} gives that color to class {ids[colors[index]]}: its indices "
+                f"{where} gives that color to class {ids[colors[index]]}: its indices "
                 "are not class ids; save it as RGB, without a palette"
             )

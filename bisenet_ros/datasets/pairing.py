@@ -8,12 +8,13 @@ from pathlib import Path
 
 from bisenet_ros.errors import DatasetError
 
-LABEL_WORDS = (
-    r"masks?|lab|labels?|(label_?)?(train_?)?ids?|gt|gt_?fine|gt_?coarse|ground_?truth|"
-    r"ann|anno|annot|annotations?|seg|segm|seg_?maps?|seg_?masks?|segmentations?|semantics?|"
-    r"sem_?seg|colou?rs?|png|jpe?g|bmp"
+LABEL_FOLDERS = (
+    r"masks?|labels?|label_?ids?|gt|gt_?fine|gt_?coarse|ground_?truth|annot|annotations?|"
+    r"seg|segm|seg_?maps?|seg_?masks?|segmentations?|semantics?|sem_?seg"
 )
-"""Words, as a regular expression, that names of label files have beside those of their images."""
+"""Words, as a regular expression, that are names of folders of labels."""
+LABEL_WORDS = LABEL_FOLDERS + r"|lab|(label_?)?(train_?)?ids?|ann|anno|colou?rs?|png|jpe?g|bmp"
+"""Words that names of label files have beside those of their images."""
 IMAGE_WORDS = r"(left|right)_?img_?8bit|images?|imgs?|rgb|colou?r|photo|picture|frame"
 """Words that names of images have beside those of their label files."""
 
@@ -50,9 +51,9 @@ def labels_by_image(images: Iterable[str], labels: Iterable[str]) -> dict[str, l
     return found or _by_common_affix(images, labels)
 
 
-def is_label_name(name: str) -> bool:
+def is_label_folder(name: str) -> bool:
     """Return whether the name of a folder says that it contains labels, as 'masks' does."""
-    return re.fullmatch(LABEL_WORDS, _fold(name)) is not None
+    return re.fullmatch(LABEL_FOLDERS, _fold(name)) is not None
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:

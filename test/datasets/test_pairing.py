@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bisenet_ros.datasets.pairing import in_order, is_label_name, labels_by_image
+from bisenet_ros.datasets.pairing import in_order, is_label_folder, labels_by_image
 from bisenet_ros.errors import DatasetError
 
 
@@ -109,5 +109,7 @@ def test_uncertain_order_is_refused(names: str) -> None:
 
 
 def test_names_of_label_folders() -> None:
-    assert all(map(is_label_name, ["labels", "Masks", "gtFine", "ground-truth", "annotations"]))
-    assert not any(map(is_label_name, ["images", "day_1", "left", "aachen", "label_maker"]))
+    assert all(map(is_label_folder, ["labels", "Masks", "gtFine", "ground-truth", "annotations"]))
+    assert not any(
+        map(is_label_folder, ["images", "day_1", "left", "aachen", "label_maker", "color"])
+    )
