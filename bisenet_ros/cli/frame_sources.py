@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from bisenet_ros.classes import SemanticClass
 from bisenet_ros.cli.frame_labels import LabelFiles, find_label_files
 from bisenet_ros.datasets.dataset import Files, files_by_key
 from bisenet_ros.datasets.pairing import is_label_folder
-from bisenet_ros.errors import SourceError
+from bisenet_ros.errors import SourceError, UserError
 from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
@@ -82,28 +81,12 @@ class Source:
         return min(known, default=None)
 
     def frames(self, classes: Sequence[SemanticClass] = ()) -> Iterator[Frame]:
-        """Open the source and yield its frames; log a warning if there are fewer than stated.
+        """Open the source and return an iterator over its frames, with labels if there are any.
 
         Args:
             classes: Classes of label files without classes.txt.
-
-        Raises:
-            UserError: A frame or its label file cannot be read, or there are more or fewer frames
-                than label files.
         """
-        frames = self.read() if self.labels is None else self._labeled(self.labels, classes)
-        number = 0
-        for frame in islice(frames, self.limit):
-            yield frame
-            number += 1
-        if self.stated is not None and number < min(self.stated, self.limit or self.stated):
-            logger.warning(
-                "%s: %d of %d frames that the header states; the file breaks off or is damaged, "
-                "or the header is wrong",
-                self.name,
-                number,
-                self.stated,
-            )
+        return _Frames(self, classes)
 
     def with_labels(self, labels: LabelFiles) -> "Source":
         """Return the source with label files.
@@ -117,35 +100,79 @@ class Source:
             # The header may be wrong, and labels of another frame would go unnoticed.
             number = sum(1 for _ in self.read())
             if number != unnamed:
-                raise labeled._mismatch(labels, str(number))
+                raise labeled.mismatch(labels, str(number))
         return labeled
 
-    def _labeled(self, labels: LabelFiles, classes: Sequence[SemanticClass]) -> Iterator[Frame]:
-        read = labels.reader(classes)
-        number = 0
-        for number, frame in enumerate(self.read(), start=1):
-            if frame.name is not None:
-                path = labels.by_name[frame.name]
-            elif number <= len(labels.in_order):
-                path = labels.in_order[number - 1]
-            else:
-                raise self._mismatch(labels, "more")
-            decoded = read(path)
-            if decoded.shape != frame.image.shape[:2]:
-                raise SourceError(
-                    f"{path} is {decoded.shape[1]}x{decoded.shape[0]}, but its frame is "
-                    f"{frame.image.shape[1]}x{frame.image.shape[0]}: both must have the same size"
-                )
-            yield replace(frame, labels=decoded)
-        if number < len(labels.in_order):
-            raise self._mismatch(labels, str(number))
-
-    def _mismatch(self, labels: LabelFiles, frames: str) -> SourceError:
+    def mismatch(self, labels: LabelFiles, frames: str) -> SourceError:
+        """Return the error that label files are paired in order with ``frames`` frames."""
         stated = "" if self.stated is None else f" ({self.stated} by its header)"
         return SourceError(
             f"{labels.folder} contains {len(labels.in_order)} label images, but {self.name} has "
             f"{frames} frames{stated}: provide one for each frame, in the same order"
         )
+
+
+class _Frames(Iterator[Frame]):
+    """Iterator over the frames of a source, which goes on after a frame that cannot be read.
+
+    Logs a warning at the end if there were fewer frames than stated.
+    """
+
+    def __init__(self, source: Source, classes: Sequence[SemanticClass]) -> None:
+        self._source = source
+        self._frames = source.read()
+        self._number = 0
+        self._decode = source.labels.reader(classes) if source.labels else None
+
+    def __next__(self) -> Frame:
+        """Return the next frame.
+
+        Raises:
+            UserError: The frame or its label file cannot be read, or there are more or fewer
+                frames than label files.
+        """
+        if self._number == self._source.limit:
+            raise StopIteration
+        try:
+            frame = next(self._frames)
+        except StopIteration:
+            self._check_number()
+            raise
+        except UserError:  # the next frame still belongs to the next label file
+            self._number += 1
+            raise
+        self._number += 1
+        if self._source.labels is None or self._decode is None:
+            return frame
+        path = self._label_file(self._source.labels, frame)
+        labels = self._decode(path)
+        if labels.shape != frame.image.shape[:2]:
+            raise SourceError(
+                f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
+                f"{frame.image.shape[1]}x{frame.image.shape[0]}: both must have the same size"
+            )
+        return replace(frame, labels=labels)
+
+    def _label_file(self, labels: LabelFiles, frame: Frame) -> Path:
+        if frame.name is not None:
+            return labels.by_name[frame.name]
+        if self._number > len(labels.in_order):
+            raise self._source.mismatch(labels, "more")
+        return labels.in_order[self._number - 1]
+
+    def _check_number(self) -> None:
+        """Compare the number of frames, at their end, with the header and with label files."""
+        source = self._source
+        if source.labels is not None and self._number < len(source.labels.in_order):
+            raise source.mismatch(source.labels, str(self._number))
+        if source.length is not None and self._number < source.length:
+            logger.warning(
+                "%s: %d of %d frames that the header states; the file breaks off or is damaged, "
+                "or the header is wrong",
+                source.name,
+                self._number,
+                source.stated,
+            )
 
 
 def open_source(
@@ -317,6 +344,11 @@ class _Capture:
                 raise SourceError(
                     f"cannot open {given}: does `ffplay {given}` play it on this machine?"
                 )
+            if _lacks_index(given):
+                raise SourceError(
+                    f"{given} has no index (moov), which a recorder writes last: record or copy it "
+                    "again, or repair it, for example with untrunc"
+                )
             raise SourceError(
                 f"{given} is not an image, a bag or a video that OpenCV can decode: "
                 "convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`"
@@ -332,6 +364,21 @@ class _Capture:
 
     def close(self) -> None:
         self._capture.release()
+
+
+def _lacks_index(path: Path) -> bool:
+    """Return whether a file is an MP4 or MOV that breaks off before its index."""
+    kinds = []
+    with path.open("rb") as file:
+        while len(header := file.read(8)) == 8:
+            kinds.append(header[4:])
+            size = int.from_bytes(header[:4])
+            if size == 1:
+                size = int.from_bytes(file.read(8)) - 8
+            if size < 8:  # the last box, or not a box
+                break
+            file.seek(size - 8, os.SEEK_CUR)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 def _bag(path: Path, topic: str | None) -> Source:

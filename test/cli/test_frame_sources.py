@@ -1,3 +1,4 @@
+import os
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from bisenet_ros.classes import numbered_classes, read_classes
+from bisenet_ros.cli.frame_labels import find_label_files
 from bisenet_ros.cli.frame_sources import Frame, Source, open_source
 from bisenet_ros.errors import BagError, DatasetError, ImageFileError, SourceError
 from bisenet_ros.resources import share_directory
@@ -182,6 +184,44 @@ def test_fewer_frames_than_the_header_states(
     assert len(caplog.records) == 1
 
 
+def write_mp4(path: Path, count: int) -> bytes:
+    """Write a video with its index at the start, as for the web; return its content."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    assert video.isOpened()
+    for number in range(count):
+        video.write(cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR))
+    video.release()
+    content = path.read_bytes()
+    index = content.index(b"moov") - 4
+    assert index + int.from_bytes(content[index : index + 4]) == len(content)
+    start = content.index(b"mdat") - 4
+    moved = bytearray(content[index:])
+    offsets = moved.index(b"stco") + 8
+    for place in range(int.from_bytes(moved[offsets : offsets + 4])):
+        at = offsets + 4 * (1 + place)
+        moved[at : at + 4] = (int.from_bytes(moved[at : at + 4]) + len(moved)).to_bytes(4)
+    content = content[:start] + bytes(moved) + content[start:index]
+    path.write_bytes(content)
+    return content
+
+
+def test_cut_mp4(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "v.mp4"
+    content = write_mp4(path, 6)
+    assert numbers(list(open_source(str(path)).frames())) == [0, 1, 2, 3, 4, 5]
+    assert caplog.records == []
+    path.write_bytes(
+        content[: content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2]
+    )
+    found = numbers(list(open_source(str(path)).frames()))
+    assert 2 < len(found) < 6
+    assert found[:-1] == list(range(len(found) - 1))  # the last frame is decoded as far as it goes
+    assert f"v.mp4: {len(found)} of 6 frames that the header states" in caplog.text
+    path.write_bytes(content.replace(b"moov", b"uuid"))
+    with pytest.raises(SourceError, match=r"v\.mp4 has no index \(moov\), .*copy it again"):
+        open_source(str(path))
+
+
 def test_labels_are_compared_with_the_frames_and_not_with_the_header(tmp_path: Path) -> None:
     video = str(cut_video(tmp_path / "v.avi", 5, 3))
     few, right, many = (write_labels(tmp_path / f"l{n}", n) for n in (2, 3, 5))
@@ -193,6 +233,25 @@ def test_labels_are_compared_with_the_frames_and_not_with_the_header(tmp_path: P
     assert pairs(open_source(video, labels=many, limit=2)) == [(0, 0), (1, 1)]
     with pytest.raises(SourceError, match=r"v\.avi has 3 frames \(5 by its header\)"):
         list(open_source(video, labels=many, limit=4).frames(CLASSES))
+
+
+def test_frames_go_on_after_one_that_cannot_be_read(tmp_path: Path) -> None:
+    def read() -> Iterator[Frame]:
+        return map(read_frame, range(3))
+
+    def read_frame(number: int) -> Frame:
+        if number == 1:
+            raise ImageFileError("damaged")
+        return Frame(picture(number))
+
+    labels = find_label_files(write_labels(tmp_path / "labels", 3), None)
+    frames = Source("test", 3, read, labels=labels).frames(CLASSES)
+    first = next(frames)
+    with pytest.raises(ImageFileError, match="damaged"):
+        next(frames)
+    (last,) = frames
+    assert numbers([first, last]) == [0, 2]
+    assert [np.unique(frame.labels).tolist() for frame in (first, last)] == [[0], [2]]
 
 
 def test_labels_of_a_stream_that_ends_early(tmp_path: Path, served: Callable[..., str]) -> None:
@@ -511,3 +570,77 @@ def test_folder_of_a_bag_without_metadata(tmp_path: Path) -> None:
     (bag / "metadata.yaml").unlink()
     with pytest.raises(SourceError, match=r"without metadata\.yaml: give its"):
         open_source(str(bag))
+
+
+NAMES = (
+    *(
+        "2026-05-01T12:30:00",
+        "img_%04d",
+        "100%",
+        "%20",
+        "-front",
+        "a b [c]",
+        "b\\c",
+        "#1?",
+        "k\xf6ln",
+    ),
+    *("camera:0/12:30", "rtsp:/x", os.fsdecode(b"latin-1 \xe4")),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    write_video(tmp_path / "v.avi", 3).rename(f"{name}.avi")
+    write_mp4(tmp_path / "v.mp4", 3)
+    Path("v.mp4").rename(f"{name}.mp4")
+    for suffix in ("avi", "mp4"):
+        assert numbers(list(open_source(f"{name}.{suffix}").frames())) == [0, 1, 2]
+    write_image(tmp_path / "x.png", picture(1)).rename(f"{name}.png")
+    (frame,) = open_source(f"{name}.png").frames()
+    assert numbers([frame]) == [1]
+    assert frame.name == Path(name).name
+    Path(f"{name}.folder").mkdir()
+    Path(f"{name}.png").rename(Path(f"{name}.folder") / "a.png")
+    assert numbers(list(open_source(f"{name}.folder").frames())) == [1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_a_bag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    bag = write_bag(Path("b"), [("/camera", IMAGE, image_message(picture(0)))])
+    (file,) = bag.glob("*.mcap")
+    bag.rename(name)
+    assert numbers(list(open_source(name).frames())) == [0]
+    (Path(name) / file.name).rename(f"{name}.mcap")
+    assert numbers(list(open_source(f"{name}.mcap").frames())) == [0]
+
+
+def test_a_file_named_like_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("http:").mkdir()
+    write_image(Path("http:") / "a.png", picture(2))
+    assert numbers(list(open_source("http://a.png").frames())) == [2]
+
+
+def test_subfolders_are_read_and_folders_of_labels_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, name in enumerate(("a", "day_1/a", "day_2/run/b", "day_2/masks/b", ".cache/c")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / f"{name}.png", picture(number))
+    frames = list(open_source(str(tmp_path)).frames())
+    assert numbers(frames) == [0, 1, 2]
+    assert [frame.name for frame in frames] == ["a", "day_1/a", "day_2/run/b"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"not reading {tmp_path}/day_2/masks: its name is that of a folder of labels"
+    ]
+
+
+def test_labels_in_a_subfolder_of_the_images(tmp_path: Path) -> None:
+    write_labels(tmp_path / "truth", 2)
+    for number in range(2):
+        write_image(tmp_path / f"{number:03d}.jpg", picture(number))
+    assert pairs(open_source(str(tmp_path), labels=tmp_path / "truth")) == [(0, 0), (1, 1)]
