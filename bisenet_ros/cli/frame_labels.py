@@ -77,13 +77,12 @@ def find_label_files(folder: Path, images: Files | None, *, single: bool = False
     labels = list_files(folder, deep=True)
     class_file = find_class_file(folder)
     if images is None:
+        _raise_if_problems(folder, labels.problems)
         return LabelFiles(folder, {}, in_order(labels.by_key.values()), class_file)
     if single:
         labels = _labels_of_image(images, labels, folder)
     pairs, problems = pair_up(images, labels)
-    if problems:
-        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise SourceError(f"cannot pair images with the labels in {folder}: {problems[0]}{more}")
+    _raise_if_problems(folder, problems)
     paths = dict(pairs)
     by_name = {name: paths[path] for name, path in images.by_key.items()}
     return LabelFiles(folder, by_name, (), class_file)
@@ -103,4 +102,10 @@ def _labels_of_image(images: Files, labels: Files, folder: Path) -> Files:
             f"none of the {len(labels.by_key)} label files in {folder} is named like "
             f"{image}; name it like its image, such as {image.stem}.png"
         )
-    return Files({key: labels.by_key[key] for key in found})
+    return Files({key: labels.by_key[key] for key in found}, labels.problems)
+
+
+def _raise_if_problems(folder: Path, problems: Sequence[str]) -> None:
+    if problems:
+        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise SourceError(f"cannot use the labels in {folder}: {problems[0]}{more}")

@@ -173,9 +173,6 @@ def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...]
         for name in keys:
             owners.setdefault(name, []).append(key)
     problems += [
-        f"{labels.by_key[key]} has no image" for key in sorted(labels.by_key.keys() - owners.keys())
-    ]
-    problems += [
         f"{_all(labels, keys)} are labels of {images.by_key[key]}; remove all but one"
         for key, keys in sorted(found.items())
         if len(keys) > 1
@@ -185,6 +182,9 @@ def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...]
         "one of them"
         for key, keys in sorted(owners.items())
         if len(keys) > 1
+    ]
+    problems += [
+        f"{labels.by_key[key]} has no image" for key in sorted(labels.by_key.keys() - owners.keys())
     ]
     pairs = [
         (images.by_key[key], labels.by_key[keys[0]])

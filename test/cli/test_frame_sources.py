@@ -447,7 +447,7 @@ def test_labels_of_images_are_paired_by_name(tmp_path: Path) -> None:
         SourceError, match=r"none of the 4 label files in .*labels is named like .*"
     ):
         open_source(str(one), labels=labels)
-    text = r"cannot pair images with the labels in .*labels: .*images/frame_100\.png has no labels$"
+    text = r"cannot use the labels in .*labels: .*images/frame_100\.png has no labels$"
     with pytest.raises(SourceError, match=text):
         open_source(str(images), labels=labels)
     for path in labels.iterdir():
@@ -462,6 +462,21 @@ def test_labels_beside_their_image(tmp_path: Path) -> None:
     write_labels(tmp_path / "labels", 2)
     (tmp_path / "labels" / "001.png").rename(tmp_path / "a_mask.png")
     assert pairs(open_source(str(image), labels=tmp_path)) == [(3, 1)]
+
+
+def test_two_label_files_of_a_frame(tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "labels", 2)
+    image = write_image(tmp_path / "000.jpg", picture(0))
+    (labels / "000_color.png").write_bytes(b"")
+    for given in (image, write_video(tmp_path / "v.avi", 2)):
+        (labels / "001.bmp").write_bytes(b"")
+        with pytest.raises(SourceError, match=r"001\.bmp and 001\.png have the same name; rename"):
+            open_source(str(given), labels=labels)
+    (labels / "001.bmp").unlink()
+    with pytest.raises(
+        SourceError, match=r"000\.png and .*000_color\.png are labels of .*; remove"
+    ):
+        open_source(str(image), labels=labels)
 
 
 def test_number_of_labels_must_equal_number_of_frames(tmp_path: Path) -> None:
