@@ -159,10 +159,10 @@ def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...]
     found = labels_by_image(images.by_key, labels.by_key)
     problems = [*images.problems, *labels.problems]
     if not found and min(len(images.by_key), len(labels.by_key)) > 1:
-        image, label = (next(iter(files.by_key.values())) for files in (images, labels))
+        (key, image), (_, label) = (next(iter(files.by_key.items())) for files in (images, labels))
         problems.append(
             f"no label file is named like an image: images are named like {image}, label files "
-            f"like {label}; name each label file like its image, such as {image.stem}.png"
+            f"like {label}; name each label file like its image, such as {key}.png"
         )
         return (), tuple(problems)
     problems += [
