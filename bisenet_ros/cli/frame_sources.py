@@ -60,8 +60,8 @@ class Source:
         name: Name to show to the user.
         stated: Number of frames, for a video or bag as stated in its header; None if unknown, as
             for a camera or stream.
-        read: Function that opens the source and yields its frames. It raises a ``UserError`` at a
-            frame that cannot be read.
+        read: Function that opens the source and returns an iterator over its frames, which raises a
+            ``UserError`` at a frame that cannot be read. Images go on with the next frame then.
         class_names: Class names of the labels by id; None if unknown or without labels.
         labels: Label files that replace the labels of ``read``, or None.
         limit: Maximum number of frames, or None.
@@ -113,7 +113,7 @@ class Source:
 
 
 class _Frames(Iterator[Frame]):
-    """Iterator over the frames of a source, which goes on after a frame that cannot be read.
+    """Iterator over the frames of a source, which goes on after an error if the source does.
 
     Logs a warning at the end if there were fewer frames than stated.
     """
@@ -220,6 +220,10 @@ def open_source(
     elif is_bag:
         source = _bag(path, topic)
     elif path.is_dir():
+        if labels is not None and labels.is_dir() and labels.samefile(path):
+            raise SourceError(
+                f"{labels} is the folder of the images, too: move the labels into another folder"
+            )
         paths = _image_files(path, labels)
         images = files_by_key(path, paths)
         source = _images(str(path), path, paths)
@@ -257,12 +261,10 @@ def _street(length: int) -> Source:
 
 
 def _images(name: str, folder: Path, paths: list[Path]) -> Source:
-    def frames() -> Iterator[Frame]:
-        for path in paths:
-            key = path.relative_to(folder).with_suffix("").as_posix()
-            yield Frame(read_image(path), name=key)
+    def frame(path: Path) -> Frame:
+        return Frame(read_image(path), name=path.relative_to(folder).with_suffix("").as_posix())
 
-    return Source(name, len(paths), frames)
+    return Source(name, len(paths), lambda: map(frame, paths))
 
 
 def _image_files(folder: Path, labels: Path | None) -> list[Path]:
@@ -271,7 +273,7 @@ def _image_files(folder: Path, labels: Path | None) -> list[Path]:
     skipped = set()
     for path in filter(is_image_file, files_below(folder)):
         above = [parent for parent in path.parents if folder in parent.parents]
-        if labels is not None and labels in above:
+        if labels is not None and labels.resolve() in (parent.resolve() for parent in above):
             continue
         unread = [p for p in above if is_label_folder(p.name) or p.name in OVERLAY_FOLDERS]
         if unread:

@@ -235,19 +235,27 @@ def test_labels_are_compared_with_the_frames_and_not_with_the_header(tmp_path: P
         list(open_source(video, labels=many, limit=4).frames(CLASSES))
 
 
-def test_frames_go_on_after_one_that_cannot_be_read(tmp_path: Path) -> None:
-    def read() -> Iterator[Frame]:
-        return map(read_frame, range(3))
+def test_images_go_on_after_one_that_cannot_be_read(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / f"{number}.png", picture(number))
+    (tmp_path / "1.png").write_bytes(b"")
+    frames = open_source(str(tmp_path)).frames()
+    first = next(frames)
+    with pytest.raises(ImageFileError, match=r"1\.png is not an image"):
+        next(frames)
+    assert numbers([first, *frames]) == [0, 2]
 
-    def read_frame(number: int) -> Frame:
+
+def test_labels_stay_with_their_frames_after_an_error(tmp_path: Path) -> None:
+    def read(number: int) -> Frame:
         if number == 1:
-            raise ImageFileError("damaged")
+            raise BagError("damaged")
         return Frame(picture(number))
 
     labels = find_label_files(write_labels(tmp_path / "labels", 3), None)
-    frames = Source("test", 3, read, labels=labels).frames(CLASSES)
+    frames = Source("test", 3, lambda: map(read, range(3)), labels=labels).frames(CLASSES)
     first = next(frames)
-    with pytest.raises(ImageFileError, match="damaged"):
+    with pytest.raises(BagError, match="damaged"):
         next(frames)
     (last,) = frames
     assert numbers([first, last]) == [0, 2]
@@ -658,4 +666,7 @@ def test_labels_in_a_subfolder_of_the_images(tmp_path: Path) -> None:
     write_labels(tmp_path / "truth", 2)
     for number in range(2):
         write_image(tmp_path / f"{number:03d}.jpg", picture(number))
-    assert pairs(open_source(str(tmp_path), labels=tmp_path / "truth")) == [(0, 0), (1, 1)]
+    for labels in (tmp_path / "truth", Path(os.path.relpath(tmp_path / "truth"))):
+        assert pairs(open_source(str(tmp_path), labels=labels)) == [(0, 0), (1, 1)]
+    with pytest.raises(SourceError, match="is the folder of the images, too: move the labels"):
+        open_source(str(tmp_path), labels=tmp_path)
