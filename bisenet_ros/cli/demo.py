@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
@@ -15,7 +16,7 @@ from bisenet_ros.cli.output_files import check_output_files, write_json
 
 if TYPE_CHECKING:
     from bisenet_ros.cli.demo_report import Recorder
-    from bisenet_ros.cli.frame_sources import Source
+    from bisenet_ros.cli.frame_sources import Frame
     from bisenet_ros.ros.demo_client import DemoClient
 
 CONFIGURE_TIMEOUT_S = 900.0
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="DIR",
-        help="folder of label images (class ids, 255 = ignore); the k-th by name belongs to the "
-        "k-th frame",
+        help="folder of label images as for training, named like the images of the input; the k-th "
+        "belongs to the k-th frame of a video or bag",
     )
     parser.add_argument(
         "--output",
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         SourceError, ImageFileError: The input has no frames, or a frame cannot be read.
-        LabelsError: The labels do not match the model's classes.
+        DatasetError, ClassesError: The labels cannot be read, or do not match the classes.
         OutputError: A file cannot be written.
         NodeError: The node does not start, or stops responding.
     """
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             classes = client.start_node(CONFIGURE_TIMEOUT_S)
             recorder = Recorder(args.output, classes, source.class_names)
             client.on_label, client.on_overlay = recorder.receive_labels, recorder.receive_overlay
-            _show_frames(source, client, recorder, args.rate)
+            _show_frames(source.frames(classes), source.length, client, recorder, args.rate)
     except NodeError:
         print(f"last lines of {node.log}:\n{node.log_tail()}\n", file=sys.stderr)
         raise
@@ -119,7 +120,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show_frames(
-    source: "Source", client: "DemoClient", recorder: "Recorder", rate: float | None
+    frames: "Iterator[Frame]",
+    length: int | None,
+    client: "DemoClient",
+    recorder: "Recorder",
+    rate: float | None,
 ) -> None:
     """Publish all frames and wait for the last label."""
     from time import perf_counter
@@ -138,11 +143,10 @@ def _show_frames(
             )
 
     with (
-        tqdm(total=source.length, unit="frame", desc="demo") as bar,
+        tqdm(total=length, unit="frame", desc="demo") as bar,
         ThreadPoolExecutor(1) as reader,
     ):
         # Read the next frame while the node processes this one.
-        frames = source.frames()
         ahead = reader.submit(next, frames, None)
         start = perf_counter()
         while True:

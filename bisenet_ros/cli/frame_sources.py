@@ -1,9 +1,10 @@
 """Sources of frames: image, folder, video, stream, bag, camera or synthetic street."""
 
-from collections.abc import Callable, Iterator
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.classes import IGNORE_ID
-from bisenet_ros.errors import SourceError
-from bisenet_ros.images.files import IMAGE_SUFFIXES, is_image_file, read_image, read_label_image
+from bisenet_ros.classes import SemanticClass
+from bisenet_ros.cli.frame_labels import LabelFiles, find_label_files
+from bisenet_ros.datasets.dataset import Files, files_by_key
+from bisenet_ros.datasets.pairing import is_label_folder
+from bisenet_ros.errors import SourceError, UserError
+from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
+logger = logging.getLogger(__name__)
+
 SYNTHETIC = "synthetic"
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+OVERLAY_FOLDERS = ("overlay", "overlays")
+"""Folders of images with labels drawn on them, such as those of ``bisenet segment``."""
 
 STREETS = 10
 STREET_FRAMES = 120
@@ -35,7 +43,8 @@ class Frame:
     Attributes:
         image: uint8 [H,W,3] RGB.
         labels: Class ids uint8 [H,W], 255 = ignore; None if unknown.
-        name: File name of an image without its suffix; None for other sources.
+        name: Path of an image without its suffix, relative to the source's folder; None for other
+            sources.
     """
 
     image: Image
@@ -49,17 +58,121 @@ class Source:
 
     Attributes:
         name: Name to show to the user.
-        length: Number of frames, for a video as stated in its header; None if unknown, as for a
-            camera or stream.
-        frames: Function that opens the source and yields its frames. It raises a ``UserError`` at
-            a frame that cannot be read.
+        stated: Number of frames, for a video or bag as stated in its header; None if unknown, as
+            for a camera or stream.
+        read: Function that opens the source and returns an iterator over its frames, which raises a
+            ``UserError`` at a frame that cannot be read. Images go on with the next frame then.
         class_names: Class names of the labels by id; None if unknown or without labels.
+        labels: Label files that replace the labels of ``read``, or None.
+        limit: Maximum number of frames, or None.
     """
 
     name: str
-    length: int | None
-    frames: Callable[[], Iterator[Frame]]
+    stated: int | None
+    read: Callable[[], Iterator[Frame]]
     class_names: tuple[str, ...] | None = None
+    labels: LabelFiles | None = None
+    limit: int | None = None
+
+    @property
+    def length(self) -> int | None:
+        """Number of frames to expect; None if unknown."""
+        known = [number for number in (self.stated, self.limit) if number is not None]
+        return min(known, default=None)
+
+    def frames(self, classes: Sequence[SemanticClass] = ()) -> Iterator[Frame]:
+        """Open the source and return an iterator over its frames, with labels if there are any.
+
+        Args:
+            classes: Classes of label files without classes.txt.
+        """
+        return _Frames(self, classes)
+
+    def with_labels(self, labels: LabelFiles) -> "Source":
+        """Return the source with label files.
+
+        Raises:
+            SourceError: There are more or fewer frames than label files.
+        """
+        labeled = replace(self, labels=labels, class_names=labels.class_names)
+        unnamed = len(labels.in_order)
+        if unnamed and self.stated is not None and (self.limit is None or self.stated != unnamed):
+            # The header may be wrong, and labels of another frame would go unnoticed.
+            number = sum(1 for _ in self.read())
+            if number != unnamed:
+                raise labeled.mismatch(labels, str(number))
+        return labeled
+
+    def mismatch(self, labels: LabelFiles, frames: str) -> SourceError:
+        """Return the error that label files are paired in order with ``frames`` frames."""
+        stated = "" if self.stated is None else f" ({self.stated} by its header)"
+        return SourceError(
+            f"{labels.folder} contains {len(labels.in_order)} label images, but {self.name} has "
+            f"{frames} frames{stated}: provide one for each frame, in the same order"
+        )
+
+
+class _Frames(Iterator[Frame]):
+    """Iterator over the frames of a source, which goes on after an error if the source does.
+
+    Logs a warning at the end if there were fewer frames than stated.
+    """
+
+    def __init__(self, source: Source, classes: Sequence[SemanticClass]) -> None:
+        self._source = source
+        self._frames = source.read()
+        self._number = 0
+        self._decode = source.labels.reader(classes) if source.labels else None
+
+    def __next__(self) -> Frame:
+        """Return the next frame.
+
+        Raises:
+            UserError: The frame or its label file cannot be read, or there are more or fewer
+                frames than label files.
+        """
+        if self._number == self._source.limit:
+            raise StopIteration
+        try:
+            frame = next(self._frames)
+        except StopIteration:
+            self._check_number()
+            raise
+        except UserError:  # the next frame still belongs to the next label file
+            self._number += 1
+            raise
+        self._number += 1
+        if self._source.labels is None or self._decode is None:
+            return frame
+        path = self._label_file(self._source.labels, frame)
+        labels = self._decode(path)
+        if labels.shape != frame.image.shape[:2]:
+            raise SourceError(
+                f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
+                f"{frame.image.shape[1]}x{frame.image.shape[0]}: both must have the same size"
+            )
+        return replace(frame, labels=labels)
+
+    def _label_file(self, labels: LabelFiles, frame: Frame) -> Path:
+        if frame.name is not None:
+            return labels.by_name[frame.name]
+        if self._number > len(labels.in_order):
+            raise self._source.mismatch(labels, "more")
+        return labels.in_order[self._number - 1]
+
+    def _check_number(self) -> None:
+        """Compare the number of frames, at their end, with the header and with label files."""
+        source = self._source
+        if source.labels is not None and self._number < len(source.labels.in_order):
+            raise source.mismatch(source.labels, str(self._number))
+        if source.length is not None and self._number < source.length:
+            logger.warning(
+                "%s: %d of %d frames that the header states; the file breaks off or is damaged, "
+                "or the header is wrong",
+                source.name,
+                self._number,
+                source.stated,
+            )
 
 
 def open_source(
@@ -71,11 +184,14 @@ def open_source(
         given: ``synthetic``, a path, a camera number such as ``0``, or a URL that OpenCV can open,
             such as ``rtsp://camera/stream``.
         topic: Image topic to read from a bag that has several.
-        labels: Folder of 8-bit label images; the k-th by name belongs to the k-th frame.
+        labels: Folder of label images, named like the images of the source. The k-th belongs to the
+            k-th frame of a video, stream or bag.
         limit: Maximum number of frames, at least 1.
 
     Raises:
-        SourceError: The source does not exist or cannot be read.
+        SourceError: The source does not exist or cannot be read, or the labels do not match it.
+        DatasetError: The folder has no label images, or they have no certain order.
+        ClassesError: The classes.txt of the labels is malformed.
         BagError: The bag cannot be read.
     """
     if limit is not None and limit < 1:
@@ -85,6 +201,7 @@ def open_source(
     if topic is not None and not is_bag:
         raise SourceError(f"--topic {topic} applies only to bags, but {given} is not one; omit it")
 
+    images: Files | None = None
     if given == SYNTHETIC:
         if labels is not None:
             raise SourceError("the synthetic street has its own labels: omit --labels")
@@ -93,7 +210,7 @@ def open_source(
         if labels is not None:
             raise SourceError(f"live images of camera {given} have no labels: omit --labels")
         source = _camera(int(given))
-    elif _is_url(given):
+    elif _is_url(given) and not path.exists():
         source = _video(given)
     elif not path.exists():
         raise SourceError(
@@ -103,18 +220,25 @@ def open_source(
     elif is_bag:
         source = _bag(path, topic)
     elif path.is_dir():
-        source = _folder(path)
+        if labels is not None and labels.is_dir() and labels.samefile(path):
+            raise SourceError(
+                f"{labels} is the folder of the images, too: move the labels into another folder"
+            )
+        paths = _image_files(path, labels)
+        images = files_by_key(path, paths)
+        source = _images(str(path), path, paths)
     elif path.is_fifo():
         raise SourceError(f"{given} is a FIFO, which can be read only once: use a file")
     elif path.suffix.lower() in IMAGE_SUFFIXES:
-        source = _images(str(path), [path])
+        images = files_by_key(path.parent, [path])
+        source = _images(str(path), path.parent, [path])
     else:
-        source = _video(str(path))
+        source = _video(path)
 
+    source = replace(source, limit=limit)
     if labels is not None:
-        source = _with_labels(source, labels)
-    if limit is not None:
-        source = _limited(source, limit)
+        found = find_label_files(labels, images, single=path.is_file())
+        source = source.with_labels(found)
     return source
 
 
@@ -136,26 +260,38 @@ def _street(length: int) -> Source:
     return Source("synthetic street", length, frames, CLASS_NAMES)
 
 
-def _images(name: str, paths: list[Path]) -> Source:
-    def frames() -> Iterator[Frame]:
-        for path in paths:
-            yield Frame(read_image(path), name=path.stem)
+def _images(name: str, folder: Path, paths: list[Path]) -> Source:
+    def frame(path: Path) -> Frame:
+        return Frame(read_image(path), name=path.relative_to(folder).with_suffix("").as_posix())
 
-    return Source(name, len(paths), frames)
-
-
-def _folder(path: Path) -> Source:
-    images = _image_files(path)
-    if not images:
-        if any(p.suffix.lower() in BAG_SUFFIXES for p in path.iterdir()):
-            raise SourceError(
-                f"{path} contains a bag without metadata.yaml: give its .mcap or .db3 file"
-            )
-        raise SourceError(f"{path} contains no images ({', '.join(IMAGE_SUFFIXES)})")
-    return _images(str(path), images)
+    return Source(name, len(paths), lambda: map(frame, paths))
 
 
-def _video(given: str) -> Source:
+def _image_files(folder: Path, labels: Path | None) -> list[Path]:
+    """Return the image files in a folder and its subfolders, except those that have labels."""
+    images = []
+    skipped = set()
+    for path in filter(is_image_file, files_below(folder)):
+        above = [parent for parent in path.parents if folder in parent.parents]
+        if labels is not None and labels.resolve() in (parent.resolve() for parent in above):
+            continue
+        unread = [p for p in above if is_label_folder(p.name) or p.name in OVERLAY_FOLDERS]
+        if unread:
+            skipped.add(unread[-1])
+        else:
+            images.append(path)
+    for unread_folder in sorted(skipped):
+        logger.warning("not reading %s: its name is that of a folder of labels", unread_folder)
+    if images:
+        return images
+    if any(p.suffix.lower() in BAG_SUFFIXES for p in folder.iterdir()):
+        raise SourceError(
+            f"{folder} contains a bag without metadata.yaml: give its .mcap or .db3 file"
+        )
+    raise SourceError(f"{folder} contains no images ({', '.join(IMAGE_SUFFIXES)})")
+
+
+def _video(given: str | Path) -> Source:
     """Return the source of a video file or stream URL."""
 
     def frames() -> Iterator[Frame]:
@@ -166,11 +302,11 @@ def _video(given: str) -> Source:
             while image is not None:
                 yield Frame(image)
                 image = video.read()
-            if _is_url(given) and video.length is None:
+            if isinstance(given, str) and video.length is None:
                 raise SourceError(f"{given} sends no more frames: is the camera still streaming?")
 
     with closing(_Capture(given)) as video:
-        return Source(given, video.length, frames)
+        return Source(str(given), video.length, frames)
 
 
 def _camera(index: int) -> Source:
@@ -187,11 +323,17 @@ def _camera(index: int) -> Source:
 class _Capture:
     """An open cv2.VideoCapture with RGB frames and errors that name the source."""
 
-    def __init__(self, given: str | int) -> None:
-        if isinstance(given, str) and _is_url(given):
+    def __init__(self, given: str | Path | int) -> None:
+        """Open a URL, file or camera."""
+        if isinstance(given, str):
             # Ctrl-C has to wait for a read to end; FFmpeg's default timeout is 30 s.
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
             self._capture = cv2.VideoCapture(given, cv2.CAP_FFMPEG, limits)
+        elif isinstance(given, Path):
+            # FFmpeg takes '12:' in a relative path for a protocol; OpenCV crashes on a str that is
+            # not UTF-8.
+            name = os.fsencode(given.absolute())
+            self._capture = cv2.VideoCapture(name)  # type: ignore[call-overload]
         else:
             self._capture = cv2.VideoCapture(given)
         if not self._capture.isOpened():
@@ -200,9 +342,14 @@ class _Capture:
                     f"cannot open camera {given}: is it connected (ls /dev/video*), and not in use "
                     "by another program?"
                 )
-            if _is_url(given):
+            if isinstance(given, str):
                 raise SourceError(
                     f"cannot open {given}: does `ffplay {given}` play it on this machine?"
+                )
+            if _lacks_index(given):
+                raise SourceError(
+                    f"{given} has no index (moov), which a recorder writes last: record or copy it "
+                    "again, or repair it, for example with untrunc"
                 )
             raise SourceError(
                 f"{given} is not an image, a bag or a video that OpenCV can decode: "
@@ -221,6 +368,21 @@ class _Capture:
         self._capture.release()
 
 
+def _lacks_index(path: Path) -> bool:
+    """Return whether a file is an MP4 or MOV that breaks off before its index."""
+    kinds = []
+    with path.open("rb") as file:
+        while len(header := file.read(8)) == 8:
+            kinds.append(header[4:])
+            size = int.from_bytes(header[:4])
+            if size == 1:
+                size = int.from_bytes(file.read(8)) - 8
+            if size < 8:  # the last box, or not a box
+                break
+            file.seek(size - 8, os.SEEK_CUR)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
+
+
 def _bag(path: Path, topic: str | None) -> Source:
     # Only bags need ROS, to deserialize messages.
     try:
@@ -232,55 +394,6 @@ def _bag(path: Path, topic: str | None) -> Source:
 
     bag = ImageBag(path, topic)
     return Source(f"{path}, {bag.topic}", len(bag), lambda: map(Frame, bag))
-
-
-def _with_labels(source: Source, folder: Path) -> Source:
-    """Return the source with labels, of which there must be one for each frame."""
-    if not folder.is_dir():
-        raise SourceError(f"no folder of label images {folder}")
-    paths = _image_files(folder)
-
-    def mismatch(frames: str) -> SourceError:
-        return SourceError(
-            f"{folder} contains {len(paths)} label images, but {source.name} has {frames} frames: "
-            "provide one for each frame, in the same order"
-        )
-
-    if source.length is not None and source.length != len(paths):
-        raise mismatch(str(source.length))
-
-    def frames() -> Iterator[Frame]:
-        for number, frame in enumerate(source.frames()):
-            if number == len(paths):  # the header had no length, or a wrong one
-                raise mismatch("more")
-            yield Frame(frame.image, _read_labels(paths[number], frame.image))
-
-    return Source(source.name, source.length, frames)
-
-
-def _read_labels(path: Path, image: Image) -> Labels:
-    labels = read_label_image(path)
-    if labels.ndim != 2:
-        raise SourceError(
-            f"{path} has colors instead of class ids: provide single-channel label images with the "
-            f"class id of each pixel, {IGNORE_ID} = ignore"
-        )
-    if labels.shape != image.shape[:2]:
-        raise SourceError(
-            f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
-            f"{image.shape[1]}x{image.shape[0]}: both must have the same size"
-        )
-    return labels
-
-
-def _limited(source: Source, limit: int) -> Source:
-    length = limit if source.length is None else min(limit, source.length)
-    return Source(source.name, length, lambda: islice(source.frames(), limit), source.class_names)
-
-
-def _image_files(folder: Path) -> list[Path]:
-    files = (path for path in folder.iterdir() if is_image_file(path) and path.is_file())
-    return sorted(files, key=lambda p: p.name)
 
 
 def _rgb(bgr: Any) -> Image:

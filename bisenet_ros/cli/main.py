@@ -8,6 +8,8 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 
 from bisenet_ros.errors import EXPECTED, UsageError, describe
@@ -56,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     responds quickly.
     """
     _open_closed_streams()
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
+    arguments = _with_dashes(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="bisenet", description="BiSeNet V2 semantic segmentation for ROS 2."
     )
@@ -113,6 +117,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return os.EX_SOFTWARE
     return status
+
+
+def _with_dashes(arguments: Sequence[str]) -> list[str]:
+    """Join an option and the name of a file that starts with a dash, like another option."""
+    joined: list[str] = []
+    for word in arguments:
+        option = joined[-1] if joined else ""
+        if (
+            option.startswith("--")
+            and "=" not in option
+            and word[:1] == "-"
+            and Path(word).exists()
+        ):
+            joined[-1] = f"{option}={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _open_closed_streams() -> None:

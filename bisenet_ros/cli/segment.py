@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
             if name in names:  # a.jpg beside a.png
                 name = f"{name}_{number:06}"
             names.add(name)
+            for folder in (labels, overlays):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
             segmentation = segmenter.segment(frame.image)
             write_picture(labels / f"{name}.png", segmentation.labels)
             shown = overlay(frame.image, segmentation.labels, colors, args.alpha)

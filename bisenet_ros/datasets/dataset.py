@@ -1,14 +1,16 @@
 """Pairs of image and label files, independent of the folder layout."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
+from bisenet_ros.datasets.pairing import labels_by_image
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import DatasetError, DocumentError, ImageFileError
 from bisenet_ros.images.files import (
@@ -102,23 +104,41 @@ def list_files(
         suffixes: suffixes to include, lower-case, with the dot.
         ending: include only files whose name ends with this before the suffix.
         deep: include subfolders; keys are then paths relative to ``folder``.
+            Without it, such files in subfolders are a problem.
 
     Raises:
         DatasetError: the folder is missing or contains no such file.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
+    found = [
+        path
+        for path in files_below(folder)
+        if is_image_file(path, suffixes) and path.stem.endswith(ending)
+    ]
+    read = [path for path in found if deep or path.parent == folder]
+    nested = Counter(path.parent for path in found if not deep and path.parent != folder)
+    problems = [
+        f"{subfolder} has {count} files that are not read; move them into {folder}, or elsewhere"
+        for subfolder, count in nested.items()
+    ]
+    if not read:
+        raise DatasetError(
+            "; ".join([f"{folder} has no files *{ending}{{{','.join(suffixes)}}}", *problems])
+        )
+    files = files_by_key(folder, read, ending)
+    return replace(files, problems=(*files.problems, *problems))
+
+
+def files_by_key(folder: Path, paths: Iterable[Path], ending: str = "") -> Files:
+    """Return files by their path relative to ``folder`` without ``ending`` and suffix."""
     files: dict[str, Path] = {}
     problems = []
-    for path in files_below(folder) if deep else sorted(folder.iterdir()):
-        if not is_image_file(path, suffixes) or not path.stem.endswith(ending):
-            continue
+    for path in paths:
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
         twin = files.setdefault(key, path)
         if twin != path:
             problems.append(f"{twin} and {path.name} have the same name; rename or remove one")
-    if not files:
-        raise DatasetError(f"{folder} has no files *{ending}{{{','.join(suffixes)}}}")
     return Files(files, tuple(problems))
 
 
@@ -147,18 +167,50 @@ def read_list(path: Path) -> set[str]:
 
 
 def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...], tuple[str, ...]]:
-    """Return (image, labels) pairs sorted by key, and a sentence for each unpaired file."""
+    """Return (image, labels) pairs sorted by key, and a sentence for each unpaired file.
+
+    Labels belong to the image of the same name, or of nearly the same, see ``labels_by_image``.
+    """
+    found = labels_by_image(images.by_key, labels.by_key)
     problems = [*images.problems, *labels.problems]
+    if not found and min(len(images.by_key), len(labels.by_key)) > 1:
+        (key, image), (_, label) = (next(iter(files.by_key.items())) for files in (images, labels))
+        problems.append(
+            f"no label file is named like an image: images are named like {image}, label files "
+            f"like {label}; name each label file like its image, such as {key}.png"
+        )
+        return (), tuple(problems)
     problems += [
-        f"{images.by_key[key]} has no labels"
-        for key in sorted(images.by_key.keys() - labels.by_key.keys())
+        f"{images.by_key[key]} has no labels" for key in sorted(images.by_key.keys() - found.keys())
+    ]
+    owners: dict[str, list[str]] = {}
+    for key, keys in sorted(found.items()):
+        for name in keys:
+            owners.setdefault(name, []).append(key)
+    problems += [
+        f"{_all(labels, keys)} are labels of {images.by_key[key]}; remove all but one"
+        for key, keys in sorted(found.items())
+        if len(keys) > 1
     ]
     problems += [
-        f"{labels.by_key[key]} has no image"
-        for key in sorted(labels.by_key.keys() - images.by_key.keys())
+        f"{labels.by_key[key]} is named like the images {_all(images, keys)}; name it exactly like "
+        "one of them"
+        for key, keys in sorted(owners.items())
+        if len(keys) > 1
     ]
-    common = sorted(images.by_key.keys() & labels.by_key.keys())
-    return tuple((images.by_key[key], labels.by_key[key]) for key in common), tuple(problems)
+    problems += [
+        f"{labels.by_key[key]} has no image" for key in sorted(labels.by_key.keys() - owners.keys())
+    ]
+    pairs = [
+        (images.by_key[key], labels.by_key[keys[0]])
+        for key, keys in sorted(found.items())
+        if len(keys) == 1 and len(owners[keys[0]]) == 1
+    ]
+    return tuple(pairs), tuple(problems)
+
+
+def _all(files: Files, keys: Sequence[str]) -> str:
+    return " and ".join(str(files.by_key[key]) for key in keys)
 
 
 @contextmanager

@@ -257,8 +257,12 @@ class LabelReader:
             )
 
 
-def class_file_reader(class_file: Path, classes: Sequence[SemanticClass]) -> LabelReader:
-    """Return the reader of labels by the ids and colors of a class file.
+def class_file_reader(class_file: Path | None, classes: Sequence[SemanticClass]) -> LabelReader:
+    """Return the reader of labels by the ids and colors of ``classes``.
+
+    Args:
+        class_file: has the classes, and the colors of no class; None if they are a model's.
+        classes: by id.
 
     Raises:
         ClassesError: the class file is malformed.
@@ -266,13 +270,14 @@ def class_file_reader(class_file: Path, classes: Sequence[SemanticClass]) -> Lab
     number = len(classes)
     rule = f"labels are 0 to {number - 1} and 255 for no class"
     colors = [(entry.color, entry.id) for entry in classes]
-    colors += [(color, IGNORE_ID) for color in read_unlabelled_colors(class_file)]
-    return LabelReader(
-        IdTable.of({id_: id_ for id_ in range(number)}, rule),
-        tuple(colors),
-        str(class_file),
-        f"add the color to {class_file}, as '255 void r g b' if it means no class",
-    )
+    source = "the model"
+    remedy = "allowed colors are those of the model; others need a classes.txt beside the labels"
+    if class_file is not None:
+        colors += [(color, IGNORE_ID) for color in read_unlabelled_colors(class_file)]
+        source = str(class_file)
+        remedy = f"add the color to {class_file}, as '255 void r g b' if it means no class"
+    table = IdTable.of({id_: id_ for id_ in range(number)}, rule)
+    return LabelReader(table, tuple(colors), source, remedy)
 
 
 def classes_and_reader(

@@ -52,6 +52,8 @@ def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
 def files_below(folder: Path) -> list[Path]:
     """Return all files in ``folder`` and its subfolders, following symlinks, sorted by path.
 
+    Hidden subfolders, such as ``.ipynb_checkpoints``, are left out.
+
     A folder that several paths lead to is entered once: links to folders above them have no end,
     and chains of links have exponentially many paths.
     """
@@ -63,7 +65,7 @@ def files_below(folder: Path) -> list[Path]:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(parent, name) for name in names]
     return sorted(found)
 
@@ -233,9 +235,12 @@ def _ids_of_16_bits(values: NDArray[np.uint16], path: Path) -> NDArray[np.uint8]
 def _read(path: Path, flags: int) -> NDArray[Any] | None:
     """Return the pixels that OpenCV decodes, or None if it cannot."""
     try:
-        return cv2.imread(str(path), flags)
+        # OpenCV crashes on a str that is not UTF-8.
+        name = os.fsencode(path)
+        pixels: NDArray[Any] | None = cv2.imread(name, flags)  # type: ignore[call-overload]
     except cv2.error:  # the header declares more pixels than OpenCV accepts
         return None
+    return pixels
 
 
 def _is_truncated(path: Path) -> bool:

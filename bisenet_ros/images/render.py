@@ -1,5 +1,6 @@
 """Rendering of labels: class colors, overlays, legends and contact sheets, all in RGB."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -154,7 +155,8 @@ def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int
     # OpenCV warns about options that the format does not have.
     jpeg = path.suffix.lower() in JPEG_SUFFIXES
     options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg else []
-    if not cv2.imwrite(str(path), shown, options):
+    # OpenCV crashes on a str that is not UTF-8.
+    if not cv2.imwrite(os.fsencode(path), shown, options):  # type: ignore[call-overload]
         raise OSError(f"{path} cannot be written: is the disk full, or the folder read-only?")
 
 

@@ -1,6 +1,7 @@
 """A training run and its output folder: checkpoint, logs, model file, scores and plots."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import ceil
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from bisenet_ros.datasets import Dataset, raise_if_problems
 from bisenet_ros.datasets.report import check_dataset
 from bisenet_ros.errors import CheckpointError, ModelFileError
 from bisenet_ros.evaluation.evaluate import score
 from bisenet_ros.evaluation.plots import plot_confusion
+from bisenet_ros.images.files import is_image_file
 from bisenet_ros.model.file import Model, has_weights_of, load, save, update_metadata
 from bisenet_ros.model.metadata import Metadata
 from bisenet_ros.network import BiSeNetV2
@@ -166,15 +169,17 @@ class ModelTraining:
 
         Raises:
             CheckpointError: The run is new, but its folder has a checkpoint or a model file.
-            TrainingError, DatasetError: See ``loop.train``.
+            DatasetError: An image or its labels cannot be used.
+            TrainingError: See ``loop.train``.
         """
         run = self.run
         if run.before is None:
             self._require_new()
         recipe = self._recipe()
-        if run.processes.rank == 0 and self.validation is not None:
-            logger.info("checking all validation images before training")
-            raise_if_problems(check_dataset(self.validation).problems)
+        if run.processes.rank == 0 and not run.was_finished:
+            _check("training", run.dataset)
+            if self.validation is not None:
+                _check("validation", self.validation)
         with run:
             log = run.log
             if log is None:  # only rank 0 writes and scores
@@ -286,3 +291,30 @@ class ModelTraining:
         plot_confusion(scores.confusion, names, run.folder / f"confusion_{which}.png")
         print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")
         return True
+
+
+def _check(purpose: str, dataset: Dataset) -> None:
+    """Log how many images and which classes a dataset has, after reading every file.
+
+    This takes less time than an epoch, and finds what would fail hours later or not at all.
+
+    Raises:
+        DatasetError: A file cannot be used, or there is nothing to learn.
+    """
+    folders = {image.parent for image, _ in dataset.pairs}
+    found = sum(map(is_image_file, (path for folder in folders for path in folder.iterdir())))
+    logger.info(
+        "%s on %d of %d images in %s, after reading them all; %d classes: %s",
+        purpose,
+        len(dataset),
+        found,
+        os.path.commonpath(folders) if folders else dataset.root,
+        len(dataset.classes),
+        ", ".join(entry.name for entry in dataset.classes),
+    )
+    with tqdm(total=len(dataset), desc="check", unit="image", leave=False, disable=None) as bar:
+        report = check_dataset(dataset, bar.update)
+    raise_if_problems(report.problems)
+    absent = [entry.name for entry in dataset.classes if not report.images_with[entry.id]]
+    if absent:
+        logger.warning("classes in no %s image: %s", purpose, ", ".join(absent))

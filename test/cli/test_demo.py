@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,9 +76,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """Create images/ with noise blocks, and labels/ that the model predicts for them."""
+    """Create images/ with noise blocks, and labels/ that the model predicts for them.
+
+    Odd images have their labels as colors.
+    """
     import torch
 
+    from bisenet_ros.classes import palette
     from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.model import file as model_file
 
@@ -85,9 +90,9 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
     (root / "images").mkdir()
     (root / "labels").mkdir()
     torch.set_num_threads(1)
-    segmenter = Segmenter(
-        model_file.load(tiny_model), EngineOptions(device="cpu", precision="fp32")
-    )
+    model = model_file.load(tiny_model)
+    colors = palette(model.metadata.classes)
+    segmenter = Segmenter(model, EngineOptions(device="cpu", precision="fp32"))
     rng = np.random.default_rng(0)
     before = None
     for number in range(6):
@@ -99,7 +104,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
         before = labels
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         assert cv2.imwrite(str(root / "images" / f"{number}.png"), bgr)
-        assert cv2.imwrite(str(root / "labels" / f"{number}.png"), labels)
+        stored = colors[labels][..., ::-1] if number % 2 else labels
+        assert cv2.imwrite(str(root / "labels" / f"{number}_mask.png"), stored)
     segmenter.close()
     return root
 
@@ -177,6 +183,22 @@ def test_error_of_the_node_is_reported(tmp_path: Path) -> None:
     assert "received" not in out
 
 
+def test_labels_of_a_cut_video_are_rejected(tmp_path: Path) -> None:
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (160, 96))
+    for _ in range(5):
+        video.write(np.zeros((96, 160, 3), np.uint8))
+    video.release()
+    content = (tmp_path / "v.avi").read_bytes()
+    (tmp_path / "v.avi").write_bytes(content[: (content.index(b"movi") + len(content)) // 2])
+    (tmp_path / "labels").mkdir()
+    for number in range(5):
+        labels = np.zeros((96, 160), np.uint8)
+        assert cv2.imwrite(str(tmp_path / "labels" / f"{number}.png"), labels)
+    status, _, err = run_demo("--input", tmp_path / "v.avi", "--labels", tmp_path / "labels")
+    assert status == 1
+    assert re.search(r"labels contains 5 label images, but .*v\.avi has \d frames \(5 by its", err)
+
+
 def test_labels_with_unknown_ids_are_rejected(
     tmp_path: Path, labelled: Path, tiny_model: Path
 ) -> None:
@@ -187,7 +209,7 @@ def test_labels_with_unknown_ids_are_rejected(
         *("--output", tmp_path / "out", "--model", tiny_model),
     )
     assert status == 1
-    assert "contain the id 7, but the model's classes are 0 to 4" in err.splitlines()[-1]
+    assert "labels/0.png has label 7 (15360 pixels); labels are 0 to 4" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])

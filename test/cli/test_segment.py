@@ -1,5 +1,8 @@
 """``bisenet segment``: names and contents of its output files."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -50,6 +53,44 @@ def test_labels_of_a_folder(
     shown = cv2.imread(str(out / "overlay" / "left.jpg"))
     assert np.abs(shown.mean((0, 1)) - image[..., ::-1].mean((0, 1))).max() < 3
     assert capsys.readouterr().out.startswith(f"segmented 3 frames of {images} with tiny at 128x64")
+
+
+def test_names_of_images_are_kept(
+    images: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images / "right.jpg").unlink()
+    (images / "day:1").mkdir()
+    (images / "right.png").rename(images / "day:1" / "img_%04d.png")
+    (images / "left.png").rename(images / os.fsdecode(b"l\xe4.png"))
+    line = ["segment", "--model", str(tiny_model), "--output"]
+    monkeypatch.chdir(tmp_path)
+    assert main([*line, "out:%s", "--input", "images"]) == 0
+    for kind, suffix in (("labels", "png"), ("overlay", "jpg")):
+        found = (path for path in Path("out:%s", kind).rglob(f"*.{suffix}"))
+        assert sorted(str(path.relative_to(f"out:%s/{kind}")) for path in found) == [
+            f"day:1/img_%04d.{suffix}",
+            os.fsdecode(b"l\xe4." + suffix.encode()),
+        ]
+    # The next run does not take its labels and overlays for images.
+    Path("out:%s").rename(images / "out")
+    (images / "day:1" / "img_%04d.png").rename("-front.png")
+    assert main([*line, "again", "--input", "images"]) == 0
+    assert len(list(Path("again").rglob("*.png"))) == 1
+    assert main([*line, "dash", "--input", "-front.png"]) == 0
+    assert [path.name for path in Path("dash", "labels").iterdir()] == ["-front.png"]
+
+
+def test_names_that_are_not_utf_8_are_printed(images: Path, tiny_model: Path) -> None:
+    folder = images.rename(images.parent / os.fsdecode(b"k\xf6ln"))
+    program = "import sys; from bisenet_ros.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    line = ["segment", "--model", str(tiny_model), "--input", str(folder), "--output"]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *line, str(images.parent / "out")],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert result.stdout.startswith(b"segmented 3 frames of " + os.fsencode(folder))
 
 
 def test_frames_without_names_are_numbered(tiny_model: Path, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_resume_in_another_precision_is_logged_and_recorded(
     line = command(data, tmp_path, workers="0", precision="auto", checkpoint_every="1")[3:]
     assert main([*line, "--resume", "--threads", "2"]) == 0
     resumed = "precision fp32 instead of bf16, threads 2 instead of 1"
-    assert caplog.messages[:2] == [
+    assert caplog.messages[:3:2] == [
         f"resumed with {resumed}: rounding will differ from an uninterrupted run",
         "training on cpu in fp32, 2 threads",
     ]
@@ -426,6 +426,40 @@ def test_val_data_is_checked_before_training(
     message = reason(command(root, tmp_path / "run", "--val-data", str(root)), capsys)
     assert "val/images/4.png is not an image" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_check_of_a_dataset_refuses_is_not_trained_on(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "faulty"))
+    labels = root / "train" / "labels"
+    # One iteration would not read this file, let alone find the second fault.
+    assert cv2.imwrite(str(labels / "3.png"), np.full((64, 64), 7, np.uint8))
+    line = command(root, tmp_path / "run", iterations="1", warmup_iterations="0")
+    message = reason(line, capsys)
+    assert "labels/3.png has label 7 (4096 pixels); labels are 0 to 1" in message
+    for number in range(4):
+        assert cv2.imwrite(str(labels / f"{number}.png"), np.zeros((64, 64), np.uint8))
+    assert reason(line, capsys).startswith(f"all pixels of {root} are 'dark' or unlabelled")
+    assert not (tmp_path / "run").exists()
+
+
+def test_number_of_images_and_classes_are_logged(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "data"))
+    (root / "train" / "images" / "day").mkdir()
+    (root / "train" / "labels" / "day").mkdir()
+    for kind in ("images", "labels"):
+        folder = root / "train" / kind
+        (folder / "0.png").rename(folder / "day" / "0.png")
+    with (root / "classes.txt").open("a") as file:
+        file.write("2 absent 0 0 0\n")
+    line = command(root, tmp_path / "run", iterations="1", warmup_iterations="0")
+    assert main(line[3:]) == 0
+    read = f"training on 4 of 4 images in {root}/train/images, after reading them all"
+    assert f"{read}; 3 classes: dark, bright, absent" in caplog.messages
+    assert "classes in no training image: absent" in caplog.messages
 
 
 def test_finished_checkpoint_resumes_in_another_folder(

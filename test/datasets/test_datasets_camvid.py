@@ -110,6 +110,15 @@ def test_missing_labels_are_named(original: Path) -> None:
         open_dataset(original)
 
 
+def test_files_in_subfolders_are_named(original: Path) -> None:
+    folder = original / "701_StillsRaw_full"
+    (folder / "more").mkdir()
+    for name in ("1.png", "2.png"):
+        write(folder / "more" / name, np.zeros((4, 6, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"_full/more has 2 files that are not read; move them"):
+        open_dataset(original)
+
+
 def test_foreign_colors_are_named(original: Path, palette: NDArray[np.uint8]) -> None:
     palette[0, 3:5] = 1, 2, 3
     write(original / "LabeledApproved_full" / f"{TRAIN[0]}_L.png", palette)

@@ -251,3 +251,89 @@ def test_pictures_are_turned_by_exif_and_labels_are_not(two_tone: Path, suffix: 
     assert cv2.imwrite(str(two_tone / "labels" / "001.png"), labels[:9])
     with pytest.raises(DatasetError, match=r"is 48x64 and its labels .* 48x9; they must have"):
         open_dataset(two_tone)[1]
+
+
+def test_labels_may_have_a_suffix(two_tone: Path) -> None:
+    before = open_dataset(two_tone)
+    expected = [before.read_labels(index) for index in range(5)]
+    for path in (two_tone / "labels").iterdir():
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    dataset = open_dataset(two_tone)
+    assert [(image.stem, labels.stem) for image, labels in dataset.pairs] == [
+        (f"{number:03}", f"{number:03}_mask") for number in range(5)
+    ]
+    for index, labels in enumerate(expected):
+        np.testing.assert_array_equal(dataset.read_labels(index), labels)
+
+
+def test_two_labels_of_an_image_and_two_images_of_a_label(two_tone: Path) -> None:
+    images, labels = two_tone / "images", two_tone / "labels"
+    (labels / "001_mask.png").write_bytes((labels / "001.png").read_bytes())
+    (labels / "003.png").rename(labels / "x.png")
+    (images / "003.png").rename(images / "x-.png")
+    (images / "x_rgb.png").write_bytes((images / "x-.png").read_bytes())
+    (images / "x_img.png").write_bytes((images / "x-.png").read_bytes())
+    (images / "x-.png").unlink()
+    dataset = find_dataset(two_tone)
+    assert dataset.problems == (
+        f"{labels}/001.png and {labels}/001_mask.png are labels of {images}/001.png; remove all "
+        "but one",
+        f"{labels}/x.png is named like the images {images}/x_img.png and {images}/x_rgb.png; name "
+        "it exactly like one of them",
+    )
+    assert [image.stem for image, _ in dataset.pairs] == ["000", "002", "004"]
+
+
+def test_names_that_never_match_are_one_problem(two_tone: Path) -> None:
+    for path in (two_tone / "labels").iterdir():
+        path.rename(path.with_name(f"1{path.name}"))
+    (problem,) = find_dataset(two_tone).problems
+    assert problem == (
+        f"no label file is named like an image: images are named like {two_tone}/images/000.png, "
+        f"label files like {two_tone}/labels/1000.png; name each label file like its image, such "
+        "as 000.png"
+    )
+
+
+def test_folders_in_images_and_labels_are_read(two_tone: Path) -> None:
+    for kind, suffix in (("images", ""), ("labels", "_mask")):
+        for number, day in ((1, "day_1"), (2, "day_2")):
+            folder = two_tone / kind / day
+            folder.mkdir()
+            (two_tone / kind / f"00{number}.png").rename(folder / f"000{suffix}.png")
+        (two_tone / kind / ".trash").mkdir()
+        (two_tone / kind / ".trash" / "9.png").write_bytes(b"")
+    dataset = open_dataset(two_tone)
+    assert [
+        tuple(str(path.relative_to(two_tone)) for path in pair)
+        for pair in dataset.pairs
+        if pair[0].stem == "000"
+    ] == [
+        ("images/000.png", "labels/000.png"),
+        ("images/day_1/000.png", "labels/day_1/000_mask.png"),
+        ("images/day_2/000.png", "labels/day_2/000_mask.png"),
+    ]
+    assert len(dataset) == 5
+
+
+def test_files_of_no_split_are_named(two_tone: Path) -> None:
+    for kind in ("images", "labels"):
+        (two_tone / kind / "train").mkdir()
+        for number in (0, 1):
+            path = two_tone / kind / f"00{number}.png"
+            path.rename(path.parent / "train" / path.name)
+    assert find_dataset(two_tone).problems == tuple(
+        f"{two_tone}/{kind} has 3 files beside the folders of splits, which are not read; move "
+        f"them into {two_tone}/{kind}/train or another split"
+        for kind in ("images", "labels")
+    )
+    # Images of the train split would otherwise be those of any split.
+    with pytest.raises(DatasetError, match=r"data has no split 'val'; it has train$"):
+        find_dataset(two_tone, split="val")
+
+
+def test_a_second_folder_of_images_is_named(two_tone: Path) -> None:
+    (two_tone / "val" / "images").mkdir(parents=True)
+    assert find_dataset(two_tone).problems == ()
+    with pytest.raises(DatasetError, match=r"data/val/images is not read, because .*data has im"):
+        open_dataset(two_tone, split="val")

@@ -11,6 +11,7 @@ import pytest
 
 from bisenet_ros.errors import ImageFileError
 from bisenet_ros.images.files import files_below, is_image_file, read_image, read_label_image
+from bisenet_ros.images.render import write_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
 
@@ -77,3 +78,36 @@ def test_links_without_end_are_followed_once(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / "a" / name).symlink_to(tmp_path)
     assert files_below(tmp_path) == [tmp_path / "a" / "b" / "c.png"]
+
+
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    for name in (".ipynb_checkpoints", "day.1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    assert files_below(tmp_path) == [tmp_path / "day.1" / "a.png"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "2026-05-01T12:30:00",
+            "img_%04d",
+            "100%",
+            "-front",
+            "a b [c]",
+            "b\\c",
+            "k\xf6ln",
+            "\u65e5",
+        ),
+        os.fsdecode(b"latin-1 \xe4"),
+    ],
+)
+def test_any_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    path = Path(f"{name}.png")
+    write_picture(path, pixels)
+    assert list(Path().iterdir()) == [path]
+    np.testing.assert_array_equal(read_image(path), pixels)
+    np.testing.assert_array_equal(read_label_image(path), pixels)
