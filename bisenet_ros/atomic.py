@@ -16,7 +16,8 @@ def atomic_write(path: str | Path, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path of the same name; move what is written there to ``path`` at the end.
 
     Readers see the old file or the new one, never a part of one, also after a crash or a power cut.
-    If the body raises, the old file stays. Files that the body writes beside the temporary path are
+    If the body raises, the old file stays. The body may also create a folder there, if ``path`` is
+    none yet; its files are not synced. Files that the body writes beside the temporary path are
     moved along. Missing parent folders are created. If ``path`` is a symlink, its target is
     replaced.
 

@@ -99,7 +99,7 @@ def read_classes(path: str | Path) -> tuple[SemanticClass, ...]:
     Raises:
         ClassesError: the file is missing or malformed; the message names the file and the entry.
     """
-    entries = _read(Path(path))
+    entries = read_entries(Path(path))
     try:
         return check_classes([entry for entry in entries if entry.id != IGNORE_ID])
     except ClassesError as error:
@@ -112,10 +112,15 @@ def read_unlabelled_colors(path: str | Path) -> tuple[tuple[int, int, int], ...]
     Raises:
         ClassesError: as ``read_classes``.
     """
-    return tuple(entry.color for entry in _read(Path(path)) if entry.id == IGNORE_ID)
+    return tuple(entry.color for entry in read_entries(Path(path)) if entry.id == IGNORE_ID)
 
 
-def _read(path: Path) -> list[SemanticClass]:
+def read_entries(path: Path) -> list[SemanticClass]:
+    """Return the entries of a class file as they are written, in any order and with any ids.
+
+    Raises:
+        ClassesError: the file is missing or malformed.
+    """
     try:
         text = read_text(path)
     except DocumentError as error:

@@ -1,8 +1,9 @@
-"""``bisenet dataset``: check a dataset before training."""
+"""``bisenet dataset``: import an export, and check a dataset before training."""
 
 import argparse
 from pathlib import Path
 
+from bisenet_ros.cli import dataset_import
 from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
 from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.cli.settings_arguments import add_settings_arguments, open_settings
@@ -25,15 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "problem of every file (default: %(default)s)",
     )
     add_settings_arguments(check)
+    summary = "turn a labelling tool's export into a dataset folder: COCO, labelme, CVAT and others"
+    dataset_import.add_arguments(actions.add_parser("import", help=summary, description=summary))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the dataset; return 1 if it has errors.
+    """Check or import a dataset; return 1 if a check finds errors.
 
     Raises:
-        DatasetError: The dataset is not found.
+        DatasetError: The dataset or export is not found.
+        ClassesError: The classes of an export are not valid.
         SettingsError: The training settings cannot be used.
-        OutputError: The contact sheet cannot be written.
+        OutputError: The contact sheet or the imported dataset cannot be written.
     """
     status: int = args.act(args)
     return status
