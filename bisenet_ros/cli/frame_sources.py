@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,11 +17,14 @@ from bisenet_ros.images.files import IMAGE_SUFFIXES, is_image_file, read_image, 
 from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
+if TYPE_CHECKING:
+    from bisenet_ros.ros.bag import BagImage
+
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
 SYNTHETIC = "synthetic"
-BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
 
 STREETS = 10
 STREET_FRAMES = 120
@@ -36,11 +39,13 @@ class Frame:
         image: uint8 [H,W,3] RGB.
         labels: Class ids uint8 [H,W], 255 = ignore; None if unknown.
         name: File name of an image without its suffix; None for other sources.
+        recorded: Stamp and frame of an image from a bag; None for other sources.
     """
 
     image: Image
     labels: Labels | None = None
     name: str | None = None
+    recorded: "BagImage | None" = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def open_source(
     if limit is not None and limit < 1:
         raise SourceError(f"{limit} frames were requested; must be at least 1")
     path = expand_home(given)
-    is_bag = path.suffix.lower() in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
+    is_bag = _is_bag(path)
     if topic is not None and not is_bag:
         raise SourceError(f"--topic {topic} applies only to bags, but {given} is not one; omit it")
 
@@ -122,6 +127,19 @@ def _is_url(given: str) -> bool:
     return "://" in given
 
 
+def _is_bag(path: Path) -> bool:
+    """Return whether ``path`` is a bag: a file or a folder.
+
+    A folder has no metadata.yaml if its recorder was killed.
+    """
+    if not path.is_dir():
+        return path.name.lower().endswith(BAG_SUFFIXES)
+    if (path / "metadata.yaml").is_file():
+        return True
+    named_so = any(file.name.lower().endswith(BAG_SUFFIXES) for file in path.iterdir())
+    return named_so and not _image_files(path)
+
+
 def _street(length: int) -> Source:
     """Return frames spread over several streets, so that even a few frames show variety."""
     each = -(-length // STREETS)
@@ -147,10 +165,6 @@ def _images(name: str, paths: list[Path]) -> Source:
 def _folder(path: Path) -> Source:
     images = _image_files(path)
     if not images:
-        if any(p.suffix.lower() in BAG_SUFFIXES for p in path.iterdir()):
-            raise SourceError(
-                f"{path} contains a bag without metadata.yaml: give its .mcap or .db3 file"
-            )
         raise SourceError(f"{path} contains no images ({', '.join(IMAGE_SUFFIXES)})")
     return _images(str(path), images)
 
@@ -227,11 +241,16 @@ def _bag(path: Path, topic: str | None) -> Source:
         from bisenet_ros.ros.bag import ImageBag
     except ImportError as error:
         raise SourceError(
-            f"cannot read bag {path}: ROS messages are missing ({error}); source ROS's setup.bash"
+            f"cannot read bag {path}: {error}; source ROS's setup.bash, and install what 'bisenet "
+            "doctor' lists"
         ) from error
 
     bag = ImageBag(path, topic)
-    return Source(f"{path}, {bag.topic}", len(bag), lambda: map(Frame, bag))
+
+    def frame(recorded: "BagImage") -> Frame:
+        return Frame(recorded.image, recorded=recorded)
+
+    return Source(f"{path}, {bag.topic}", len(bag), lambda: map(frame, bag))
 
 
 def _with_labels(source: Source, folder: Path) -> Source:

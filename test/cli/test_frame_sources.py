@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,38 +10,24 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from bags import (
+    COMPRESSED,
+    IMAGE,
+    compressed_message,
+    image_message,
+    numbers,
+    picture,
+    text_message,
+    write_bag,
+)
 from numpy.typing import NDArray
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
 
-from bisenet_ros.cli.frame_sources import Frame, open_source
+from bisenet_ros.cli.frame_sources import open_source
 from bisenet_ros.errors import BagError, ImageFileError, SourceError
 from bisenet_ros.synthetic import CLASS_NAMES
 
 Image = NDArray[np.uint8]
-
-STORE = get_typestore(Stores.ROS2_JAZZY)
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-
-
-def picture(number: int, width: int = 64, height: int = 48) -> Image:
-    """Return a picture whose color encodes ``number`` robustly against lossy compression."""
-    image = np.empty((height, width, 3), np.uint8)
-    image[:] = 40 + 30 * number, 90, 220 - 30 * number
-    return image
-
-
-def numbers(frames: Sequence[Frame]) -> list[int]:
-    """Return the numbers of the pictures, decoded from red and checked against green and blue."""
-    found = []
-    for frame in frames:
-        red, green, blue = frame.image.reshape(-1, 3).mean(axis=0)
-        number = round((red - 40) / 30)
-        assert abs(red - 40 - 30 * number) < 8
-        assert abs(green - 90) < 8
-        assert abs(blue - 220 + 30 * number) < 8
-        found.append(number)
-    return found
 
 
 def write_image(path: Path, image: Image) -> Path:
@@ -64,46 +50,6 @@ def write_video(path: Path, count: int) -> Path:
         video.write(cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR))
     video.release()
     return path
-
-
-def image_message(image: Image, encoding: str = "rgb8") -> object:
-    header = _header()
-    if encoding == "bgr8":
-        image = image[..., ::-1]
-    height, width = image.shape[:2]
-    data = np.ascontiguousarray(image).reshape(-1)
-    return STORE.types[IMAGE](header, height, width, encoding, 0, 3 * width, data)
-
-
-def compressed_message(image: Image) -> object:
-    ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert ok
-    return STORE.types[COMPRESSED](_header(), "rgb8; jpeg compressed bgr8", jpeg.reshape(-1))
-
-
-def _header() -> object:
-    time = STORE.types["builtin_interfaces/msg/Time"](0, 0)
-    return STORE.types["std_msgs/msg/Header"](time, "camera")
-
-
-def write_bag(
-    folder: Path,
-    messages: Sequence[tuple[str, str, object]],
-    storage: StoragePlugin = StoragePlugin.MCAP,
-    silent: Sequence[tuple[str, str]] = (),
-) -> Path:
-    """Write a bag of (topic, type, message), and of (topic, type) without messages."""
-    with Writer(folder, version=9, storage_plugin=storage) as writer:
-        connections = {}
-        for topic, kind in dict.fromkeys([(t, k) for t, k, _ in messages] + list(silent)):
-            connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-        for time, (topic, kind, message) in enumerate(messages):
-            writer.write(connections[topic], time, STORE.serialize_cdr(message, kind))
-    return folder
-
-
-def text_message(text: str) -> tuple[str, str, object]:
-    return "/chatter", "std_msgs/msg/String", STORE.types["std_msgs/msg/String"](text)
 
 
 def test_image(tmp_path: Path) -> None:
@@ -347,10 +293,3 @@ def test_invalid_sources(tmp_path: Path) -> None:
         open_source("synthetic", limit=0)
     with pytest.raises(SourceError, match="--topic /camera applies only to bags"):
         open_source("synthetic", topic="/camera")
-
-
-def test_folder_of_a_bag_without_metadata(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, image_message(picture(0)))])
-    (bag / "metadata.yaml").unlink()
-    with pytest.raises(SourceError, match=r"without metadata\.yaml: give its"):
-        open_source(str(bag))
