@@ -1,9 +1,10 @@
 """Sources of frames: image, folder, video, stream, bag, camera or synthetic street."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ class Frame:
     Attributes:
         image: uint8 [H,W,3] RGB.
         labels: Class ids uint8 [H,W], 255 = ignore; None if unknown.
-        name: File name of an image without its suffix; None for other sources.
+        name: File name of an image without its suffix, or with it where it is needed to tell two
+            images apart; None for other sources.
         recorded: Stamp and frame of an image from a bag; None for other sources.
     """
 
@@ -56,15 +58,19 @@ class Source:
         name: Name to show to the user.
         length: Number of frames, for a video as stated in its header; None if unknown, as for a
             camera or stream.
-        frames: Function that opens the source and yields its frames. It raises a ``UserError`` at
-            a frame that cannot be read.
+        frames: Function that opens the source and returns an iterator over its frames. That raises
+            a ``UserError`` at a frame that cannot be read; images and bags without labels go on
+            with the next frame after that, others end.
         class_names: Class names of the labels by id; None if unknown or without labels.
+        rate: Frames per second of a video as stated in its header; None if unknown and for other
+            sources.
     """
 
     name: str
     length: int | None
     frames: Callable[[], Iterator[Frame]]
     class_names: tuple[str, ...] | None = None
+    rate: float | None = None
 
 
 def open_source(
@@ -86,8 +92,8 @@ def open_source(
     if limit is not None and limit < 1:
         raise SourceError(f"{limit} frames were requested; must be at least 1")
     path = expand_home(given)
-    is_bag = _is_bag(path)
-    if topic is not None and not is_bag:
+    bag = is_bag(path)
+    if topic is not None and not bag:
         raise SourceError(f"--topic {topic} applies only to bags, but {given} is not one; omit it")
 
     if given == SYNTHETIC:
@@ -105,7 +111,7 @@ def open_source(
             f"{given} does not exist: give an image, a folder of images, a video, a bag, a camera "
             f"number, a stream URL, or '{SYNTHETIC}'"
         )
-    elif is_bag:
+    elif bag:
         source = _bag(path, topic)
     elif path.is_dir():
         source = _folder(path)
@@ -127,7 +133,7 @@ def _is_url(given: str) -> bool:
     return "://" in given
 
 
-def _is_bag(path: Path) -> bool:
+def is_bag(path: Path) -> bool:
     """Return whether ``path`` is a bag: a file or a folder.
 
     A folder has no metadata.yaml if its recorder was killed.
@@ -155,11 +161,14 @@ def _street(length: int) -> Source:
 
 
 def _images(name: str, paths: list[Path]) -> Source:
-    def frames() -> Iterator[Frame]:
-        for path in paths:
-            yield Frame(read_image(path), name=path.stem)
+    stems = Counter(path.stem for path in paths)
+    files = {path.name for path in paths}
 
-    return Source(name, len(paths), frames)
+    def frame(path: Path) -> Frame:
+        is_unique = stems[path.stem] == 1 and path.stem not in files
+        return Frame(read_image(path), name=path.stem if is_unique else path.name)
+
+    return Source(name, len(paths), lambda: map(frame, paths))
 
 
 def _folder(path: Path) -> Source:
@@ -184,7 +193,7 @@ def _video(given: str) -> Source:
                 raise SourceError(f"{given} sends no more frames: is the camera still streaming?")
 
     with closing(_Capture(given)) as video:
-        return Source(given, video.length, frames)
+        return Source(given, video.length, frames, rate=video.rate)
 
 
 def _camera(index: int) -> Source:
@@ -226,6 +235,8 @@ class _Capture:
             self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         )  # from the header; <= 0 if unknown
         self.length = frames if frames > 0 else None
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 0 < rate < math.inf else None
 
     def read(self) -> Image | None:
         ok, bgr = self._capture.read()
@@ -294,7 +305,12 @@ def _read_labels(path: Path, image: Image) -> Labels:
 
 def _limited(source: Source, limit: int) -> Source:
     length = limit if source.length is None else min(limit, source.length)
-    return Source(source.name, length, lambda: islice(source.frames(), limit), source.class_names)
+
+    def frames() -> Iterator[Frame]:
+        # Unlike islice, map goes on after an error.
+        return map(lambda _, frame: frame, range(limit), source.frames())
+
+    return replace(source, length=length, frames=frames)
 
 
 def _image_files(folder: Path) -> list[Path]:

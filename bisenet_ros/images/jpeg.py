@@ -56,7 +56,7 @@ class JpegLayout:
             self._in_scan = False
             if code in _STANDALONE:
                 continue
-            length = int.from_bytes(data[at : at + 2])
+            length = int.from_bytes(data[at : at + 2], "big")
             body, at = data[at + 2 : at + length], at + length
             if at > len(data):
                 return

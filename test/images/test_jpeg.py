@@ -30,7 +30,7 @@ def encoded(options: list[int] | None = None, seed: int = 0) -> bytes:
 
 
 def segment(code: int, body: bytes) -> bytes:
-    return bytes([0xFF, code]) + (len(body) + 2).to_bytes(2) + body
+    return bytes([0xFF, code]) + (len(body) + 2).to_bytes(2, "big") + body
 
 
 @pytest.fixture
