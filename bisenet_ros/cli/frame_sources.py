@@ -25,7 +25,7 @@ Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
 SYNTHETIC = "synthetic"
-BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
+BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd", ".mcap.zst", ".db3.zst")
 
 STREETS = 10
 STREET_FRAMES = 120

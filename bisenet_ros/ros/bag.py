@@ -75,9 +75,20 @@ class ImageBag:
         opened = [(file, open_bag_file(file, Path(self._unpacked.name))) for file in folder.files]
         self._files = sorted(opened, key=lambda file: file[1].start_ns)
 
+        for warning in folder.warnings:
+            _logger.warning("%s", warning)
         counts: Counter[str] = Counter()
         others = set()
-        for _, file in self._files:
+        for name, file in self._files:
+            if file.incomplete:
+                _logger.warning(
+                    "%s %s, as if its recorder had been killed: reading the %d messages before; "
+                    "`%s` makes a complete file of them",
+                    name,
+                    file.incomplete,
+                    sum(file.counts.values()),
+                    repair_command(name, type(file)),
+                )
             for channel, number in file.counts.items():
                 if _has_images(channel):
                     counts[channel.topic] += number
@@ -85,23 +96,16 @@ class ImageBag:
                     others.add(_described(channel))
         self.topic = _choose_topic(path, topic, counts, sorted(others))
         self._count = counts[self.topic]
-
-        warnings = list(folder.warnings)
-        for name, file in self._files:
-            if file.incomplete:
-                warnings.append(
-                    f"{name} {file.incomplete}, as if its recorder had been killed: reading the "
-                    f"{sum(file.counts.values())} messages before; "
-                    f"`{repair_command(name, type(file))}` makes a complete file of them"
-                )
         stated = folder.stated.get(self.topic, self._count)
         if stated != self._count:
-            warnings.append(
-                f"{path} has {self._count} of {stated} messages on {self.topic} that "
-                f"its {METADATA} states"
+            _logger.warning(
+                "%s has %d of %d messages on %s that its %s states",
+                path,
+                self._count,
+                stated,
+                self.topic,
+                METADATA,
             )
-        for warning in warnings:
-            _logger.warning("%s", warning)
 
     def __len__(self) -> int:
         return self._count

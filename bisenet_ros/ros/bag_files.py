@@ -23,7 +23,7 @@ import zstandard
 from bisenet_ros.documents import parse_yaml, read_text
 from bisenet_ros.errors import BagError, DocumentError, first_line
 
-ZSTD_SUFFIX = ".zstd"
+ZSTD_SUFFIXES = (".zstd", ".zst")  # of rosbag2 and of the command zstd
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 METADATA = "metadata.yaml"
@@ -126,9 +126,10 @@ def _mcap_summary(file: IO[bytes]) -> mcap.summary.Summary | None:
         return None
     if summary is None or summary.statistics is None:
         return None
-    counted = summary.statistics.channel_message_counts
+    channels = set(summary.statistics.channel_message_counts)
+    channels.update(id_ for chunk in summary.chunk_indexes for id_ in chunk.message_index_offsets)
     schemas = {channel.schema_id for channel in summary.channels.values()} - {0}
-    if not (counted.keys() <= summary.channels.keys() and schemas <= summary.schemas.keys()):
+    if not (channels <= summary.channels.keys() and schemas <= summary.schemas.keys()):
         return None
     return summary if summary.chunk_indexes or not summary.statistics.message_count else None
 
@@ -248,11 +249,16 @@ def open_bag_file(path: Path, folder: Path) -> BagFile:
 def repair_command(path: Path, kind: type[BagFile]) -> str:
     """Return the shell command that repairs ``path``, a damaged file of ``kind``."""
     unpack = ""
-    if path.suffix == ZSTD_SUFFIX:
-        unpack = f"zstd -d {quote(str(path))}; "
+    if path.suffix in ZSTD_SUFFIXES:
+        unpack = f"{_unpack_command(path)}; "
         path = path.with_suffix("")
     stem = quote(str(path.with_suffix("")))
     return unpack + kind.repair.format(file=quote(str(path)), stem=stem)
+
+
+def _unpack_command(path: Path) -> str:
+    # zstd derives no name from the suffix that rosbag2 uses.
+    return f"zstd -d {quote(str(path))} -o {quote(str(path.with_suffix('')))}"
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -262,15 +268,20 @@ def _first_bytes(path: Path) -> bytes:
 
 def _unpack(path: Path, folder: Path) -> Path:
     """Decompress a file; of one that is cut off, what there is."""
-    unpacked = folder / path.name.removesuffix(ZSTD_SUFFIX)
+    unpacked = folder / path.stem
     try:
         with path.open("rb") as source, unpacked.open("wb") as target:
             zstandard.ZstdDecompressor().copy_stream(source, target)
-    except (zstandard.ZstdError, OSError) as error:
+    except zstandard.ZstdError as error:
+        part = quote(str(path.with_suffix("")))
         raise BagError(
-            f"{path} cannot be decompressed into {folder} ({first_line(error)}): run `zstd -d "
-            f"{quote(str(path))}` and give the file that it writes; if space is short, set TMPDIR "
-            "to a folder on a larger disk"
+            f"{path} is damaged ({first_line(error)}): copy it again, or unpack its first part "
+            f"with `zstd -dc {quote(str(path))} > {part}` and give {part}"
+        ) from error
+    except OSError as error:
+        raise BagError(
+            f"{path} cannot be unpacked into {folder} ({first_line(error)}): set TMPDIR to a "
+            f"folder on a larger disk, or run `{_unpack_command(path)}` and give that file"
         ) from error
     return unpacked
 
@@ -339,7 +350,8 @@ def _is_bag_file(path: Path) -> bool:
 
 def _twin(path: Path) -> set[Path]:
     """Return the names that the same file has compressed and unpacked."""
-    return {path.with_name(f"{path.name}{ZSTD_SUFFIX}"), path.with_suffix("")}
+    packed = {path.with_name(f"{path.name}{suffix}") for suffix in ZSTD_SUFFIXES}
+    return packed | {path.with_suffix("")}
 
 
 def _reindex(folder: Path, file: Path) -> str:

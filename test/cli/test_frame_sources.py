@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import zstandard
 from bags import (
     COMPRESSED,
     IMAGE,
@@ -293,3 +294,37 @@ def test_invalid_sources(tmp_path: Path) -> None:
         open_source("synthetic", limit=0)
     with pytest.raises(SourceError, match="--topic /camera applies only to bags"):
         open_source("synthetic", topic="/camera")
+
+
+@pytest.mark.parametrize("suffix", [".zstd", ".zst"])
+def test_a_compressed_bag_is_a_bag(tmp_path: Path, suffix: str) -> None:
+    bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, image_message(picture(2)))])
+    packed = tmp_path / f"drive.mcap{suffix}"
+    packed.write_bytes(zstandard.compress((bag / "bag.mcap").read_bytes()))
+    assert numbers(list(open_source(str(packed), topic="/camera").frames())) == [2]
+
+
+def test_a_folder_of_a_killed_recorder_is_a_bag(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, image_message(picture(2)))])
+    (bag / "metadata.yaml").unlink()
+    assert numbers(list(open_source(str(bag)).frames())) == [2]
+    write_image(bag / "a.png", picture(1))  # images with a recording beside them
+    assert numbers(list(open_source(str(bag)).frames())) == [1]
+
+
+def test_images_go_on_after_a_bad_one(tmp_path: Path) -> None:
+    for number, name in enumerate(("a.png", "b.png", "c.png", "d.png")):
+        write_image(tmp_path / name, picture(number))
+    (tmp_path / "b.png").write_bytes(b"\x89PNG")
+    frames = open_source(str(tmp_path), limit=3).frames()
+    first = next(frames)
+    with pytest.raises(ImageFileError, match=r"b\.png is not an image"):
+        next(frames)
+    assert numbers([first, *frames]) == [0, 2]
+
+
+def test_names_tell_images_apart(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "a.jpg.bmp", "b.png"):
+        write_image(tmp_path / name, picture(0))
+    names = [frame.name for frame in open_source(str(tmp_path)).frames()]
+    assert names == ["a.jpg", "a.jpg.bmp", "a.png", "b"]

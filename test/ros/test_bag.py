@@ -1,6 +1,7 @@
 """Bags as other tools and killed recorders leave them: read whole, or refused with the command."""
 
 import sqlite3
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -208,7 +209,9 @@ def test_unpacked_files_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_compressed_file_that_is_no_bag(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap.zstd"
     path.write_bytes(b"\x28\xb5\x2f\xfd" + b"\xff" * 100)
-    with pytest.raises(BagError, match=r"a\.mcap\.zstd cannot be decompressed .*run `zstd -d "):
+    with pytest.raises(
+        BagError, match=r"a\.mcap\.zstd is damaged .* `zstd -dc \S+/a\.mcap\.zstd >"
+    ):
         ImageBag(path)
     path.write_bytes(zstandard.compress(b"a text"))
     with pytest.raises(BagError, match=r"a\.mcap\.zstd cannot be read as a bag, since it has none"):
@@ -338,6 +341,11 @@ def test_an_mcap_of_a_killed_recorder(
     assert f"`mcap recover '{killed}' -o " in caplog.messages[0]
     killed.write_bytes(data[:end] + bytes(5000))  # blocks that were allocated, not written
     assert read(killed) == [0, 1, 2]
+    caplog.clear()
+    killed.write_bytes(data[:50])
+    with pytest.raises(BagError, match="has no topic of images: it is empty"):
+        ImageBag(killed)
+    assert "as if its recorder had been killed: reading the 0 messages before" in caplog.text
 
 
 def test_an_mcap_without_summary_or_chunks(
@@ -373,6 +381,17 @@ def test_a_db3_of_a_killed_recorder(tmp_path: Path) -> None:
     assert read(killed / "bag.db3") == [0, 1, 5]
 
 
+def test_an_index_that_states_more_than_there_is(tmp_path: Path) -> None:
+    path = write_mcap(tmp_path / "a.mcap")
+    data = path.read_bytes()
+    counts = data.rindex(struct.pack("<HQ", 1, 4))  # in the statistics
+    path.write_bytes(data[:counts] + struct.pack("<HQ", 1, 9) + data[counts + 10 :])
+    images = iter(ImageBag(path))
+    assert numbers([next(images) for _ in range(4)]) == [0, 1, 2, 3]
+    with pytest.raises(BagError, match=r"has 4 of 9 messages on /camera that its index states"):
+        next(images)
+
+
 def test_damage_within_a_file(tmp_path: Path) -> None:
     path = write_mcap(tmp_path / "a.mcap", compression=CompressionType.NONE)
     data = bytearray(path.read_bytes())
@@ -401,7 +420,8 @@ def test_a_truncated_compressed_file_is_read_up_to_its_end(
     packed = tmp_path / "b.mcap.zstd"
     packed.write_bytes(zstandard.compress(whole[: whole.index(cdr(3))]))
     assert read(packed) == [0, 1, 2]
-    assert f"`zstd -d {packed}; mcap recover {packed.with_suffix('')} -o" in caplog.messages[0]
+    unpacked = packed.with_suffix("")
+    assert f"`zstd -d {packed} -o {unpacked}; mcap recover {unpacked} -o" in caplog.messages[0]
 
 
 def test_iteration_goes_on_after_a_bad_message(tmp_path: Path) -> None:
