@@ -257,7 +257,7 @@ def repair_command(path: Path, kind: type[BagFile]) -> str:
 
 
 def _unpack_command(path: Path) -> str:
-    # zstd derives no name from the suffix that rosbag2 uses.
+    # Not all versions of zstd derive a name from the suffix that rosbag2 uses.
     return f"zstd -d {quote(str(path))} -o {quote(str(path.with_suffix('')))}"
 
 
