@@ -179,7 +179,10 @@ class SqliteFile(BagFile):
         # ignores; without a log, only an immutable one can be read from a read-only folder.
         log = self._path.with_name(f"{self._path.name}-wal")
         mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
-        return sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True)
+        # A generator that is not read to its end is closed by any thread.
+        return sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False
+        )
 
 
 class Ros1File(BagFile):

@@ -3,6 +3,7 @@
 import sqlite3
 import struct
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from bisenet_ros.errors import BagError
 from bisenet_ros.ros.bag import ImageBag
+from bisenet_ros.ros.bag_files import open_bag_file
 
 STORAGES = [StoragePlugin.MCAP, StoragePlugin.SQLITE3]
 SUFFIX = {StoragePlugin.MCAP: ".mcap", StoragePlugin.SQLITE3: ".db3"}
@@ -454,6 +456,15 @@ def test_what_is_no_bag(tmp_path: Path) -> None:
     (tmp_path / "text.db3").write_text("not a bag at all")
     with pytest.raises(BagError, match=r"text\.db3 cannot be read as a bag, since it has none"):
         ImageBag(tmp_path / "text.db3")
+
+
+def test_a_db3_is_closed_by_another_thread(tmp_path: Path) -> None:
+    """``bisenet demo --frames`` does so."""
+    folder = camera_bag(tmp_path / "bag", StoragePlugin.SQLITE3)
+    messages = open_bag_file(folder / "bag.db3", tmp_path).messages("/camera")
+    with ThreadPoolExecutor(1) as reader:
+        assert reader.submit(next, messages).result().time_ns == 1
+    messages.close()
 
 
 def test_two_channels_on_one_topic(tmp_path: Path) -> None:
