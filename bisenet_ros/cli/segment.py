@@ -12,6 +12,8 @@ from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.errors import ImageFileError, OutputError, SourceError, UsageError, describe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bisenet_ros.cli.frame_sources import Frame, Source
     from bisenet_ros.inference.segmenter import Segmenter
 
@@ -80,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
         ModelFileError, ClassesError: The model or class file cannot be used.
         InferenceError: The engine is not available on this machine, or fails.
     """
-    from itertools import count
-
     from tqdm import tqdm
 
     from bisenet_ros.cli.frame_sources import open_source
@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output_bag is not None:
         _check_output_bag(args, source)
     model = open_model(args)
-    labeled = reused = failed = 0
+    labeled = reused = 0
+    failed: list[int] = []
     with ExitStack() as stack:
         segmenter = open_segmenter(args, model, confidence=args.confidence)
         stack.callback(segmenter.close)
@@ -106,20 +107,7 @@ def run(args: argparse.Namespace) -> int:
         bar = stack.enter_context(
             tqdm(total=source.length, desc="segment", unit="frame", disable=None)
         )
-        frames = source.frames()
-        for index in count():
-            try:
-                frame = next(frames, None)
-            except (SourceError, ImageFileError) as error:
-                # A stream or camera has ended: there is no next frame.
-                if args.strict or source.length is None:
-                    raise
-                failed += 1
-                bar.write(f"left out frame {index}: {describe(error)}", file=sys.stderr)
-                bar.update()
-                continue
-            if frame is None:
-                break
+        for index, frame in _readable_frames(source, args.strict, failed):
             name = frame.name or f"{index:06}"
             if output.has(name):
                 reused += 1
@@ -129,25 +117,57 @@ def run(args: argparse.Namespace) -> int:
                 pictures = output.write(name, segmenter.segment(frame.image))
             if bag is not None and pictures is not None:
                 bag.write(*pictures, **_times(frame, index, source))
-            bar.update()
+            bar.update(index + 1 - bar.n)  # with those left out
         if not labeled + reused:
             raise SourceError(f"no frame of {source.name} could be read")
     width, height = segmenter.resolution
     engine = segmenter.backend
-    frames_in_all = max(index, source.length or 0) if failed else index
+    total = labeled + reused + len(failed)
+    if failed:  # a damaged file also loses the frames behind
+        total = max(total, source.length or 0)
     print(
-        f"segmented {labeled + reused}{f' of {frames_in_all}' if failed else ''} frames of "
+        f"segmented {labeled + reused}{f' of {total}' if failed else ''} frames of "
         f"{source.name} with {model.name} at {width}x{height} on {engine.name}, {engine.device}, "
         f"{engine.precision}{f', {reused} of them in an earlier run' if reused else ''}: "
         f"{', '.join(map(str, [*output.folders, *([args.output_bag] if bag else [])]))}"
     )
     if failed:
         print(
-            f"bisenet segment: {frames_in_all - labeled - reused} of {frames_in_all} frames of "
-            f"{source.name} are not labeled, for the reasons above",
+            f"bisenet segment: {total - labeled - reused} of {total} frames of {source.name} are "
+            "not labeled, for the reasons above",
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _readable_frames(
+    source: "Source", strict: bool, failed: list[int]
+) -> "Iterator[tuple[int, Frame]]":
+    """Yield the index and content of the frames that can be read; name others on stderr.
+
+    Args:
+        source: Source to read.
+        strict: Whether to raise at the first frame that cannot be read.
+        failed: Receives the indices of these frames.
+    """
+    from itertools import count
+
+    from tqdm import tqdm
+
+    frames = source.frames()
+    for index in count():
+        try:
+            frame = next(frames, None)
+        except (SourceError, ImageFileError) as error:
+            # A stream or camera has ended: there is no next frame.
+            if strict or source.length is None:
+                raise
+            failed.append(index)
+            tqdm.write(f"left out frame {index}: {describe(error)}", file=sys.stderr)
+        else:
+            if frame is None:
+                return
+            yield index, frame
 
 
 def _check_output_bag(args: argparse.Namespace, source: "Source") -> None:
@@ -158,7 +178,8 @@ def _check_output_bag(args: argparse.Namespace, source: "Source") -> None:
         raise UsageError(f"argument --output-bag: {args.output_bag} is not named .mcap")
     if args.output_bag.exists():
         raise OutputError(f"{args.output_bag} exists: remove it, or use another --output-bag")
-    if source.rate is None and not is_bag(expand_home(args.input)):
+    path = expand_home(args.input)
+    if source.rate is None and not (path.exists() and is_bag(path)):
         raise UsageError(
             f"argument --output-bag: the frames of {source.name} have no times; give a bag or a "
             "video as --input"

@@ -13,14 +13,14 @@ from pathlib import Path, PurePath
 from shlex import quote
 from typing import IO, ClassVar, NamedTuple
 
-import mcap.exceptions
 import mcap.reader
 import mcap.records
 import mcap.summary
 import rosbags.rosbag1
+import yaml
 import zstandard
 
-from bisenet_ros.documents import parse_yaml, read_text
+from bisenet_ros.documents import read_text
 from bisenet_ros.errors import BagError, DocumentError, first_line
 
 ZSTD_SUFFIXES = (".zstd", ".zst")  # of rosbag2 and of the command zstd
@@ -368,13 +368,15 @@ def _read_metadata(path: Path) -> tuple[list[str], dict[str, int]]:
     Raises:
         DocumentError: it is missing or not one of rosbag2.
     """
-    document = parse_yaml(read_text(path, _MAX_METADATA))
+    text = read_text(path, _MAX_METADATA)
     try:
+        # Without the limits of our own files: a bag can have thousands of topics and files.
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         bag = document["rosbag2_bagfile_information"]
         names = [PurePath(name).name for name in bag["relative_file_paths"]]
         stated: Counter[str] = Counter()
         for topic in bag["topics_with_message_count"] or ():
             stated[topic["topic_metadata"]["name"]] += int(topic["message_count"])
-    except (LookupError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise DocumentError(f"{path} is no metadata of rosbag2 ({first_line(error)})") from error
     return names, dict(stated)

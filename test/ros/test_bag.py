@@ -302,6 +302,22 @@ def test_a_split_bag(
     assert f"does not name {missing.name}, which is not read: run `ros2 bag re" in caplog.text
 
 
+def test_the_metadata_of_many_topics(tmp_path: Path) -> None:
+    bag = split_bag(tmp_path / "bag")
+
+    def change(info: dict[str, object]) -> None:
+        info["topics_with_message_count"] += [
+            {
+                "message_count": 0,
+                "topic_metadata": {"name": f"/t{n}", "offered_qos_profiles": [n] * 50},
+            }
+            for n in range(500)
+        ]
+
+    edit_metadata(bag, change)
+    assert read(bag) == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("metadata", [None, "- nothing", "a: [", "{}"])
 def test_a_folder_without_metadata(
     tmp_path: Path, metadata: str | None, caplog: pytest.LogCaptureFixture
