@@ -1,6 +1,7 @@
 """Sources of frames: image, folder, video, stream, bag, camera or synthetic street."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -25,7 +26,10 @@ Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
 SYNTHETIC = "synthetic"
-BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd", ".mcap.zst", ".db3.zst")
+BAG_SUFFIXES = (
+    *(".mcap", ".mcap.zstd", ".mcap.zst", ".db3", ".db3.zstd", ".db3.zst"),
+    *(".bag", ".bag.active"),  # active: its recorder runs or was killed
+)
 
 STREETS = 10
 STREET_FRAMES = 120
@@ -252,8 +256,8 @@ def _bag(path: Path, topic: str | None) -> Source:
         from bisenet_ros.ros.bag import ImageBag
     except ImportError as error:
         raise SourceError(
-            f"cannot read bag {path}: {error}; source ROS's setup.bash, and install what 'bisenet "
-            "doctor' lists"
+            f"cannot read bag {path}: {error}; source ROS's setup.bash, and run `{sys.executable} "
+            "-m pip install mcap rosbags zstandard`"
         ) from error
 
     bag = ImageBag(path, topic)

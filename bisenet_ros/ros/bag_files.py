@@ -135,7 +135,7 @@ def _mcap_summary(file: IO[bytes]) -> mcap.summary.Summary | None:
 
 
 def _mcap_channel(schema: mcap.records.Schema | None, channel: mcap.records.Channel) -> Channel:
-    name = schema.name if schema is not None else ""
+    name = schema.name.replace("::", "/") if schema is not None else ""  # OMG's IDL has ::
     package, _, kind = name.partition("/")
     if channel.message_encoding == "ros1" and kind:
         name = f"{package}/msg/{kind}"

@@ -1,3 +1,4 @@
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -328,3 +329,14 @@ def test_names_tell_images_apart(tmp_path: Path) -> None:
         write_image(tmp_path / name, picture(0))
     names = [frame.name for frame in open_source(str(tmp_path)).frames()]
     assert names == ["a.jpg", "a.jpg.bmp", "a.png", "b"]
+
+
+def test_a_ros_1_bag_of_a_killed_recorder(tmp_path: Path) -> None:
+    path = tmp_path / "drive.bag.active"
+    header = b"\x04\0\0\0op=\x03" + b"\x12\0\0\0index_pos=" + bytes(8)
+    header += b"\x0f\0\0\0conn_count=" + bytes(4) + b"\x10\0\0\0chunk_count=" + bytes(4)
+    path.write_bytes(
+        b"#ROSBAG V2.0\n" + struct.pack("<I", len(header)) + header + struct.pack("<I", 0)
+    )
+    with pytest.raises(BagError, match=r"not indexed, .* `rosbag reindex \S+/drive\.bag\.active`"):
+        open_source(str(path))

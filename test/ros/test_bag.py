@@ -122,6 +122,17 @@ def test_a_foreign_channel_of_a_db3_does_not_hide_images(tmp_path: Path) -> None
     assert read(bag) == [0, 1, 2, 3]
 
 
+def test_a_type_named_as_in_idl(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start("")
+        schema = writer.register_schema("sensor_msgs::msg::Image", "omgidl", b"")
+        writer.add_message(writer.register_channel("/camera", "cdr", schema), 1, cdr(3), 1)
+        writer.finish()
+    assert read(path) == [3]
+
+
 def test_images_in_foreign_encodings_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
     foreign = [(("foxglove.RawImage", "protobuf", b""), "protobuf"), ((IMAGE, "", b""), "json")]
