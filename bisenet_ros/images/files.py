@@ -146,10 +146,10 @@ def _check_jpeg(path: Path) -> None:
 
     OpenCV fills the missing part with gray, and reads only the first of several.
     """
-    data = path.read_bytes()
-    if not data.startswith(SOI):
-        return
-    layout = JpegLayout(data)
+    with path.open("rb") as file:
+        if file.read(len(SOI)) != SOI:
+            return
+        layout = JpegLayout(SOI + file.read())
     if layout.is_stream:
         raise ImageFileError(
             f"{path} has several pictures, like an MJPEG stream: split it with `ffmpeg -f mjpeg "

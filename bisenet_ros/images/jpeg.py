@@ -11,14 +11,17 @@ import numpy as np
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
-_SEGMENT = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
+MAX_SEGMENTS = 10_000
+"""A JPEG has about ten; color profiles and other metadata come in pieces of 64 KiB."""
+
+_SEGMENT = re.compile(rb"\xff([\x01-\xfe])", re.DOTALL)
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _NEXT_PICTURE = re.compile(rb"[\0\xff\r\n]*?\xff\xd8\xff")
 
 _FILLERS = [
     bytes((factor * number + offset) % 255 for number in range(2048))
-    for factor, offset in ((0, 0x55), (0, 0xAA), (37, 1), (91, 200))
+    for factor, offset in ((37, 1), (91, 200), (0, 0x55))
 ]
 """Data that could follow, without 0xff and longer than the largest block of pixels."""
 
@@ -44,7 +47,10 @@ class JpegLayout:
         self._in_scan = False
         announced = False
         at = len(SOI)
-        while segment := _SEGMENT.search(data, at):
+        for _ in range(MAX_SEGMENTS):
+            segment = _SEGMENT.search(data, at)
+            if segment is None:
+                return
             code, at = segment[1][0], segment.end()
             if code == EOI[1]:
                 self.end = at
@@ -61,6 +67,8 @@ class JpegLayout:
             if at > len(data):
                 return
             if code in _FRAMES:
+                if self._missing:
+                    return  # no decoder takes a second frame
                 self._missing = {(id_, k) for id_ in body[6::3] for k in range(64)}
             elif code == _APP1:
                 announced |= b"Container:Directory" in body

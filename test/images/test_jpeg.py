@@ -147,3 +147,20 @@ def test_damaged_segments_are_left_to_the_decoder() -> None:
         layout = JpegLayout(data)
         assert layout.end is None or layout.end <= len(data)
         layout.is_truncated()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"\xff" * 10**7,
+        b"\xff\x01" * 10**6,
+        segment(0xC0, bytes(6) + bytes(range(255)) * 3) * 10**4,
+        b"\xff\xd9" + b"\xff" * 10**7,
+    ],
+    ids=["fill", "markers", "frames", "filled trailer"],
+)
+def test_hostile_data_takes_no_time(hostile: bytes) -> None:
+    """Quadratic or even linear work in Python would take minutes."""
+    layout = JpegLayout(SOI + hostile)
+    assert not layout.is_stream
+    assert layout.is_truncated() == (layout.end is None)
