@@ -1,12 +1,15 @@
 """Sources of frames: image, folder, video, stream, bag, camera or synthetic street."""
 
 import logging
+import math
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,13 +24,19 @@ from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file,
 from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
+if TYPE_CHECKING:
+    from bisenet_ros.ros.bag import BagImage
+
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
 logger = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
-BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+BAG_SUFFIXES = (
+    *(".mcap", ".mcap.zstd", ".mcap.zst", ".db3", ".db3.zstd", ".db3.zst"),
+    *(".bag", ".bag.active"),  # active: its recorder runs or was killed
+)
 OVERLAY_FOLDERS = ("overlay", "overlays")
 """Folders of images with labels drawn on them, such as those of ``bisenet segment``."""
 
@@ -43,13 +52,15 @@ class Frame:
     Attributes:
         image: uint8 [H,W,3] RGB.
         labels: Class ids uint8 [H,W], 255 = ignore; None if unknown.
-        name: Path of an image without its suffix, relative to the source's folder; None for other
-            sources.
+        name: Path of an image relative to the source's folder, without its suffix where that is not
+            needed to tell two images apart; None for other sources.
+        recorded: Stamp and frame of an image from a bag; None for other sources.
     """
 
     image: Image
     labels: Labels | None = None
     name: str | None = None
+    recorded: "BagImage | None" = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +72,13 @@ class Source:
         stated: Number of frames, for a video or bag as stated in its header; None if unknown, as
             for a camera or stream.
         read: Function that opens the source and returns an iterator over its frames, which raises a
-            ``UserError`` at a frame that cannot be read. Images go on with the next frame then.
+            ``UserError`` at a frame that cannot be read. Images and bags go on with the next frame
+            then.
         class_names: Class names of the labels by id; None if unknown or without labels.
         labels: Label files that replace the labels of ``read``, or None.
         limit: Maximum number of frames, or None.
+        rate: Frames per second of a video as stated in its header; None if unknown and for other
+            sources.
     """
 
     name: str
@@ -73,6 +87,7 @@ class Source:
     class_names: tuple[str, ...] | None = None
     labels: LabelFiles | None = None
     limit: int | None = None
+    rate: float | None = None
 
     @property
     def length(self) -> int | None:
@@ -197,8 +212,8 @@ def open_source(
     if limit is not None and limit < 1:
         raise SourceError(f"{limit} frames were requested; must be at least 1")
     path = expand_home(given)
-    is_bag = path.suffix.lower() in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
-    if topic is not None and not is_bag:
+    bag = is_bag(path)
+    if topic is not None and not bag:
         raise SourceError(f"--topic {topic} applies only to bags, but {given} is not one; omit it")
 
     images: Files | None = None
@@ -217,7 +232,7 @@ def open_source(
             f"{given} does not exist: give an image, a folder of images, a video, a bag, a camera "
             f"number, a stream URL, or '{SYNTHETIC}'"
         )
-    elif is_bag:
+    elif bag:
         source = _bag(path, topic)
     elif path.is_dir():
         if labels is not None and labels.is_dir() and labels.samefile(path):
@@ -246,6 +261,19 @@ def _is_url(given: str) -> bool:
     return "://" in given
 
 
+def is_bag(path: Path) -> bool:
+    """Return whether ``path`` is a bag: a file or a folder.
+
+    A folder has no metadata.yaml if its recorder was killed.
+    """
+    if not path.is_dir():
+        return path.name.lower().endswith(BAG_SUFFIXES)
+    if (path / "metadata.yaml").is_file():
+        return True
+    named_so = any(file.name.lower().endswith(BAG_SUFFIXES) for file in path.iterdir())
+    return named_so and not any(map(is_image_file, files_below(path)))
+
+
 def _street(length: int) -> Source:
     """Return frames spread over several streets, so that even a few frames show variety."""
     each = -(-length // STREETS)
@@ -261,8 +289,14 @@ def _street(length: int) -> Source:
 
 
 def _images(name: str, folder: Path, paths: list[Path]) -> Source:
+    names = {path.relative_to(folder) for path in paths}
+    stems = Counter(name.with_suffix("") for name in names)
+
     def frame(path: Path) -> Frame:
-        return Frame(read_image(path), name=path.relative_to(folder).with_suffix("").as_posix())
+        name = path.relative_to(folder)
+        stem = name.with_suffix("")
+        is_unique = stems[stem] == 1 and stem not in names
+        return Frame(read_image(path), name=(stem if is_unique else name).as_posix())
 
     return Source(name, len(paths), lambda: map(frame, paths))
 
@@ -284,10 +318,6 @@ def _image_files(folder: Path, labels: Path | None) -> list[Path]:
         logger.warning("not reading %s: its name is that of a folder of labels", unread_folder)
     if images:
         return images
-    if any(p.suffix.lower() in BAG_SUFFIXES for p in folder.iterdir()):
-        raise SourceError(
-            f"{folder} contains a bag without metadata.yaml: give its .mcap or .db3 file"
-        )
     raise SourceError(f"{folder} contains no images ({', '.join(IMAGE_SUFFIXES)})")
 
 
@@ -306,7 +336,7 @@ def _video(given: str | Path) -> Source:
                 raise SourceError(f"{given} sends no more frames: is the camera still streaming?")
 
     with closing(_Capture(given)) as video:
-        return Source(str(given), video.length, frames)
+        return Source(str(given), video.length, frames, rate=video.rate)
 
 
 def _camera(index: int) -> Source:
@@ -359,6 +389,8 @@ class _Capture:
             self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         )  # from the header; <= 0 if unknown
         self.length = frames if frames > 0 else None
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 0 < rate < math.inf else None
 
     def read(self) -> Image | None:
         ok, bgr = self._capture.read()
@@ -389,11 +421,16 @@ def _bag(path: Path, topic: str | None) -> Source:
         from bisenet_ros.ros.bag import ImageBag
     except ImportError as error:
         raise SourceError(
-            f"cannot read bag {path}: ROS messages are missing ({error}); source ROS's setup.bash"
+            f"cannot read bag {path}: {error}; source ROS's setup.bash, and run `{sys.executable} "
+            "-m pip install mcap rosbags zstandard`"
         ) from error
 
     bag = ImageBag(path, topic)
-    return Source(f"{path}, {bag.topic}", len(bag), lambda: map(Frame, bag))
+
+    def frame(recorded: "BagImage") -> Frame:
+        return Frame(recorded.image, recorded=recorded)
+
+    return Source(f"{path}, {bag.topic}", len(bag), lambda: map(frame, bag))
 
 
 def _rgb(bgr: Any) -> Image:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.errors import ImageError, first_line
+from bisenet_ros.images.jpeg import EOI, JpegLayout
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -33,7 +34,7 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
 def decode_image(
     data: bytes, max_pixels: int = MAX_IMAGE_PIXELS
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Return the pixels of an encoded image, of several frames the first.
+    """Return the pixels of an encoded image, of a GIF's frames the first.
 
     Pillow decodes, not OpenCV: it reads the size first, from the same header as the pixels; it
     raises for data that is cut off, where OpenCV returns gray rows; and unlike OpenCV's libpng and
@@ -41,7 +42,7 @@ def decode_image(
     their image: so TIFF, which no color camera sends, is refused.)
 
     Args:
-        data: JPEG, PNG, WebP, GIF, BMP or PNM.
+        data: JPEG, PNG, WebP, GIF, BMP or PNM. The end mark of a JPEG may be missing.
         max_pixels: limit on width x height.
 
     Returns:
@@ -49,14 +50,22 @@ def decode_image(
         orientation in EXIF is ignored.
 
     Raises:
-        ImageError: ``data`` is of another format, damaged, cut off or too large. The message is a
-            predicate: what the image is or has.
+        ImageError: ``data`` is of another format, damaged, cut off, too large or several JPEGs.
+            The message is a predicate: what the image is or has.
     """
     try:
         with _open(data) as image:
             check_pixels(*image.size, max_pixels)
-            if image.format == "JPEG" and data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
-                raise ImageError(f"has more than {MAX_JPEG_SCANS} scans, which no camera makes")
+            if image.format != "JPEG":
+                return _pixels(image)
+        if data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
+            raise ImageError(f"has more than {MAX_JPEG_SCANS} scans, which no camera makes")
+        layout = JpegLayout(data)
+        if layout.is_stream:
+            raise ImageError("has several pictures: let the driver publish one in each message")
+        if layout.is_truncated():
+            raise ImageError("is damaged or cut off (it ends within the picture)")
+        with _open(data if layout.end else data + EOI) as image:
             return _pixels(image)
     except ImageError:
         raise

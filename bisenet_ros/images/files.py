@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.errors import ImageFileError
+from bisenet_ros.images.jpeg import SOI, JpegLayout
 
 Color = tuple[int, int, int]
 
@@ -87,15 +89,15 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read an image as uint8 [H,W,3] RGB.
 
     Raises:
-        ImageFileError: not a regular file, not one that OpenCV can read, or truncated.
+        ImageFileError: not a regular file, not one that OpenCV can read, truncated, or several
+            JPEGs in one file.
     """
     path = Path(path)
     check_regular(path)
     image = _read(path, cv2.IMREAD_COLOR)
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV can read: repair or remove it")
-    if path.suffix.lower() in JPEG_SUFFIXES and _is_truncated(path):
-        raise ImageFileError(f"{path} is truncated: download it again or remove it")
+    _check_jpeg(path)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
@@ -243,20 +245,22 @@ def _read(path: Path, flags: int) -> NDArray[Any] | None:
     return pixels
 
 
-def _is_truncated(path: Path) -> bool:
-    """Return whether a JPEG is truncated; OpenCV fills the missing part with gray."""
-    with path.open("rb") as file:
-        file.seek(-2, os.SEEK_END)
-        if file.read() == b"\xff\xd9":
-            return False
-    from PIL import Image
+def _check_jpeg(path: Path) -> None:
+    """Raise ImageFileError if ``path`` is a JPEG that is truncated, or several in one file.
 
-    try:  # some cameras append data after the image
-        with Image.open(path) as image:
-            image.load()
-    except OSError:
-        return True
-    return False
+    OpenCV fills the missing part with gray, and reads only the first of several.
+    """
+    with path.open("rb") as file:
+        if file.read(len(SOI)) != SOI:
+            return
+        layout = JpegLayout(SOI + file.read())
+    if layout.is_stream:
+        raise ImageFileError(
+            f"{path} has several pictures, like an MJPEG stream: split it with `ffmpeg -f mjpeg "
+            f"-i {quote(str(path))} -c copy frame_%06d.jpg`"
+        )
+    if layout.is_truncated():
+        raise ImageFileError(f"{path} is truncated: download it again or remove it")
 
 
 def _png_header(path: Path) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,9 +13,19 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import zstandard
+from bags import (
+    COMPRESSED,
+    IMAGE,
+    compressed_message,
+    image_message,
+    numbers,
+    picture,
+    text_message,
+    write_bag,
+)
 from numpy.typing import NDArray
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
 
 from bisenet_ros.classes import numbered_classes, read_classes
 from bisenet_ros.cli.frame_labels import find_label_files
@@ -26,29 +36,7 @@ from bisenet_ros.synthetic import CLASS_NAMES
 
 Image = NDArray[np.uint8]
 
-STORE = get_typestore(Stores.ROS2_JAZZY)
 CLASSES = numbered_classes(5)
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-
-
-def picture(number: int, width: int = 64, height: int = 48) -> Image:
-    """Return a picture whose color encodes ``number`` robustly against lossy compression."""
-    image = np.empty((height, width, 3), np.uint8)
-    image[:] = 40 + 30 * number, 90, 220 - 30 * number
-    return image
-
-
-def numbers(frames: Sequence[Frame]) -> list[int]:
-    """Return the numbers of the pictures, decoded from red and checked against green and blue."""
-    found = []
-    for frame in frames:
-        red, green, blue = frame.image.reshape(-1, 3).mean(axis=0)
-        number = round((red - 40) / 30)
-        assert abs(red - 40 - 30 * number) < 8
-        assert abs(green - 90) < 8
-        assert abs(blue - 220 + 30 * number) < 8
-        found.append(number)
-    return found
 
 
 def pairs(source: Source) -> list[tuple[int, int]]:
@@ -78,46 +66,6 @@ def write_video(path: Path, count: int) -> Path:
         video.write(cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR))
     video.release()
     return path
-
-
-def image_message(image: Image, encoding: str = "rgb8") -> object:
-    header = _header()
-    if encoding == "bgr8":
-        image = image[..., ::-1]
-    height, width = image.shape[:2]
-    data = np.ascontiguousarray(image).reshape(-1)
-    return STORE.types[IMAGE](header, height, width, encoding, 0, 3 * width, data)
-
-
-def compressed_message(image: Image) -> object:
-    ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert ok
-    return STORE.types[COMPRESSED](_header(), "rgb8; jpeg compressed bgr8", jpeg.reshape(-1))
-
-
-def _header() -> object:
-    time = STORE.types["builtin_interfaces/msg/Time"](0, 0)
-    return STORE.types["std_msgs/msg/Header"](time, "camera")
-
-
-def write_bag(
-    folder: Path,
-    messages: Sequence[tuple[str, str, object]],
-    storage: StoragePlugin = StoragePlugin.MCAP,
-    silent: Sequence[tuple[str, str]] = (),
-) -> Path:
-    """Write a bag of (topic, type, message), and of (topic, type) without messages."""
-    with Writer(folder, version=9, storage_plugin=storage) as writer:
-        connections = {}
-        for topic, kind in dict.fromkeys([(t, k) for t, k, _ in messages] + list(silent)):
-            connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-        for time, (topic, kind, message) in enumerate(messages):
-            writer.write(connections[topic], time, STORE.serialize_cdr(message, kind))
-    return folder
-
-
-def text_message(text: str) -> tuple[str, str, object]:
-    return "/chatter", "std_msgs/msg/String", STORE.types["std_msgs/msg/String"](text)
 
 
 def test_image(tmp_path: Path) -> None:
@@ -588,11 +536,49 @@ def test_invalid_sources(tmp_path: Path) -> None:
         open_source("synthetic", topic="/camera")
 
 
-def test_folder_of_a_bag_without_metadata(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, image_message(picture(0)))])
+@pytest.mark.parametrize("suffix", [".zstd", ".zst"])
+def test_a_compressed_bag_is_a_bag(tmp_path: Path, suffix: str) -> None:
+    bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, image_message(picture(2)))])
+    packed = tmp_path / f"drive.mcap{suffix}"
+    packed.write_bytes(zstandard.compress((bag / "bag.mcap").read_bytes()))
+    assert numbers(list(open_source(str(packed), topic="/camera").frames())) == [2]
+
+
+def test_a_folder_of_a_killed_recorder_is_a_bag(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, image_message(picture(2)))])
     (bag / "metadata.yaml").unlink()
-    with pytest.raises(SourceError, match=r"without metadata\.yaml: give its"):
-        open_source(str(bag))
+    assert numbers(list(open_source(str(bag)).frames())) == [2]
+    write_image(bag / "a.png", picture(1))  # images with a recording beside them
+    assert numbers(list(open_source(str(bag)).frames())) == [1]
+
+
+def test_images_go_on_after_a_bad_one(tmp_path: Path) -> None:
+    for number, name in enumerate(("a.png", "b.png", "c.png", "d.png")):
+        write_image(tmp_path / name, picture(number))
+    (tmp_path / "b.png").write_bytes(b"\x89PNG")
+    frames = open_source(str(tmp_path), limit=3).frames()
+    first = next(frames)
+    with pytest.raises(ImageFileError, match=r"b\.png is not an image"):
+        next(frames)
+    assert numbers([first, *frames]) == [0, 2]
+
+
+def test_names_tell_images_apart(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "a.jpg.bmp", "b.png"):
+        write_image(tmp_path / name, picture(0))
+    names = [frame.name for frame in open_source(str(tmp_path)).frames()]
+    assert names == ["a.jpg", "a.jpg.bmp", "a.png", "b"]
+
+
+def test_a_ros_1_bag_of_a_killed_recorder(tmp_path: Path) -> None:
+    path = tmp_path / "drive.bag.active"
+    header = b"\x04\0\0\0op=\x03" + b"\x12\0\0\0index_pos=" + bytes(8)
+    header += b"\x0f\0\0\0conn_count=" + bytes(4) + b"\x10\0\0\0chunk_count=" + bytes(4)
+    path.write_bytes(
+        b"#ROSBAG V2.0\n" + struct.pack("<I", len(header)) + header + struct.pack("<I", 0)
+    )
+    with pytest.raises(BagError, match=r"not indexed, .* `rosbag reindex \S+/drive\.bag\.active`"):
+        open_source(str(path))
 
 
 NAMES = (

@@ -3,12 +3,18 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from bags import IMAGE, image_message, picture, write_bag
 from refusal import refusal
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability
+from tiny_model import make_model
 
 from bisenet_ros.classes import read_classes
 from bisenet_ros.cli.main import main
@@ -17,6 +23,17 @@ from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(tiny_model: Path, tmp_path: Path) -> Run:
+    """Return a function that runs the command with further arguments, into tmp_path / "out"."""
+    line = ["segment", "--model", str(tiny_model), "--backend", "torch", "--precision", "fp32"]
+    line += ["--output", str(tmp_path / "out")]
+    return lambda *arguments: main([*line, *map(str, arguments)])
 
 
 @pytest.fixture
@@ -36,7 +53,7 @@ def test_labels_of_a_folder(
     line = ["--model", str(tiny_model), "--backend", "torch", "--precision", "fp32"]
     line += ["--input", str(images), "--output", str(out), "--alpha", "0"]
     assert main(["segment", *line]) == 0
-    names = ["left", "right", "right_000002"]
+    names = ["left", "right.jpg", "right.png"]
     assert sorted(path.stem for path in (out / "labels").iterdir()) == names
     assert sorted(path.name for path in (out / "overlay").iterdir()) == [f"{n}.jpg" for n in names]
 
@@ -116,12 +133,248 @@ def test_invalid_arguments(
 
 
 def test_existing_labels_are_not_overwritten(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["segment", "--input", "synthetic", "--frames", "1", "--model", str(tiny_model)]
-    line += ["--output", str(tmp_path / "out")]
-    assert main(line) == 0
+    """They may be those of a dataset."""
+    (tmp_path / "out" / "labels").mkdir(parents=True)
+    (tmp_path / "out" / "labels" / "a.png").write_text("somebody's work")
     before = sorted((tmp_path / "out").rglob("*"))
-    assert main(line) == 1
+    assert run("--input", "synthetic", "--frames", "1") == 1
     assert "labels already contains files: remove them, or use" in capsys.readouterr().err
     assert sorted((tmp_path / "out").rglob("*")) == before
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """Contents of the pictures below ``folder`` by name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".png", ".jpg")
+    }
+
+
+def write_video(path: Path, count: int) -> Path:
+    """Write ``count`` pictures at 10 Hz."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(count):
+        video.write(picture(number))
+    video.release()
+    return path
+
+
+def test_a_bad_image_is_named_and_left_out(
+    run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "middle.png").write_bytes(b"\x89PNG")
+    assert run("--input", images, "--strict") == 1
+    assert "middle.png is not an image that OpenCV can read" in capsys.readouterr().err
+    assert sorted(p.stem for p in (tmp_path / "out" / "labels").iterdir()) == ["left"]
+
+    assert run("--input", images) == 1
+    output = capsys.readouterr()
+    assert f"left out frame 1: {images}/middle.png is not an image" in output.err
+    assert f"1 of 4 frames of {images} are not labeled, for the reasons above" in output.err
+    assert f"segmented 3 of 4 frames of {images} with tiny" in output.out
+    names = ["left", "right.jpg", "right.png"]
+    assert sorted(p.stem for p in (tmp_path / "out" / "labels").iterdir()) == names
+
+    (images / "middle.png").write_bytes((images / "left.png").read_bytes())
+    assert run("--input", images) == 0
+    assert ", 3 of them in an earlier run: " in capsys.readouterr().out
+
+
+def test_bad_messages_of_a_bag_are_left_out(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [("/camera", IMAGE, image_message(picture(n))) for n in range(5)]
+    messages[1] = "/camera", IMAGE, image_message(picture(1), "16UC1")
+    messages[3] = "/camera", IMAGE, image_message(picture(3), "nonsense")
+    bag = write_bag(tmp_path / "bag", messages)
+    assert run("--input", bag, "--frames", "4") == 1
+    output = capsys.readouterr()
+    assert "left out frame 1: " in output.err
+    assert "left out frame 3: " in output.err
+    assert f"segmented 2 of 4 frames of {bag}, /camera with" in output.out
+    assert sorted(p.stem for p in (tmp_path / "out" / "labels").iterdir()) == ["000000", "000002"]
+
+
+def test_no_frame_at_all(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    assert run("--input", tmp_path / "a.png") == 1
+    error = capsys.readouterr().err
+    assert "a.png is not an image that OpenCV can read: repair or remove it" in error
+    assert error.endswith(f"bisenet segment: no frame of {tmp_path}/a.png could be read\n")
+
+
+def test_a_run_is_continued(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = write_video(tmp_path / "v.avi", 6)
+    assert run("--input", video) == 0
+    whole = written(tmp_path / "out")
+    assert len(whole) == 12
+    for name in ("labels/000002.png", "overlay/000004.jpg"):  # as if it had been interrupted
+        (tmp_path / "out" / name).unlink()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    capsys.readouterr()
+    assert run("--input", video) == 0
+    assert capsys.readouterr().out.startswith("segmented 6 frames of ")
+    assert written(tmp_path / "out") == whole
+    kept = [path.stem for path, time in times.items() if path.stat().st_mtime_ns == time]
+    assert sorted(kept) == ["000000", "000001", "000003", "000005"]
+
+
+def test_labels_of_other_settings_are_not_mixed(
+    run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--input", images) == 0
+    before = written(tmp_path / "out")
+    other = make_model(tmp_path / "tiny.safetensors", seed=1)
+    single = images / "left.png"
+    record = tmp_path / "out" / "segment.json"
+    for arguments, setting in (
+        (["--model", other], "model_sha256"),
+        (["--resolution", "64x64"], "resolution"),
+        (["--precision", "bf16"], "precision"),
+        (["--input", single], "input"),
+    ):
+        capsys.readouterr()
+        assert run("--input", images, *arguments) == 1
+        error = capsys.readouterr().err
+        assert f"{tmp_path}/out has labels of {setting} " in error
+        assert "give the arguments of that run to continue it, or use another --output" in error
+    assert written(tmp_path / "out") == before
+    record.write_text("{")
+    assert run("--input", images) == 1
+    assert "segment.json cannot be read (it is not JSON" in capsys.readouterr().err
+    for path in (tmp_path / "out" / "labels").iterdir():
+        path.unlink()
+    assert run("--input", single) == 0
+
+
+def test_a_replaced_video_is_not_continued(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_video(tmp_path / "v.avi", 2)
+    assert run("--input", video) == 0
+    write_video(video, 3)
+    assert run("--input", video) == 1
+    assert "has labels of input_bytes" in capsys.readouterr().err
+
+
+def test_confidence(run: Run, tiny_model: Path, images: Path, tmp_path: Path) -> None:
+    assert run("--input", images) == 0
+    assert run("--input", images, "--confidence") == 0  # adds what is missing
+    options = EngineOptions(backend="torch", device="cpu", precision="fp32", confidence=True)
+    image = cv2.cvtColor(cv2.imread(str(images / "left.png")), cv2.COLOR_BGR2RGB)
+    expected = Segmenter(model_file.load(tiny_model), options).segment(image)
+    confidence = cv2.imread(str(tmp_path / "out/confidence/left.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(confidence, expected.confidence)
+    assert len(list((tmp_path / "out" / "confidence").iterdir())) == 3
+
+
+def read_bag(path: Path) -> dict[str, list[tuple[int, Any]]]:
+    """Messages of a bag by topic with their times, checked to be in order."""
+    found: dict[str, list[tuple[int, Any]]] = {}
+    last = 0
+    with AnyReader([path]) as reader:
+        for connection, time, raw in reader.messages():
+            assert time >= last
+            last = time
+            message = reader.deserialize(raw, connection.msgtype)
+            found.setdefault(connection.topic, []).append((time, message))
+    return found
+
+
+def stamp(message: Any) -> tuple[int, int, str]:
+    header = message.header
+    return header.stamp.sec, header.stamp.nanosec, header.frame_id
+
+
+def test_output_bag(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    messages = [("/camera", IMAGE, image_message(picture(n), stamp=(100 + n, 7))) for n in range(4)]
+    messages[2] = "/camera", IMAGE, image_message(picture(2), "16UC1")
+    source = write_bag(tmp_path / "bag", messages, start=50)
+    out = tmp_path / "labels.mcap"
+    assert run("--input", source, "--output-bag", out, "--confidence") == 1  # one is left out
+    bag = read_bag(out)
+    assert sorted(bag) == [
+        f"/segmentation/{name}"
+        for name in ("class_map", "confidence", "label", "overlay/compressed")
+    ]
+    for name, folder in (("label", "labels"), ("confidence", "confidence")):
+        images = bag[f"/segmentation/{name}"]
+        assert [time for time, _ in images] == [50, 51, 53]
+        for number, (_, image) in zip((0, 1, 3), images, strict=True):
+            assert stamp(image) == (100 + number, 7, "camera")
+            assert (image.encoding, image.step) == ("mono8", 64)
+            stored = cv2.imread(str(tmp_path / f"out/{folder}/{number:06}.png"), -1)
+            np.testing.assert_array_equal(image.data.reshape(48, 64), stored)
+    overlays = bag["/segmentation/overlay/compressed"]
+    assert [stamp(image) for _, image in overlays] == [
+        (100, 7, "camera"),
+        (101, 7, "camera"),
+        (103, 7, "camera"),
+    ]
+    shown = cv2.imdecode(overlays[2][1].data, cv2.IMREAD_COLOR).astype(int)
+    stored = cv2.imread(str(tmp_path / "out/overlay/000003.jpg")).astype(int)
+    assert np.abs(shown - stored).max() <= 2
+    ((time, class_map),) = bag["/segmentation/class_map"]
+    assert time == 50
+    assert stamp(class_map) == (100, 7, "")
+    assert (class_map.model, class_map.ignore_id) == ("tiny", 255)
+    classes = model_file.load(tiny_model).metadata.classes
+    assert [(c.id, c.name) for c in class_map.classes] == [(c.id, c.name) for c in classes]
+    assert class_map.classes[1].color.r == pytest.approx(classes[1].color[0] / 255)
+
+
+def test_profiles_of_an_output_bag(run: Run, tmp_path: Path) -> None:
+    """``ros2 bag play`` publishes with them: late subscribers get the classes."""
+    video = write_video(tmp_path / "v.avi", 2)
+    assert run("--input", video, "--output-bag", tmp_path / "a.mcap") == 0
+    with AnyReader([tmp_path / "a.mcap"]) as reader:
+        profiles = {c.topic: c.ext.offered_qos_profiles for c in reader.connections}
+    (latched,), (label,) = profiles["/segmentation/class_map"], profiles["/segmentation/label"]
+    assert (latched.durability, latched.depth) == (QosDurability.TRANSIENT_LOCAL, 1)
+    assert label.durability == QosDurability.VOLATILE
+
+
+def test_output_bag_of_a_video_is_stamped_by_its_rate(run: Run, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.avi", 3)  # of 10 Hz
+    assert run("--input", video, "--output-bag", tmp_path / "a.mcap") == 0
+    labels = read_bag(tmp_path / "a.mcap")["/segmentation/label"]
+    assert [time for time, _ in labels] == [100_000_000, 200_000_000, 300_000_000]
+    assert stamp(labels[1][1]) == (0, 200_000_000, "camera")
+
+
+def test_a_continued_run_writes_the_whole_bag(run: Run, tmp_path: Path) -> None:
+    messages = [("/camera", IMAGE, image_message(picture(n))) for n in range(4)]
+    messages[2] = "/camera", IMAGE, image_message(picture(2), "16UC1")
+    source = write_bag(tmp_path / "bag", messages)
+    out = tmp_path / "labels.mcap"
+    assert run("--input", source, "--output-bag", out, "--strict") == 1
+    assert not out.exists()
+    assert not list(tmp_path.glob(".partial*"))
+    assert run("--input", source, "--output-bag", out) == 1
+    labels = read_bag(out)["/segmentation/label"]
+    assert [time for time, _ in labels] == [0, 1, 3]
+    stored = cv2.imread(str(tmp_path / "out/labels/000000.png"), -1)
+    np.testing.assert_array_equal(labels[0][1].data.reshape(48, 64), stored)
+
+
+def test_an_output_bag_that_cannot_be_written(
+    run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_video(tmp_path / "v.avi", 2)
+    (tmp_path / "old.mcap").write_text("a recording")
+    assert run("--input", video, "--output-bag", tmp_path / "old.mcap") == 1
+    assert "old.mcap exists: remove it, or use another --output-bag" in capsys.readouterr().err
+    assert (tmp_path / "old.mcap").read_text() == "a recording"
+    for source, bag, message in (
+        (video, "a.bag", "a.bag is not named .mcap"),
+        (images, "a.mcap", "have no times; give a bag or a video as --input"),
+        ("synthetic", "a.mcap", "have no times; give a bag or a video as --input"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            run("--input", source, "--output-bag", tmp_path / bag)
+        assert exit_.value.code == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
