@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.errors import SourceError
+from bisenet_ros.images.bit_depth import FULL_DEPTH, BitDepth
 from bisenet_ros.images.files import IMAGE_SUFFIXES, is_image_file, read_image, read_label_image
 from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
@@ -63,7 +64,12 @@ class Source:
 
 
 def open_source(
-    given: str, *, topic: str | None = None, labels: Path | None = None, limit: int | None = None
+    given: str,
+    *,
+    topic: str | None = None,
+    labels: Path | None = None,
+    limit: int | None = None,
+    bit_depth: int = FULL_DEPTH,
 ) -> Source:
     """Return the source that ``given`` names, after checking that it can be opened.
 
@@ -73,6 +79,7 @@ def open_source(
         topic: Image topic to read from a bag that has several.
         labels: Folder of 8-bit label images; the k-th by name belongs to the k-th frame.
         limit: Maximum number of frames, at least 1.
+        bit_depth: Number of bits of the values in 16-bit images, see ``BitDepth``.
 
     Raises:
         SourceError: The source does not exist or cannot be read.
@@ -80,7 +87,7 @@ def open_source(
     """
     if limit is not None and limit < 1:
         raise SourceError(f"{limit} frames were requested; must be at least 1")
-    path = expand_home(given)
+    path, depth = expand_home(given), BitDepth(bit_depth)
     is_bag = path.suffix.lower() in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
     if topic is not None and not is_bag:
         raise SourceError(f"--topic {topic} applies only to bags, but {given} is not one; omit it")
@@ -101,13 +108,13 @@ def open_source(
             f"number, a stream URL, or '{SYNTHETIC}'"
         )
     elif is_bag:
-        source = _bag(path, topic)
+        source = _bag(path, topic, depth)
     elif path.is_dir():
-        source = _folder(path)
+        source = _folder(path, depth)
     elif path.is_fifo():
         raise SourceError(f"{given} is a FIFO, which can be read only once: use a file")
     elif path.suffix.lower() in IMAGE_SUFFIXES:
-        source = _images(str(path), [path])
+        source = _images(str(path), [path], depth)
     else:
         source = _video(str(path))
 
@@ -136,15 +143,15 @@ def _street(length: int) -> Source:
     return Source("synthetic street", length, frames, CLASS_NAMES)
 
 
-def _images(name: str, paths: list[Path]) -> Source:
+def _images(name: str, paths: list[Path], depth: BitDepth) -> Source:
     def frames() -> Iterator[Frame]:
         for path in paths:
-            yield Frame(read_image(path), name=path.stem)
+            yield Frame(read_image(path, depth), name=path.stem)
 
     return Source(name, len(paths), frames)
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path, depth: BitDepth) -> Source:
     images = _image_files(path)
     if not images:
         if any(p.suffix.lower() in BAG_SUFFIXES for p in path.iterdir()):
@@ -152,7 +159,7 @@ def _folder(path: Path) -> Source:
                 f"{path} contains a bag without metadata.yaml: give its .mcap or .db3 file"
             )
         raise SourceError(f"{path} contains no images ({', '.join(IMAGE_SUFFIXES)})")
-    return _images(str(path), images)
+    return _images(str(path), images, depth)
 
 
 def _video(given: str) -> Source:
@@ -221,7 +228,7 @@ class _Capture:
         self._capture.release()
 
 
-def _bag(path: Path, topic: str | None) -> Source:
+def _bag(path: Path, topic: str | None, depth: BitDepth) -> Source:
     # Only bags need ROS, to deserialize messages.
     try:
         from bisenet_ros.ros.bag import ImageBag
@@ -230,7 +237,7 @@ def _bag(path: Path, topic: str | None) -> Source:
             f"cannot read bag {path}: ROS messages are missing ({error}); source ROS's setup.bash"
         ) from error
 
-    bag = ImageBag(path, topic)
+    bag = ImageBag(path, topic, depth)
     return Source(f"{path}, {bag.topic}", len(bag), lambda: map(Frame, bag))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bisenet_ros.cli.argument_types import number, whole_number
 from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
+from bisenet_ros.cli.image_arguments import add_bit_depth_argument
 from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.errors import OutputError
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--topic", help="image topic to read from a bag that has several")
     parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
+    add_bit_depth_argument(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -60,7 +62,12 @@ def run(args: argparse.Namespace) -> int:
     if labels.is_dir() and any(labels.iterdir()):
         # Do not overwrite: they may be the labels of a dataset.
         raise OutputError(f"{labels} already contains files: remove them, or use another --output")
-    source = open_source(args.input, topic=args.topic, limit=args.frames)
+    source = open_source(
+        args.input,
+        topic=args.topic,
+        limit=args.frames,
+        bit_depth=args.bit_depth,
+    )
     model = open_model(args)
     segmenter = open_segmenter(args, model)
     labels.mkdir(parents=True, exist_ok=True)

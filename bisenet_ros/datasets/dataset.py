@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import DatasetError, DocumentError, ImageFileError
+from bisenet_ros.images.bit_depth import BitDepth
 from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 
 Labels = NDArray[np.uint8]
@@ -36,6 +37,7 @@ class Dataset:
     - ``decode``: reader of the label files.
     - ``problems``: a sentence for each file that cannot be paired; ``open_dataset`` never returns a
       dataset with problems.
+    - ``depth``: number of bits of the values in 16-bit images.
     """
 
     root: Path
@@ -43,6 +45,7 @@ class Dataset:
     classes: tuple[SemanticClass, ...]
     decode: ReadLabels
     problems: tuple[str, ...] = ()
+    depth: BitDepth = field(default_factory=BitDepth, compare=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -51,7 +54,7 @@ class Dataset:
         image_path, label_path = self.pairs[index]
         labels = self.read_labels(index)
         with _dataset_errors():
-            image = read_image(image_path)
+            image = read_image(image_path, self.depth)
         if image.shape[:2] != labels.shape:
             raise DatasetError(
                 f"{image_path} is {image.shape[1]}x{image.shape[0]} and its labels {label_path} "

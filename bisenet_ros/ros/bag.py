@@ -11,6 +11,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from bisenet_ros.errors import BagError, ImageError, first_line, quoted
+from bisenet_ros.images.bit_depth import FULL_RANGE, BitDepth
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -23,8 +24,10 @@ class ImageBag:
     - ``len()``: number of messages on ``topic``.
     """
 
-    def __init__(self, path: Path, topic: str | None = None) -> None:
+    def __init__(self, path: Path, topic: str | None = None, depth: BitDepth = FULL_RANGE) -> None:
         """Open the bag; without ``topic`` it must have exactly one topic of images.
+
+        ``depth`` is the number of bits of the values in 16-bit images.
 
         Raises:
             BagError: ``path`` is not a readable bag, has no such topic, no image topic or several
@@ -58,6 +61,7 @@ class ImageBag:
         if not counts[topic]:
             raise BagError(f"{path} has no message on {topic}: nothing was recorded there")
         self.topic = topic
+        self._depth = depth
         self._count: int = counts[topic]
 
     def __len__(self) -> int:
@@ -69,7 +73,7 @@ class ImageBag:
         Raises:
             BagError: a message is damaged or not an image.
         """
-        decoder = ImageDecoder()
+        decoder = ImageDecoder(depth=self._depth)
         with closing(self._open()) as reader:
             connections = [c for c in reader.connections if c.topic == self.topic]
             messages = reader.messages(connections)
@@ -80,7 +84,7 @@ class ImageBag:
                     if connection.msgtype == IMAGE_TYPES[0]:
                         image = decoder.to_rgb(message)
                     else:
-                        image = decode_compressed(message)
+                        image = decode_compressed(message, depth=decoder.depth)
                 except ImageError as error:
                     raise BagError(f"{self.path}, message {number}: {error}") from error
                 except Exception as error:  # rosbags lets errors of its parsers through

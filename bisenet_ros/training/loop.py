@@ -108,6 +108,7 @@ def train(
     keep_freed_memory()
     if processes.rank == 0 and (resume is None or resume.iteration < settings.iterations):
         _announce(settings, processes.device)
+    dataset[0]  # an image whose bit depth is suspicious warns here, not in each worker
     samples = TrainDataset(dataset, settings)
     start = start or new_start(settings, len(dataset.classes))
     class_weights = _class_weights(dataset) if settings.class_weights else None

@@ -235,6 +235,31 @@ def test_log_has_a_row_per_iteration(trained: Path) -> None:
     assert float(rows[0][2]) == 1e-3
 
 
+def test_bit_depth_is_used_and_recorded(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deep = Path(shutil.copytree(data, tmp_path / "deep"))
+    for path in deep.glob("*/images/*"):
+        pixels = np.rint(cv2.imread(str(path)) * (4095 / 255)).astype(np.uint16)
+        assert cv2.imwrite(str(path), pixels)
+    for root, more in ((data, []), (deep, ["--bit-depth", "12"])):
+        line = command(root, tmp_path / f"run_{root.name}", "--val-data", str(root), *more)
+        assert main(line[3:]) == 0
+    runs = [tmp_path / f"run_{root.name}" for root in (data, deep)]
+    losses = [[row[1] for row in log_of(run)] for run in runs]
+    assert losses[0] == losses[1]
+    models = [model_file.load(run / "model.safetensors") for run in runs]
+    assert [model.metadata.recipe["bit_depth"] for model in models] == [16, 12]
+    assert "is dark" not in capfd.readouterr().err
+    # Main process and two workers read the pictures, but one says so.
+    line = command(deep, tmp_path / "dark", "--val-data", str(deep), workers="2")
+    shown = subprocess.run(line, env=environment(), capture_output=True, text=True, check=True)
+    assert shown.stderr.count("is dark") == 1
+    assert "has 12 bits, pass --bit-depth 12" in shown.stderr
+    assert main([*line[3:], "--resume", "--bit-depth", "12"]) == 1
+    assert "(bit_depth was 16, now 12)" in capfd.readouterr().err
+
+
 def test_validation_log_has_a_row_per_validation(trained: Path) -> None:
     with (trained / "validation.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
