@@ -29,7 +29,13 @@ from bisenet_ros.training.loss import inverse_log_weights
 from bisenet_ros.training.malloc import keep_freed_memory
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.train_dataset import TrainDataset, sample_indices
-from bisenet_ros.training.trainer import Batch, Trainer, computes_bf16, resolve_precision
+from bisenet_ros.training.trainer import (
+    Batch,
+    Trainer,
+    computes_bf16,
+    learning_rate,
+    resolve_precision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +89,9 @@ def train(
     """Train on ``dataset`` until all iterations are done or ``stop`` returns True.
 
     A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and after
-    an exception between two iterations. A run resumed with the same precision and number of
-    threads ends with the same weights as an uninterrupted run; on a GPU, where the order of
-    summation varies, with similar ones.
+    an exception between two iterations. A run resumed with the same iterations, precision and
+    number of threads ends with the same weights as an uninterrupted run; on a GPU, where the order
+    of summation varies, with similar ones.
 
     Args:
         dataset: Training samples.
@@ -115,6 +121,8 @@ def train(
     trainer = Trainer(start, settings, processes, class_weights)
     if resume is not None:
         trainer.load(resume)
+        if processes.rank == 0 and settings.iterations != resume.settings.iterations:
+            _announce_schedule(resume, settings)
     fingerprint = start.fingerprint(dataset, processes)
     batches = iter(_loader(samples, trainer.iteration, processes))
     written = 0
@@ -222,6 +230,20 @@ def _announce(settings: Settings, device: str) -> None:
             "auto to use a native one",
             device,
         )
+
+
+def _announce_schedule(resume: Checkpoint, settings: Settings) -> None:
+    """Log how other ``iterations`` than those of ``resume`` change the learning rate."""
+    planned = resume.settings
+    logger.info(
+        "the learning rate of iteration %d is %.3g instead of %.3g, on a schedule that decays to 0 "
+        "at %d instead of %d",
+        resume.iteration + 1,
+        learning_rate(resume.iteration, settings),
+        learning_rate(resume.iteration, planned),
+        settings.iterations,
+        planned.iterations,
+    )
 
 
 def _check_shares(settings: Settings, processes: DistributedContext) -> None:
