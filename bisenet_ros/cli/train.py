@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         metavar="FILE",
         help="start from the weights of this model file or shipped model: keep its architecture "
-        "and normalization, and initialize layers that do not match the new classes",
+        "and normalization, and the last layer for classes of the same name",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from checkpoint.pt in --output"
