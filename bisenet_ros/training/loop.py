@@ -106,7 +106,7 @@ def train(
 
     Raises:
         TrainingError: The batch cannot be divided among the processes, the loss is not finite, no
-            pixel is labeled, or the GPU runs out of memory.
+            pixel is labeled, ``settings.augment`` fails, or the GPU runs out of memory.
         DatasetError: A file of ``dataset`` cannot be used.
     """
     _check_shares(settings, processes)
@@ -114,8 +114,8 @@ def train(
     keep_freed_memory()
     if processes.rank == 0 and (resume is None or resume.iteration < settings.iterations):
         _announce(settings, processes.device)
-    dataset[0]  # an image whose bit depth is suspicious warns here, not in each worker
     samples = TrainDataset(dataset, settings)
+    _try(samples)
     start = start or new_start(settings, len(dataset.classes))
     class_weights = _class_weights(dataset) if settings.class_weights else None
     trainer = Trainer(start, settings, processes, class_weights)
@@ -205,13 +205,14 @@ def _class_weights(dataset: Dataset) -> Tensor:
 
 @contextmanager
 def _errors_of_workers() -> Iterator[None]:
-    """Re-raise a DatasetError of a loader worker with its original message."""
+    """Re-raise an error of a loader worker that a user can fix with its original message."""
     try:
         yield
-    except DatasetError as error:
+    except (DatasetError, TrainingError) as error:
         # PyTorch replaces the message by the worker's traceback, whose last line it is.
-        message = str(error).strip().splitlines()[-1].rpartition("DatasetError: ")[2]
-        raise DatasetError(message) from None
+        kind = type(error)
+        message = str(error).strip().splitlines()[-1].rpartition(f"{kind.__name__}: ")[2]
+        raise kind(message) from None
 
 
 def _announce(settings: Settings, device: str) -> None:
@@ -230,6 +231,23 @@ def _announce(settings: Settings, device: str) -> None:
             "auto to use a native one",
             device,
         )
+
+
+def _try(samples: TrainDataset) -> None:
+    """Draw a sample, so that its errors and warnings appear here first, not in each worker.
+
+    Raises:
+        TrainingError, DatasetError: It cannot be drawn.
+    """
+    image, labels = samples[0]
+    if samples.custom is not None:
+        again, labels_again = samples[0]
+        if not (torch.equal(image, again) and torch.equal(labels, labels_again)):
+            logger.warning(
+                "augment %s gives other results for the same sample: a resumed run will differ "
+                "from an uninterrupted one. Draw all random numbers from its third argument",
+                samples.settings.augment,
+            )
 
 
 def _announce_schedule(resume: Checkpoint, settings: Settings) -> None:

@@ -39,6 +39,8 @@ class Settings:
         color_jitter: Maximum relative change of brightness, contrast and saturation.
         channel_jitter: Maximum relative change of each color channel, like white balance.
         jpeg: Share of the samples to compress as JPEG with a quality of 50 to 100.
+        augment: Import path ``package.module:function`` of a function of the user's, applied to
+            each sample after the above; empty for none. See ``custom_augment.CustomAugment``.
         cutmix: Share of the samples that receive a rectangle of another (arXiv 1905.04899).
         copy_paste: Names of classes whose pixels are copied from another sample, each with
             probability 0.5 (based on arXiv 2012.07177).
@@ -80,6 +82,7 @@ class Settings:
     channel_jitter: float = 0.0
     jpeg: float = 0.0
     cutmix: float = 0.0
+    augment: str = ""
     copy_paste: tuple[str, ...] = ()
     synthetic_images: int = 0
     optimizer: Optimizer = "sgd"
