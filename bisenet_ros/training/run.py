@@ -281,7 +281,7 @@ class ModelTraining:
         if self.validation and not log.has_validated(run.settings.iterations):
             log.validated(run.settings.iterations, scores)
         log.flush()
-        plot_curves(run.folder, run.folder / "curves.png")
+        plot_curves(run.folder, run.folder / "curves.png", data.classes)
         names = [entry.name for entry in data.classes]
         plot_confusion(scores.confusion, names, run.folder / f"confusion_{which}.png")
         print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")
