@@ -22,7 +22,7 @@ from bisenet_ros.training.curves import plot_curves
 from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.initialization import InitialModel
 from bisenet_ros.training.loop import Progress, TrainingOutcome, train
-from bisenet_ros.training.run_logger import RunLogger
+from bisenet_ros.training.run_logger import RunLogger, import_summary_writer
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.trainer import resolve_precision
 
@@ -60,6 +60,7 @@ class Run:
     """
 
     def __init__(
+        TrainingError: ``tensorboard`` is set, but TensorBoard cannot be imported.
         self,
         folder: Path,
         dataset: Dataset,
@@ -73,6 +74,8 @@ class Run:
         self.folder = folder
         self.dataset = dataset
         self.start = start
+        if tensorboard:
+            import_summary_writer()  # fail now, not after minutes of checks
         self.processes = processes
         self.checkpoint_path = folder / CHECKPOINT
         self.settings = resolve_precision(settings, processes)
