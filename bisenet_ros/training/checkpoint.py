@@ -15,7 +15,7 @@ from bisenet_ros.training.settings import Settings, make_settings
 
 logger = logging.getLogger(__name__)
 
-WITHOUT_EFFECT = ("workers", "checkpoint_every")
+WITHOUT_EFFECT = ("workers", "checkpoint_every", "keep_best")
 """Settings that do not affect the result; they may change on resume."""
 IN_ROUNDING = ("precision", "threads")
 """Settings that affect only rounding; they may change on resume, which is logged and stored."""
@@ -72,8 +72,8 @@ class Checkpoint:
             raise CheckpointError(
                 f"the checkpoint belongs to a different run ({'; '.join(changed)}): resume with "
                 "the same --config, --set, --data, --init and number of processes (iterations, "
-                "precision, workers, checkpoint_every and --threads may change), or train from its "
-                "weights into another folder: --init with its model.safetensors"
+                "precision, workers, checkpoint_every, keep_best and --threads may change), or "
+                "train from its weights into another folder: --init with its model.safetensors"
             )
         if settings.iterations != self.settings.iterations and (
             settings.iterations <= self.iteration

@@ -69,6 +69,7 @@ class Settings:
         seed: Seed of initialization, sampling and augmentation.
         workers: Number of processes that prepare samples.
         checkpoint_every: Iterations between checkpoints.
+        keep_best: Whether to keep the model with the best validation score, too; it flatters.
     """
 
     preset: str = "bisenetv2"
@@ -81,8 +82,8 @@ class Settings:
     color_jitter: float = 0.0
     channel_jitter: float = 0.0
     jpeg: float = 0.0
-    cutmix: float = 0.0
     augment: str = ""
+    cutmix: float = 0.0
     copy_paste: tuple[str, ...] = ()
     synthetic_images: int = 0
     optimizer: Optimizer = "sgd"
@@ -104,6 +105,7 @@ class Settings:
     seed: int = 0
     workers: int = 2
     checkpoint_every: int = 200
+    keep_best: bool = False
 
     def __post_init__(self) -> None:
         def require(name: str, holds: bool, rule: str) -> None:
