@@ -73,7 +73,15 @@ def curves_figure(
         bottom.set(ylabel="validation, %")
         iterations = validation["iteration"]
         mean_iou = 100 * validation["miou"]
-        bottom.plot(iterations, mean_iou, label="miou", color="black", linewidth=2, linestyle="--")
+        bottom.plot(
+            iterations,
+            mean_iou,
+            label="miou",
+            color="black",
+            linewidth=2,
+            linestyle="--",
+            zorder=3,  # above the classes
+        )
         for entry in classes if len(classes) <= CLASSES_DRAWN else ():
             bottom.plot(
                 iterations,

@@ -25,6 +25,7 @@ from bisenet_ros.training.initialization import InitialModel
 from bisenet_ros.training.loop import Progress, TrainingOutcome, train
 from bisenet_ros.training.run_logger import RunLogger, import_summary_writer
 from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.train_dataset import TrainDataset
 from bisenet_ros.training.trainer import resolve_precision
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Run:
 
     Raises:
         CheckpointError: ``resume`` is set and ``folder`` has no checkpoint of this run.
+        SettingsError: See ``TrainDataset``.
         TrainingError: ``tensorboard`` is set, but TensorBoard cannot be imported.
     """
 
@@ -74,8 +76,10 @@ class Run:
         resume: bool,
         tensorboard: bool = False,
     ) -> None:
+        # Fail now, not after minutes of checks.
+        TrainDataset(dataset, settings)
         if tensorboard:
-            import_summary_writer()  # fail now, not after minutes of checks
+            import_summary_writer()
         self.folder = folder
         self.dataset = dataset
         self.start = start

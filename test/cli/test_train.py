@@ -291,7 +291,7 @@ def test_plots_and_tensorboard_events_are_written(trained: Path) -> None:
         assert logged == [(int(row["iteration"]), row[column]) for row in rows]
 
 
-def test_missing_tensorboard_is_told_before_anything_is_read(
+def test_missing_modules_are_told_before_anything_is_read(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(data, tmp_path / "faulty"))
@@ -303,6 +303,12 @@ def test_missing_tensorboard_is_told_before_anything_is_read(
     message = reason(line, capsys)
     assert message.startswith("TensorBoard cannot be imported (")
     assert "pip install tensorboard, or omit --tensorboard; log.csv and validation.csv" in message
+    message = reason(
+        command(root, tmp_path / "run", "--val-data", str(root), augment="a:b"), capsys
+    )
+    assert message.startswith(
+        "setting 'augment' is 'a:b', but importing a raises ModuleNotFoundErr"
+    )
     assert not (tmp_path / "run").exists()
 
 
