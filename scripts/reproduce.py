@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit(f"{args.document} lacks the lines '{START.strip()}' and '{END.strip()}'")
     base = read_settings(args.config, args.set)
     try:
-        data, val = open_dataset(args.data), open_dataset(args.val, split="val")
+        data = open_dataset(args.data, bit_depth=base.bit_depth)
+        val = open_dataset(args.val, split="val", bit_depth=base.bit_depth)
     except DatasetError as error:
         sys.exit(str(error))
     if data.classes != val.classes:

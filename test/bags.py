@@ -45,21 +45,20 @@ def numbers(frames: Sequence[HasImage]) -> list[int]:
 
 
 def image_message(image: Image, encoding: str = "rgb8", stamp: tuple[int, int] = (0, 0)) -> object:
-    header = _header(stamp)
     if encoding == "bgr8":
         image = image[..., ::-1]
     height, width = image.shape[:2]
     data = np.ascontiguousarray(image).reshape(-1)
-    return STORE.types[IMAGE](header, height, width, encoding, 0, 3 * width, data)
+    return STORE.types[IMAGE](header(stamp), height, width, encoding, 0, 3 * width, data)
 
 
 def compressed_message(image: Image) -> object:
     ok, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert ok
-    return STORE.types[COMPRESSED](_header(), "rgb8; jpeg compressed bgr8", jpeg.reshape(-1))
+    return STORE.types[COMPRESSED](header(), "rgb8; jpeg compressed bgr8", jpeg.reshape(-1))
 
 
-def _header(stamp: tuple[int, int] = (0, 0)) -> object:
+def header(stamp: tuple[int, int] = (0, 0)) -> object:
     time = STORE.types["builtin_interfaces/msg/Time"](*stamp)
     return STORE.types["std_msgs/msg/Header"](time, "camera")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.image_arguments import add_bit_depth_argument
 from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.errors import DatasetError, UsageError
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="training images: a folder, searched recursively, or a dataset as for training",
     )
+    add_bit_depth_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     model = model_file.load(path)
     paths = evenly_spread(args.data, IMAGES)
     with tqdm(paths, "calibrate", unit="image", disable=None) as bar:
-        ranges = calibrate(model, _read(bar))
+        ranges = calibrate(model, _read(bar, args.bit_depth))
 
     def calibrated(metadata: "Metadata") -> "Metadata":
         # Drop INT8 scores: they were measured with the previous calibration.
@@ -103,8 +105,10 @@ def evenly_spread(data: Path, count: int) -> list[Path]:
     return [files[index * len(files) // taken] for index in range(taken)]
 
 
-def _read(paths: Iterable[Path]) -> "Iterator[NDArray[np.uint8]]":
+def _read(paths: Iterable[Path], bit_depth: int) -> "Iterator[NDArray[np.uint8]]":
+    from bisenet_ros.images.bit_depth import BitDepth
     from bisenet_ros.images.files import read_image
 
+    depth = BitDepth(bit_depth)
     for path in paths:
-        yield read_image(path)
+        yield read_image(path, depth)

@@ -53,7 +53,8 @@ def _check(args: argparse.Namespace) -> int:
 
     settings = open_settings(args)
     check_output_files(folders=[args.output])
-    dataset = find_dataset(args.data, args.layout, args.split)
+    dataset = find_dataset(args.data, args.layout, args.split, settings.bit_depth)
+    TrainDataset(dataset, settings)  # fail now, not after minutes of reading
     with tqdm(total=len(dataset), desc="check", unit="image", disable=None) as bar:
         report = check_dataset(dataset, bar.update, settings.resolution)
     print(report)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.argument_types import positive_number, whole_number
 from bisenet_ros.cli.engine_arguments import add_engine_arguments
+from bisenet_ros.cli.image_arguments import add_bit_depth_argument
 from bisenet_ros.cli.output_files import check_output_files, write_json
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="publishing rate (default: publish the next frame when the previous label arrives)",
     )
     parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
+    add_bit_depth_argument(parser)
     add_engine_arguments(parser.add_argument_group("node parameters"))
 
 
@@ -81,7 +83,13 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.cli.frame_sources import open_source
     from bisenet_ros.ros.fastdds import profile_environment
 
-    source = open_source(args.input, topic=args.topic, labels=args.labels, limit=args.frames)
+    source = open_source(
+        args.input,
+        topic=args.topic,
+        labels=args.labels,
+        limit=args.frames,
+        bit_depth=args.bit_depth,
+    )
     # Before importing rclpy, so that the profile also applies to this process.
     os.environ.update(profile_environment(os.environ))
 

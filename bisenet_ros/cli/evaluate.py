@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bisenet_ros.cli.argument_types import positive_number, whole_number
 from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
 from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
+from bisenet_ros.cli.image_arguments import add_bit_depth_argument
 from bisenet_ros.cli.output_files import check_output_files, write_json
 from bisenet_ros.errors import DatasetError, UsageError, quoted
 from bisenet_ros.resources import expand_home
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "streets",
     )
     add_layout_arguments(parser, split="val")
+    add_bit_depth_argument(parser)
     add_engine_arguments(parser)
     parser.add_argument(
         "--multi-scale",
@@ -241,7 +243,7 @@ def _open_data(args: argparse.Namespace) -> _Data:
         seeds = DEMO_SEEDS[:SYNTHETIC_STREETS]
         streets = (Street(seed).frame(seed) for seed in seeds)
         return _Data(CLASS_NAMES, streets, len(seeds), lambda number: f"street_{seeds[number]}")
-    dataset = open_dataset(expand_home(args.data), args.layout, args.split)
+    dataset = open_dataset(expand_home(args.data), args.layout, args.split, args.bit_depth)
     return _Data(
         [entry.name for entry in dataset.classes],
         (dataset[index] for index in range(len(dataset))),

@@ -20,6 +20,7 @@ from bisenet_ros.cli.frame_labels import LabelFiles, find_label_files
 from bisenet_ros.datasets.dataset import Files, files_by_key
 from bisenet_ros.datasets.pairing import is_label_folder
 from bisenet_ros.errors import SourceError, UserError
+from bisenet_ros.images.bit_depth import FULL_DEPTH, BitDepth
 from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
 from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
@@ -191,7 +192,12 @@ class _Frames(Iterator[Frame]):
 
 
 def open_source(
-    given: str, *, topic: str | None = None, labels: Path | None = None, limit: int | None = None
+    given: str,
+    *,
+    topic: str | None = None,
+    labels: Path | None = None,
+    limit: int | None = None,
+    bit_depth: int = FULL_DEPTH,
 ) -> Source:
     """Return the source that ``given`` names, after checking that it can be opened.
 
@@ -202,6 +208,7 @@ def open_source(
         labels: Folder of label images, named like the images of the source. The k-th belongs to the
             k-th frame of a video, stream or bag.
         limit: Maximum number of frames, at least 1.
+        bit_depth: Number of bits of the values in 16-bit images, see ``BitDepth``.
 
     Raises:
         SourceError: The source does not exist or cannot be read, or the labels do not match it.
@@ -211,7 +218,7 @@ def open_source(
     """
     if limit is not None and limit < 1:
         raise SourceError(f"{limit} frames were requested; must be at least 1")
-    path = expand_home(given)
+    path, depth = expand_home(given), BitDepth(bit_depth)
     bag = is_bag(path)
     if topic is not None and not bag:
         raise SourceError(f"--topic {topic} applies only to bags, but {given} is not one; omit it")
@@ -233,7 +240,7 @@ def open_source(
             f"number, a stream URL, or '{SYNTHETIC}'"
         )
     elif bag:
-        source = _bag(path, topic)
+        source = _bag(path, topic, depth)
     elif path.is_dir():
         if labels is not None and labels.is_dir() and labels.samefile(path):
             raise SourceError(
@@ -241,12 +248,12 @@ def open_source(
             )
         paths = _image_files(path, labels)
         images = files_by_key(path, paths)
-        source = _images(str(path), path, paths)
+        source = _images(str(path), path, paths, depth)
     elif path.is_fifo():
         raise SourceError(f"{given} is a FIFO, which can be read only once: use a file")
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         images = files_by_key(path.parent, [path])
-        source = _images(str(path), path.parent, [path])
+        source = _images(str(path), path.parent, [path], depth)
     else:
         source = _video(path)
 
@@ -288,7 +295,7 @@ def _street(length: int) -> Source:
     return Source("synthetic street", length, frames, CLASS_NAMES)
 
 
-def _images(name: str, folder: Path, paths: list[Path]) -> Source:
+def _images(name: str, folder: Path, paths: list[Path], depth: BitDepth) -> Source:
     names = {path.relative_to(folder) for path in paths}
     stems = Counter(name.with_suffix("") for name in names)
 
@@ -296,7 +303,7 @@ def _images(name: str, folder: Path, paths: list[Path]) -> Source:
         name = path.relative_to(folder)
         stem = name.with_suffix("")
         is_unique = stems[stem] == 1 and stem not in names
-        return Frame(read_image(path), name=(stem if is_unique else name).as_posix())
+        return Frame(read_image(path, depth), name=(stem if is_unique else name).as_posix())
 
     return Source(name, len(paths), lambda: map(frame, paths))
 
@@ -415,7 +422,7 @@ def _lacks_index(path: Path) -> bool:
     return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
-def _bag(path: Path, topic: str | None) -> Source:
+def _bag(path: Path, topic: str | None, depth: BitDepth) -> Source:
     # Only bags need ROS, to deserialize messages.
     try:
         from bisenet_ros.ros.bag import ImageBag
@@ -425,7 +432,7 @@ def _bag(path: Path, topic: str | None) -> Source:
             "-m pip install mcap rosbags zstandard`"
         ) from error
 
-    bag = ImageBag(path, topic)
+    bag = ImageBag(path, topic, depth)
 
     def frame(recorded: "BagImage") -> Frame:
         return Frame(recorded.image, recorded=recorded)

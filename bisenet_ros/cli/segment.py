@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bisenet_ros.cli.argument_types import number, whole_number
 from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
+from bisenet_ros.cli.image_arguments import add_bit_depth_argument
 from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.errors import ImageFileError, OutputError, SourceError, UsageError, describe
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--topic", help="image topic to read from a bag that has several")
     parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
+    add_bit_depth_argument(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_output_files([args.output_bag], folders=[args.output])
     output = SegmentOutput(args.output, alpha=args.alpha, confidence=args.confidence)
-    source = open_source(args.input, topic=args.topic, limit=args.frames)
+    source = open_source(args.input, topic=args.topic, limit=args.frames, bit_depth=args.bit_depth)
     if args.output_bag is not None:
         _check_output_bag(args, source)
     model = open_model(args)
@@ -201,6 +203,7 @@ def _settings(args: argparse.Namespace, source: "Source", segmenter: "Segmenter"
         "input_bytes": path.stat().st_size if path.is_file() else None,
         # The streets of a synthetic frame depend on how many there are.
         "input_frames": source.length if args.input == SYNTHETIC else None,
+        "bit_depth": args.bit_depth,
         "model": model.name,
         "model_sha256": hashlib.sha256(model_path(args.model).read_bytes()).hexdigest(),
         "classes": [entry.name for entry in model.metadata.classes],

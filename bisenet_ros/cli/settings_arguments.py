@@ -3,12 +3,14 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from bisenet_ros.cli.image_arguments import add_bit_depth_argument
+
 if TYPE_CHECKING:
     from bisenet_ros.training.settings import Settings
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--config`` and ``--set``."""
+    """Declare ``--config``, ``--set`` and ``--bit-depth``."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -22,6 +24,7 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="override a setting; may be repeated",
     )
+    add_bit_depth_argument(parser, default=None)
 
 
 def open_settings(args: argparse.Namespace) -> "Settings":
@@ -33,4 +36,5 @@ def open_settings(args: argparse.Namespace) -> "Settings":
     from bisenet_ros.resources import settings_path
     from bisenet_ros.training.settings import read_settings
 
-    return read_settings(settings_path(args.config) if args.config else None, args.set)
+    depth = [] if args.bit_depth is None else [f"bit_depth={args.bit_depth}"]
+    return read_settings(settings_path(args.config) if args.config else None, [*args.set, *depth])

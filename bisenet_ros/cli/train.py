@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         metavar="FILE",
         help="start from the weights of this model file or shipped model: keep its architecture "
-        "and normalization, and initialize layers that do not match the new classes",
+        "and normalization, and the last layer for classes of the same name",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from checkpoint.pt in --output"
@@ -102,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.run import ModelTraining, Run
     from bisenet_ros.training.signals import GracefulStop
 
-    dataset = open_dataset(args.data, args.layout, args.split)
-    validation = _open_validation(args, dataset) if args.val_data else None
     settings = open_settings(args)
+    dataset = open_dataset(args.data, args.layout, args.split, settings.bit_depth)
+    validation = _open_validation(args, dataset) if args.val_data else None
     if args.init:
         start = start_from(load(model_path(args.init)), settings, dataset.classes)
     else:
@@ -145,6 +146,7 @@ def _open_validation(args: argparse.Namespace, dataset: "Dataset") -> "Dataset":
     from bisenet_ros.datasets import open_dataset
 
     validation = open_dataset(args.val_data, args.val_layout, args.val_split)
+    validation = replace(validation, depth=dataset.depth)
     if [entry.name for entry in validation.classes] != [entry.name for entry in dataset.classes]:
         raise DatasetError(
             f"--val-data {args.val_data} has other classes than {args.data}; use validation data "

@@ -7,6 +7,7 @@ from pathlib import Path
 from bisenet_ros.datasets import camvid, cityscapes, cocostuff, folder
 from bisenet_ros.datasets.dataset import Dataset
 from bisenet_ros.errors import DatasetError, quoted
+from bisenet_ros.images.bit_depth import FULL_DEPTH, BitDepth
 
 __all__ = [
     "AUTO",
@@ -46,7 +47,9 @@ LAYOUTS = {
 }
 
 
-def open_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> Dataset:
+def open_dataset(
+    root: str | Path, layout: str = AUTO, split: str = "train", bit_depth: int = FULL_DEPTH
+) -> Dataset:
     """Open one split of a dataset.
 
     Args:
@@ -54,13 +57,14 @@ def open_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> 
         layout: a key of ``LAYOUTS``, or "auto" for the first one whose folders exist.
         split: such as train or val; "train+val" concatenates both. If ``root`` directly contains
             images/ and labels/, it has no splits and every name gives all of it.
+        bit_depth: number of bits of the values in 16-bit images, see ``BitDepth``.
 
     Raises:
         DatasetError: the layout is unknown, a folder or the split is missing, or an image has no
             labels or labels have no image.
         ClassesError: classes.txt is malformed.
     """
-    dataset = find_dataset(root, layout, split)
+    dataset = find_dataset(root, layout, split, bit_depth)
     raise_if_problems(dataset.problems)
     return dataset
 
@@ -76,13 +80,16 @@ def raise_if_problems(problems: Sequence[str]) -> None:
         )
 
 
-def find_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> Dataset:
+def find_dataset(
+    root: str | Path, layout: str = AUTO, split: str = "train", bit_depth: int = FULL_DEPTH
+) -> Dataset:
     """Open one split of a dataset, listing unpaired files in ``Dataset.problems``.
 
     Args:
         root: see ``open_dataset``.
         layout: see ``open_dataset``.
         split: see ``open_dataset``.
+        bit_depth: see ``open_dataset``.
 
     Raises:
         DatasetError: the layout is unknown, a folder or the split is missing, parts of the split
@@ -117,7 +124,7 @@ def find_dataset(root: str | Path, layout: str = AUTO, split: str = "train") -> 
             "the folder has no splits"
         )
     problems = tuple(problem for part in (first, *others) for problem in part.problems)
-    return replace(first, pairs=pairs, problems=problems)
+    return replace(first, pairs=pairs, problems=problems, depth=BitDepth(bit_depth))
 
 
 def recognize(root: Path, split: str) -> str | None:

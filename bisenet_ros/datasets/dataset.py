@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from bisenet_ros.classes import SemanticClass
 from bisenet_ros.datasets.pairing import labels_by_image
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import DatasetError, DocumentError, ImageFileError
+from bisenet_ros.images.bit_depth import BitDepth
 from bisenet_ros.images.files import (
     IMAGE_SUFFIXES,
     exif_orientation,
@@ -44,6 +45,7 @@ class Dataset:
     - ``decode``: reader of the label files.
     - ``problems``: a sentence for each file that cannot be paired; ``open_dataset`` never returns a
       dataset with problems.
+    - ``depth``: number of bits of the values in 16-bit images.
     """
 
     root: Path
@@ -51,6 +53,7 @@ class Dataset:
     classes: tuple[SemanticClass, ...]
     decode: ReadLabels
     problems: tuple[str, ...] = ()
+    depth: BitDepth = field(default_factory=BitDepth, compare=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -59,7 +62,7 @@ class Dataset:
         image_path, label_path = self.pairs[index]
         labels = self.read_labels(index)
         with _dataset_errors():
-            image = read_image(image_path)
+            image = read_image(image_path, self.depth)
         if image.shape[:2] != labels.shape:
             (height, width), (label_height, label_width) = image.shape[:2], labels.shape
             turn = exif_orientation(image_path)

@@ -1,12 +1,14 @@
 """Encoded images from outside, decoded within a limit on their number of pixels."""
 
+import re
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.errors import ImageError, first_line
+from bisenet_ros.images.bit_depth import scale_to_8_bits
 from bisenet_ros.images.jpeg import EOI, JpegLayout
 
 if TYPE_CHECKING:
@@ -19,6 +21,12 @@ MAX_JPEG_SCANS = 100
 """A progressive JPEG of a camera has about ten; each costs a pass over all pixels."""
 
 _START_OF_SCAN = b"\xff\xda"
+_PNG_DEPTH = 24
+"""Offset of the bit depth in a PNG."""
+
+WHITE = 65535
+"""Maximum of 16 bits."""
+
 _SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes; older versions have only "I"
 
 
@@ -36,17 +44,19 @@ def decode_image(
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Return the pixels of an encoded image, of a GIF's frames the first.
 
-    Pillow decodes, not OpenCV: it reads the size first, from the same header as the pixels; it
-    raises for data that is cut off, where OpenCV returns gray rows; and unlike OpenCV's libpng and
-    libjpeg it prints nothing for a damaged image. (libtiff does, and its tiles can be larger than
-    their image: so TIFF, which no color camera sends, is refused.)
+    Pillow decodes, not OpenCV (but for PNGs with 16 bits a color, of which Pillow keeps 8): it
+    reads the size first, from the same header as the pixels; it raises for data that is cut off,
+    where OpenCV returns gray rows; and unlike OpenCV's libpng and libjpeg it prints nothing for a
+    damaged image. (libtiff does, and its tiles can be larger than their image: so TIFF, which no
+    color camera sends, is refused.)
 
     Args:
         data: JPEG, PNG, WebP, GIF, BMP or PNM. The end mark of a JPEG may be missing.
         max_pixels: limit on width x height.
 
     Returns:
-        uint8 [H,W,3] RGB without alpha, or uint8 or uint16 [H,W] if the image is gray. The
+        uint8 [H,W,3] RGB without alpha or uint8 [H,W] gray; uint16 for a PNG or PGM of 16 bits,
+        except a PGM whose header states another maximum than 65535, which is scaled to uint8. The
         orientation in EXIF is ignored.
 
     Raises:
@@ -57,7 +67,7 @@ def decode_image(
         with _open(data) as image:
             check_pixels(*image.size, max_pixels)
             if image.format != "JPEG":
-                return _pixels(image)
+                return _pixels(image, data)
         if data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
             raise ImageError(f"has more than {MAX_JPEG_SCANS} scans, which no camera makes")
         layout = JpegLayout(data)
@@ -66,7 +76,7 @@ def decode_image(
         if layout.is_truncated():
             raise ImageError("is damaged or cut off (it ends within the picture)")
         with _open(data if layout.end else data + EOI) as image:
-            return _pixels(image)
+            return _pixels(image, data)
     except ImageError:
         raise
     except Exception as error:  # Pillow's parsers raise almost anything for damaged data
@@ -102,13 +112,30 @@ def _open(data: bytes) -> "ImageFile":
     raise ImageError("is no picture in a known format: let the driver publish JPEG or PNG")
 
 
-def _pixels(image: "ImageFile") -> NDArray[np.uint8] | NDArray[np.uint16]:
+def netpbm_maximum(head: bytes) -> int | None:
+    """Return the value of white that the header of a PGM or PPM states; None in other files."""
+    gap = rb"(?:\s|#[^\n]*\n)+"
+    found = re.match(rb"P[2356]" + 3 * (gap + rb"(\d+)"), head)
+    return int(found[3]) or None if found else None
+
+
+def _pixels(image: "ImageFile", data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    if image.format == "PNG" and data[_PNG_DEPTH] == 16 and image.mode not in _SIXTEEN_BITS:
+        import cv2  # what describes the node's parameters imports this file without OpenCV
+
+        image.load()  # raises for data that is cut off
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint16)
     # A copy of Pillow's memory: PyTorch warns of arrays that cannot be written to.
     if image.mode in ("L", "RGB"):
         return np.array(image, np.uint8)
     if image.mode in _SIXTEEN_BITS:
         deep = np.asarray(image)
-        if deep.min() < 0 or deep.max() > np.iinfo(np.uint16).max:
+        if deep.min() < 0 or deep.max() > WHITE:
             raise ImageError("has more than 16 bits a pixel: let the driver publish 8 bits")
+        if image.format == "PPM" and netpbm_maximum(data) != WHITE:
+            # Pillow has scaled the header's maximum to this one.
+            return scale_to_8_bits(deep.astype(np.uint16), WHITE)
         return deep.astype(np.uint16)
     return np.array(image.convert("RGB"), np.uint8)

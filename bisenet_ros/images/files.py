@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import IGNORE_ID
-from bisenet_ros.errors import ImageFileError
+from bisenet_ros.errors import ImageError, ImageFileError
+from bisenet_ros.images.bit_depth import FULL_RANGE, BitDepth, scale_to_8_bits
+from bisenet_ros.images.encoded import netpbm_maximum
 from bisenet_ros.images.jpeg import SOI, JpegLayout
 
 Color = tuple[int, int, int]
@@ -24,6 +26,9 @@ Color = tuple[int, int, int]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
+NETPBM_SUFFIXES = (".ppm", ".pgm")
+NETPBM_HEADER = 4096
+"""Bytes in which the header of a Netpbm file ends, unless its comments are longer."""
 
 _GRAY = 0
 """PNG color type of gray images, whose transparent value OpenCV ignores."""
@@ -85,20 +90,50 @@ def check_regular(path: Path) -> None:
         raise ImageFileError(f"{path} is not a regular file: remove it")
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path, depth: BitDepth = FULL_RANGE) -> NDArray[np.uint8]:
     """Read an image as uint8 [H,W,3] RGB.
 
+    Args:
+        path: of the image.
+        depth: number of bits of the values in 16-bit images, which are scaled to 8 bits.
+
     Raises:
-        ImageFileError: not a regular file, not one that OpenCV can read, truncated, or several
-            JPEGs in one file.
+        ImageFileError: not a regular file, not one that OpenCV can read, truncated, several JPEGs
+            in one file, or with values of other types than 8 or 16 bits or beyond ``depth``.
     """
     path = Path(path)
     check_regular(path)
-    image = _read(path, cv2.IMREAD_COLOR)
+    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV can read: repair or remove it")
     _check_jpeg(path)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    rgb: NDArray[Any] = cv2.cvtColor(_to_8_bits(image, path, depth), cv2.COLOR_BGR2RGB)
+    return rgb.astype(np.uint8, copy=False)
+
+
+def _to_8_bits(image: NDArray[Any], path: Path, depth: BitDepth) -> NDArray[np.uint8]:
+    """Scale the pixels that OpenCV read from ``path`` to 8 bits.
+
+    Raises:
+        ImageFileError: their type is neither uint8 nor uint16, or a value is beyond ``depth``.
+    """
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageFileError(
+            f"{path} has pixels of type {image.dtype}: save it with 8 or 16 bits without sign"
+        )
+    maximum = np.iinfo(image.dtype).max
+    if path.suffix.lower() in NETPBM_SUFFIXES:  # OpenCV ignores the maximum in their header
+        with path.open("rb") as file:
+            stated = netpbm_maximum(file.read(NETPBM_HEADER))
+        if stated is not None and stated < maximum:
+            return scale_to_8_bits(image, stated)
+    if image.dtype == np.uint8:
+        return image
+    try:
+        depth.check(image, str(path))
+    except ImageError as error:
+        raise ImageFileError(f"{path} {error}") from error
+    return depth.scale(image)
 
 
 def exif_orientation(path: Path) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 
 from bisenet_ros.errors import BagError, ImageError, first_line, quoted
+from bisenet_ros.images.bit_depth import FULL_RANGE, BitDepth
 from bisenet_ros.ros.bag_files import (
     METADATA,
     ZSTD_MAGIC,
@@ -62,8 +63,10 @@ class ImageBag:
     - ``len()``: number of images on ``topic`` in the files.
     """
 
-    def __init__(self, path: Path, topic: str | None = None) -> None:
+    def __init__(self, path: Path, topic: str | None = None, depth: BitDepth = FULL_RANGE) -> None:
         """Open the bag; without ``topic`` it must have exactly one topic of images.
+
+        ``depth`` is the number of bits of the values in 16-bit images.
 
         Raises:
             BagError: ``path`` is not a readable bag, has no such topic, no image topic or several
@@ -106,6 +109,7 @@ class ImageBag:
                 self.topic,
                 METADATA,
             )
+        self._depth = depth
 
     def __len__(self) -> int:
         return self._count
@@ -118,7 +122,7 @@ class ImageBag:
         Raises:
             BagError: a message is damaged or not an image, or the file is damaged from there on.
         """
-        return map(partial(self._image, ImageDecoder()), count(), self._messages())
+        return map(partial(self._image, ImageDecoder(depth=self._depth)), count(), self._messages())
 
     def _messages(self) -> Iterator[RawMessage]:
         number = 0
@@ -150,7 +154,7 @@ class ImageBag:
             image = (
                 decoder.to_rgb(message)
                 if raw.channel.type == IMAGE_TYPES[0]
-                else decode_compressed(message)
+                else decode_compressed(message, depth=decoder.depth)
             )
         except ImageError as error:
             raise BagError(f"{self.path}, message {number}: {error}") from error

@@ -78,6 +78,7 @@ def check_camera(topic: str, seconds: float) -> Check:
 
 
 def _read(message: Image | CompressedImage) -> tuple[NDArray[np.uint8], str]:
+    decoder = ImageDecoder()
     if isinstance(message, CompressedImage):
-        return decode_compressed(message), message.format
-    return ImageDecoder().to_rgb(message), message.encoding
+        return decode_compressed(message, depth=decoder.depth), message.format
+    return decoder.to_rgb(message), message.encoding

@@ -47,6 +47,7 @@ class FramePipeline:
         camera_info: CameraInfo | None,
         *,
         max_image_pixels: int,
+        bit_depth: int,
         overlay_alpha: float,
         confidence_threshold: float,
     ) -> FrameTimes:
@@ -56,6 +57,7 @@ class FramePipeline:
             message: raw in one of ``image_messages.ENCODINGS``, or JPEG, PNG, ...
             camera_info: the camera's, published scaled to the labels; None if unknown.
             max_image_pixels: limit on width x height; larger images are rejected.
+            bit_depth: number of bits of the values in 16-bit images, see ``BitDepth``.
             overlay_alpha: opacity of the class colors in the overlay, 0..1.
             confidence_threshold: probability, 0..1, below which a pixel is labeled 255.
 
@@ -67,8 +69,9 @@ class FramePipeline:
             InferenceError: the device failed, usually out of memory.
         """
         started = time.perf_counter()
+        self._decoder.depth.bits = bit_depth
         if isinstance(message, CompressedImage):
-            image = decode_compressed(message, max_image_pixels)
+            image = decode_compressed(message, max_image_pixels, self._decoder.depth)
         else:
             image = self._decoder.to_rgb(message, max_image_pixels)
         decoded = time.perf_counter()

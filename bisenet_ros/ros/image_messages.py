@@ -20,6 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from bisenet_ros.errors import ImageError, first_line, quoted
+from bisenet_ros.images.bit_depth import FULL_DEPTH, FULL_RANGE, BitDepth
 from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS, check_pixels, decode_image
 
 
@@ -81,21 +82,34 @@ ENCODINGS = tuple(_LAYOUTS)
 
 
 class ImageDecoder:
-    """Converts image messages to RGB arrays; checks once whether cv_bridge works here."""
+    """Converts image messages to RGB arrays; checks once whether cv_bridge works here.
 
-    def __init__(self, logger: Logger | None = None) -> None:
-        """Create a decoder, which warns on ``logger`` if cv_bridge is installed but broken."""
+    Args:
+        logger: gets a warning if cv_bridge is installed but broken, and one of images that are
+            dark because their values do not fill 16 bits.
+        depth: number of bits of the values in 16-bit images (default: 16, warning on ``logger``).
+
+    Attributes:
+        depth: as given.
+    """
+
+    def __init__(self, logger: Logger | None = None, depth: BitDepth | None = None) -> None:
         self._logger: Logger = logger or logging.getLogger(__name__)
+        self.depth = depth or BitDepth(
+            remedy="set the node's parameter bit_depth to {}", warn=self._logger.warning
+        )
 
     def to_rgb(self, message: Image, max_pixels: int = MAX_IMAGE_PIXELS) -> NDArray[np.uint8]:
         """Return the pixels of a sensor_msgs/Image: uint8 [H,W,3] RGB, 0..255.
 
         rgb8 gives a view of the message's memory (do not write to it), not contiguous if rows are
-        padded; everything else gives a new array. 16-bit values are divided by 257 and rounded, so
-        that 65535 becomes 255. YUV is BT.601, 16..235, as in UVC cameras and in OpenCV.
+        padded; everything else gives a new array. 16-bit values are scaled and rounded, so that the
+        largest value of ``depth`` becomes 255. YUV is BT.601, 16..235, as in UVC cameras and in
+        OpenCV.
 
         Raises:
-            ImageError: the message is not a valid image, or has more than ``max_pixels`` pixels.
+            ImageError: the message is not a valid image, has more than ``max_pixels`` pixels, or
+                16-bit values beyond ``depth``.
         """
         layout = _layout(message.encoding)
         pixels = _view(message, layout)
@@ -103,15 +117,20 @@ class ImageDecoder:
             check_pixels(message.width, message.height, max_pixels)
         except ImageError as error:
             raise ImageError(f"{message.encoding} image {error}") from None
+        if layout.dtype is np.uint16:
+            _check_depth(pixels, self.depth, f"{message.encoding} image")
+        by_cv_bridge = layout.cv_bridge and (
+            layout.dtype is np.uint8 or self.depth.bits == FULL_DEPTH
+        )
         # cv_bridge divides the step by the pixel size, which shears some padded images.
         tight = len(message.data) == message.step * message.height == pixels.nbytes
-        if layout.cv_bridge and tight and self._cv_bridge is not None:
+        if by_cv_bridge and tight and self._cv_bridge is not None:
             try:
                 return np.asarray(self._cv_bridge.imgmsg_to_cv2(message, "rgb8"))
             except Exception as error:  # it may be built for another NumPy or OpenCV
                 self._warn(first_line(error))
                 self._cv_bridge = None
-        return _convert(pixels, layout)
+        return _convert(pixels, layout, self.depth)
 
     @cached_property
     def _cv_bridge(self) -> Any:
@@ -215,7 +234,21 @@ def _view(message: Image, layout: _Layout) -> NDArray[Any]:
     )
 
 
-def _convert(pixels: NDArray[Any], layout: _Layout) -> NDArray[np.uint8]:
+def _check_depth(pixels: NDArray[Any], depth: BitDepth, name: str) -> None:
+    """Raise ImageError, or warn, as ``BitDepth.check`` does; alpha, the fourth channel, counts not.
+
+    Args:
+        pixels: uint16 [H,W] or [H,W,channels].
+        depth: what the pixels should have.
+        name: what to call the image.
+    """
+    try:
+        depth.check(pixels[..., :3] if pixels.ndim > 2 else pixels, name)
+    except ImageError as error:
+        raise ImageError(f"{name} {error}") from None
+
+
+def _convert(pixels: NDArray[Any], layout: _Layout, depth: BitDepth) -> NDArray[np.uint8]:
     """Convert to RGB with OpenCV: 0.1 ms for bgr8 at 1280x720.
 
     ``pixels[..., ::-1]`` would be free here but cost 5.5 ms in the resize that follows, which
@@ -228,14 +261,14 @@ def _convert(pixels: NDArray[Any], layout: _Layout) -> NDArray[np.uint8]:
         if layout.to_rgb is not None:
             rgb = cv2.cvtColor(rgb, layout.to_rgb)
         if layout.dtype is np.uint16:
-            rgb = cv2.convertScaleAbs(rgb, alpha=255 / 65535)
+            rgb = depth.scale(rgb)
     except cv2.error as error:
         raise ImageError(f"OpenCV cannot convert this image: {first_line(error)}") from error
     return np.asarray(rgb)
 
 
 def decode_compressed(
-    message: CompressedImage, max_pixels: int = MAX_IMAGE_PIXELS
+    message: CompressedImage, max_pixels: int = MAX_IMAGE_PIXELS, depth: BitDepth = FULL_RANGE
 ) -> NDArray[np.uint8]:
     """Return the pixels of a sensor_msgs/CompressedImage: uint8 [H,W,3] RGB, 0..255.
 
@@ -244,10 +277,12 @@ def decode_compressed(
     empty. (image_transport takes ``rgb8; jpeg compressed rgb8`` for a JPEG with red and blue
     swapped; today's writers of it do not swap.) But a Bayer mosaic in a PNG, as
     compressed_image_transport makes of a raw one, is converted to colors. The orientation in EXIF
-    is ignored: labels must fit the pixels that camera_info describes.
+    is ignored: labels must fit the pixels that camera_info describes. 16-bit values are scaled as
+    in ``ImageDecoder.to_rgb``.
 
     Raises:
-        ImageError: the message is not a color or gray image, or is larger than ``max_pixels``.
+        ImageError: the message is not a color or gray image, is larger than ``max_pixels``, or has
+            16-bit values beyond ``depth``.
     """
     name = (
         f"compressed image with format {quoted(message.format):.60} and {len(message.data)} bytes"
@@ -269,11 +304,11 @@ def decode_compressed(
     if bayer and (pixels.ndim > 2 or pixels.dtype != bayer.dtype):
         what = "colors" if pixels.ndim > 2 else f"pixels of {8 * pixels.itemsize} bits"
         raise ImageError(f"{name} is no such Bayer mosaic, since it has {what}: correct its format")
-    if bayer:
-        return _convert(pixels, bayer)
-    if pixels.ndim == 2:
-        return _convert(pixels, _LAYOUTS["mono8" if pixels.dtype == np.uint8 else "mono16"])
-    return np.asarray(pixels, np.uint8)
+    if pixels.dtype == np.uint16:
+        _check_depth(pixels, depth, name)
+    bits = 8 * pixels.itemsize
+    layout = bayer or _LAYOUTS[f"mono{bits}" if pixels.ndim == 2 else f"rgb{bits}"]
+    return _convert(pixels, layout, depth)
 
 
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:

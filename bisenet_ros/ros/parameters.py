@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter
 
 from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS
 from bisenet_ros.errors import InferenceError, ParameterError, first_line, quoted
+from bisenet_ros.images.bit_depth import FULL_DEPTH, MIN_DEPTH
 from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS
 from bisenet_ros.inference.backend import BACKENDS, EngineOptions
 from bisenet_ros.inference.resolution import (
@@ -206,6 +207,14 @@ class Parameters:
         "Largest image that is decoded, width x height [px]; larger ones are rejected.",
         minimum=1024,
         maximum=1024**3,
+        effect="always",
+    )
+    bit_depth: int = _parameter(
+        FULL_DEPTH,
+        "Bits of the values in 16-bit images (mono16, rgb16, Bayer 16); 10, 12 or 14 if the camera "
+        "driver does not shift them up to fill 16.",
+        minimum=MIN_DEPTH,
+        maximum=FULL_DEPTH,
         effect="always",
     )
     overlay_alpha: float = _parameter(

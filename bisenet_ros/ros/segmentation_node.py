@@ -236,6 +236,7 @@ class SegmentationNode(ManagedNode):
             message,
             subscriptions.camera_info.latest if subscriptions is not None else None,
             max_image_pixels=self.get_parameter("max_image_pixels").value,
+            bit_depth=self.get_parameter("bit_depth").value,
             # rclpy accepts values slightly above the range.
             overlay_alpha=min(1.0, self.get_parameter("overlay_alpha").value),
             confidence_threshold=self.get_parameter("confidence_threshold").value,

@@ -15,10 +15,12 @@ from bisenet_ros.training.settings import Settings, make_settings
 
 logger = logging.getLogger(__name__)
 
-WITHOUT_EFFECT = ("workers", "checkpoint_every")
+WITHOUT_EFFECT = ("workers", "checkpoint_every", "keep_best")
 """Settings that do not affect the result; they may change on resume."""
 IN_ROUNDING = ("precision", "threads")
 """Settings that affect only rounding; they may change on resume, which is logged and stored."""
+IN_SCHEDULE = ("iterations",)
+"""Settings that affect the learning rates to come; as ``IN_ROUNDING``."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Checkpoint:
         average: State dict of the weights' moving average; empty if the run has none.
         scaler: State dict of the fp16 loss scaler; empty in other precisions.
         threads: Number of CPU threads; 0 if the checkpoint does not record it.
-        changes: One line for each resume that changed a setting of ``IN_ROUNDING``.
+        changes: One line for each resume that changed a setting of ``IN_ROUNDING`` or
+            ``IN_SCHEDULE``.
     """
 
     settings: Settings
@@ -51,24 +54,34 @@ class Checkpoint:
         """Raise CheckpointError unless settings and fingerprint are those of this checkpoint.
 
         Raises:
-            CheckpointError: A setting or the fingerprint differs; the message names it.
+            CheckpointError: A setting that may not change or the fingerprint differs, or other
+                ``iterations`` are completed already; the message names it.
         """
         before, now = asdict(self.settings), asdict(settings)
         changed = [
             f"{name} was {before[name]}, now {value}"
             for name, value in now.items()
-            if name not in (*WITHOUT_EFFECT, *IN_ROUNDING) and value != before[name]
+            if name not in (*WITHOUT_EFFECT, *IN_ROUNDING, *IN_SCHEDULE) and value != before[name]
         ]
         changed += [
-            f"different {name}"
-            for name in fingerprint
-            if fingerprint[name] != self.fingerprint.get(name)
+            f"{name} was {was}, now {value}" if isinstance(value, int) else f"different {name}"
+            for name, value in fingerprint.items()
+            if value != (was := self.fingerprint.get(name))
         ]
         if changed:
             raise CheckpointError(
                 f"the checkpoint belongs to a different run ({'; '.join(changed)}): resume with "
-                "the same --config, --set, --data, --init and number of processes (precision, "
-                "workers, checkpoint_every and --threads may change), or train into another folder"
+                "the same --config, --set, --data, --init and number of processes (iterations, "
+                "precision, workers, checkpoint_every, keep_best and --threads may change), or "
+                "train from its weights into another folder: --init with its model.safetensors"
+            )
+        if settings.iterations != self.settings.iterations and (
+            settings.iterations <= self.iteration
+        ):
+            raise CheckpointError(
+                f"iterations is {settings.iterations}, but the checkpoint has completed "
+                f"{self.iteration} of {self.settings.iterations}: set more than {self.iteration} "
+                "to continue, or use its model.safetensors as it is"
             )
 
 
@@ -127,8 +140,9 @@ def resume_from(
 ) -> Checkpoint:
     """Return the checkpoint at ``path`` if it belongs to the run described by the arguments.
 
-    Rank 0 logs which settings of ``IN_ROUNDING`` and ``WITHOUT_EFFECT`` differ from the
-    checkpoint's. Differences in ``IN_ROUNDING`` are also appended to ``Checkpoint.changes``.
+    Rank 0 logs which settings of ``IN_SCHEDULE``, ``IN_ROUNDING`` and ``WITHOUT_EFFECT`` differ
+    from the checkpoint's. Those that affect the result are also appended to
+    ``Checkpoint.changes``.
 
     Args:
         path: Checkpoint file.
@@ -146,19 +160,19 @@ def resume_from(
     threads = torch.get_num_threads()
     now = {**asdict(settings), "threads": threads}
     before = {**asdict(checkpoint.settings), "threads": checkpoint.threads or threads}
-    rounding, harmless = (
+    schedule, rounding, harmless = (
         [
             f"{name} {now[name]} instead of {before[name]}"
             for name in names
             if now[name] != before[name]
         ]
-        for names in (IN_ROUNDING, WITHOUT_EFFECT)
+        for names in (IN_SCHEDULE, IN_ROUNDING, WITHOUT_EFFECT)
     )
-    if processes.rank == 0 and (rounding or harmless):
+    if processes.rank == 0 and (schedule or rounding or harmless):
         effect = ": rounding will differ from an uninterrupted run" if rounding else ""
-        logger.info("resumed with %s%s", ", ".join(rounding + harmless), effect)
-    if rounding:
-        change = f"after iteration {checkpoint.iteration}: {', '.join(rounding)}"
+        logger.info("resumed with %s%s", ", ".join(schedule + rounding + harmless), effect)
+    if schedule or rounding:
+        change = f"after iteration {checkpoint.iteration}: {', '.join(schedule + rounding)}"
         checkpoint = replace(checkpoint, changes=(*checkpoint.changes, change))
     return checkpoint
 

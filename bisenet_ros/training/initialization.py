@@ -73,9 +73,9 @@ def architecture_of(settings: Settings, num_classes: int) -> Architecture:
 def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass]) -> InitialModel:
     """Return an initial model with the architecture, normalization and weights of ``model``.
 
-    Boosters, which model files do not contain, are initialized. So are layers that do not match
-    the new classes; a warning lists these. The last layer is kept if the class names are the same
-    in the same order or, for a model without class names, if their number is the same.
+    Boosters, which model files do not contain, are initialized. The last layer keeps the rows of
+    classes whose names the model has, whatever their ids; other rows are initialized, and the log
+    names both. For a model without class names it is kept if their number is the same.
 
     Raises:
         ModelFileError: The model takes BGR images.
@@ -92,20 +92,15 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
         # Initialized like other layers, a new head would send back gradients large enough to
         # destroy the pretrained branches within 50 steps.
         nn.init.normal_(head[-1].weight, std=NEW_HEAD_STD)
-    before = [entry.name for entry in model.metadata.classes]
-    unnamed = [entry.name for entry in numbered_classes(len(before))]
-    same_classes = before in ([entry.name for entry in classes], unnamed)
+    kept = _rows_by_name(model, classes)
     last_layer = f"head.{len(network.head) - 1}."
     state = network.state_dict()
-    left = []
     for name, tensor in model.network.state_dict().items():
-        fits = same_classes or not name.startswith(last_layer)
-        if fits and name in state and state[name].shape == tensor.shape:
-            state[name].copy_(tensor)
+        if name.startswith(last_layer):
+            state[name][list(kept)] = tensor[list(kept.values())]
         else:
-            left.append(name)
-    if left:
-        logger.warning("initialized, not loaded from %s: %s", model.name, ", ".join(left))
+            state[name].copy_(tensor)
+    _report_rows(model.name, classes, kept)
     metadata = model.metadata
     recipe = {
         **metadata.recipe,
@@ -116,3 +111,28 @@ def start_from(model: Model, settings: Settings, classes: Sequence[SemanticClass
     return InitialModel(
         network, metadata.preset, metadata.mean, metadata.std, recipe, metadata.license
     )
+
+
+def _rows_by_name(model: Model, classes: Sequence[SemanticClass]) -> dict[int, int]:
+    """Return the rows of the model's last layer to keep, by the class ids they are for."""
+    before = [entry.name for entry in model.metadata.classes]
+    if before == [entry.name for entry in numbered_classes(len(before))]:
+        return {id_: id_ for id_ in range(len(before))} if len(before) == len(classes) else {}
+    return {entry.id: before.index(entry.name) for entry in classes if entry.name in before}
+
+
+def _report_rows(model: str, classes: Sequence[SemanticClass], kept: Mapping[int, int]) -> None:
+    """Log the classes whose rows of the last layer are ``kept``, unless all are."""
+    names = [entry.name for entry in classes if entry.id in kept]
+    new = [entry.name for entry in classes if entry.id not in kept]
+    if not names:
+        logger.warning(
+            "no class has the name of one of %s: the last layer is initialized, not loaded", model
+        )
+    elif new:
+        logger.info(
+            "last layer: loaded from %s for %s; initialized for %s",
+            model,
+            ", ".join(names),
+            ", ".join(new),
+        )

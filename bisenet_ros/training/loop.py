@@ -30,7 +30,13 @@ from bisenet_ros.training.loss import inverse_log_weights
 from bisenet_ros.training.malloc import keep_freed_memory
 from bisenet_ros.training.settings import Settings
 from bisenet_ros.training.train_dataset import TrainDataset, sample_indices
-from bisenet_ros.training.trainer import Batch, Trainer, computes_bf16, resolve_precision
+from bisenet_ros.training.trainer import (
+    Batch,
+    Trainer,
+    computes_bf16,
+    learning_rate,
+    resolve_precision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +90,9 @@ def train(
     """Train on ``dataset`` until all iterations are done or ``stop`` returns True.
 
     A checkpoint is written every ``settings.checkpoint_every`` iterations, at the end, and after
-    an exception between two iterations. A run resumed with the same precision and number of
-    threads ends with the same weights as an uninterrupted run; on a GPU, where the order of
-    summation varies, with similar ones.
+    an exception between two iterations. A run resumed with the same iterations, precision and
+    number of threads ends with the same weights as an uninterrupted run; on a GPU, where the order
+    of summation varies, with similar ones.
 
     Args:
         dataset: Training samples.
@@ -101,7 +107,7 @@ def train(
 
     Raises:
         TrainingError: The batch cannot be divided among the processes, the loss is not finite, no
-            pixel is labeled, or the GPU runs out of memory.
+            pixel is labeled, ``settings.augment`` fails, or the GPU runs out of memory.
         DatasetError: A file of ``dataset`` cannot be used.
     """
     _check_shares(settings, processes)
@@ -110,11 +116,14 @@ def train(
     if processes.rank == 0 and (resume is None or resume.iteration < settings.iterations):
         _announce(settings, processes.device)
     samples = TrainDataset(dataset, settings)
+    _try(samples)
     start = start or new_start(settings, len(dataset.classes))
     class_weights = _class_weights(dataset) if settings.class_weights else None
     trainer = Trainer(start, settings, processes, class_weights)
     if resume is not None:
         trainer.load(resume)
+        if processes.rank == 0 and settings.iterations != resume.settings.iterations:
+            _announce_schedule(resume, settings)
     fingerprint = start.fingerprint(dataset, processes)
     batches = iter(_loader(samples, trainer.iteration, processes))
     written = 0
@@ -197,14 +206,15 @@ def _class_weights(dataset: Dataset) -> Tensor:
 
 @contextmanager
 def _errors_of_workers() -> Iterator[None]:
-    """Re-raise a DatasetError of a loader worker with its original message."""
+    """Re-raise an error of a loader worker that a user can fix with its original message."""
     try:
         yield
-    except DatasetError as error:
+    except (DatasetError, TrainingError) as error:
         # PyTorch replaces the message by the worker's traceback, whose last line it is, after
-        # the name of the exception.
+        # the name of the exception, which may be a subclass's.
         message = re.sub(r"^[\w.]+Error: ", "", str(error).strip().splitlines()[-1])
-        raise DatasetError(message) from None
+        kind = TrainingError if isinstance(error, TrainingError) else DatasetError
+        raise kind(message) from None
 
 
 def _announce(settings: Settings, device: str) -> None:
@@ -223,6 +233,37 @@ def _announce(settings: Settings, device: str) -> None:
             "auto to use a native one",
             device,
         )
+
+
+def _try(samples: TrainDataset) -> None:
+    """Draw a sample, so that its errors and warnings appear here first, not in each worker.
+
+    Raises:
+        TrainingError, DatasetError: It cannot be drawn.
+    """
+    image, labels = samples[0]
+    if samples.custom is not None:
+        again, labels_again = samples[0]
+        if not (torch.equal(image, again) and torch.equal(labels, labels_again)):
+            logger.warning(
+                "augment %s gives other results for the same sample: a resumed run will differ "
+                "from an uninterrupted one. Draw all random numbers from its third argument",
+                samples.settings.augment,
+            )
+
+
+def _announce_schedule(resume: Checkpoint, settings: Settings) -> None:
+    """Log how other ``iterations`` than those of ``resume`` change the learning rate."""
+    planned = resume.settings
+    logger.info(
+        "the learning rate of iteration %d is %.3g instead of %.3g, on a schedule that decays to 0 "
+        "at %d instead of %d",
+        resume.iteration + 1,
+        learning_rate(resume.iteration, settings),
+        learning_rate(resume.iteration, planned),
+        settings.iterations,
+        planned.iterations,
+    )
 
 
 def _check_shares(settings: Settings, processes: DistributedContext) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from bisenet_ros.datasets import Dataset, raise_if_problems
 from bisenet_ros.datasets.report import check_dataset
-from bisenet_ros.errors import CheckpointError, ModelFileError
+from bisenet_ros.errors import CheckpointError, ModelFileError, SettingsError
 from bisenet_ros.evaluation.evaluate import score
+from bisenet_ros.evaluation.metrics import Scores
 from bisenet_ros.evaluation.plots import plot_confusion
 from bisenet_ros.images.files import is_image_file
 from bisenet_ros.model.file import Model, has_weights_of, load, save, update_metadata
@@ -25,8 +26,9 @@ from bisenet_ros.training.curves import plot_curves
 from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.initialization import InitialModel
 from bisenet_ros.training.loop import Progress, TrainingOutcome, train
-from bisenet_ros.training.run_logger import RunLogger
+from bisenet_ros.training.run_logger import RunLogger, import_summary_writer
 from bisenet_ros.training.settings import Settings
+from bisenet_ros.training.train_dataset import TrainDataset
 from bisenet_ros.training.trainer import resolve_precision
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
 VALIDATIONS = 10
 """Number of validations in a run; the last one is at its end."""
+SELECTED = "selected"
+"""Key of the recipe in the best model file: how it was selected."""
 SCORED = 500
 """Maximum number of training images to score the result on without validation data."""
 
@@ -60,6 +64,8 @@ class Run:
 
     Raises:
         CheckpointError: ``resume`` is set and ``folder`` has no checkpoint of this run.
+        SettingsError: See ``TrainDataset``.
+        TrainingError: ``tensorboard`` is set, but TensorBoard cannot be imported.
     """
 
     def __init__(
@@ -73,6 +79,10 @@ class Run:
         resume: bool,
         tensorboard: bool = False,
     ) -> None:
+        # Fail now, not after minutes of checks.
+        TrainDataset(dataset, settings)
+        if tensorboard:
+            import_summary_writer()
         self.folder = folder
         self.dataset = dataset
         self.start = start
@@ -145,7 +155,8 @@ class ModelTraining:
     """A run that also writes, scores and plots its result.
 
     Attributes:
-        run: The run; its folder also receives model.safetensors, curves.png and confusion_*.png.
+        run: The run; its folder also receives model.safetensors, curves.png and confusion_*.png,
+            and with ``keep_best`` best.safetensors.
         dataset_name: Name of the dataset to store in the model file.
         license: License of the weights to store in the model file.
         validation: Images with the classes of the training data to score the result on; they do
@@ -162,6 +173,11 @@ class ModelTraining:
         """Path of the model file, written at each checkpoint and at the end."""
         return self.run.folder / "model.safetensors"
 
+    @property
+    def best_file(self) -> Path:
+        """Path of the model file with the best score on ``validation``."""
+        return self.run.folder / "best.safetensors"
+
     def finish(self, stop: Callable[[], bool]) -> TrainingOutcome:
         """Run the remaining iterations, then write, score and plot the result.
 
@@ -169,10 +185,15 @@ class ModelTraining:
 
         Raises:
             CheckpointError: The run is new, but its folder has a checkpoint or a model file.
+            SettingsError: ``keep_best`` is set without ``validation``.
             DatasetError: An image or its labels cannot be used.
             TrainingError: See ``loop.train``.
         """
         run = self.run
+        if run.settings.keep_best and self.validation is None:
+            raise SettingsError(
+                "setting 'keep_best' is true, but there are no images to score: add --val-data"
+            )
         if run.before is None:
             self._require_new()
         recipe = self._recipe()
@@ -190,13 +211,14 @@ class ModelTraining:
                 if images is None and iteration % run.settings.checkpoint_every:
                     return
                 log.flush()
-                self._export(network, recipe)
+                self._export(self.model_file, network, recipe)
                 if images is not None:
                     model, every = load(self.model_file), range(len(images))
                     scores = score(model, images, every, run.processes.device, stop)
                     if scores is not None:  # None if stopped: the run ends after this iteration
                         log.validated(iteration, scores)
                         log.flush()
+                        self._keep_best(iteration, scores, network, recipe)
 
             outcome = run.train(stop, report)
             if outcome.stopped:
@@ -205,17 +227,19 @@ class ModelTraining:
             # The model file of a finished run may have been calibrated since: do not rewrite it.
             stored = self._stored(outcome.network) if run.was_finished else None
             if stored is None:
-                self._export(outcome.network, recipe)
+                self._export(self.model_file, outcome.network, recipe)
                 print(f"wrote {self.model_file}")
             else:
                 self._name_again(stored)
-            concluded = self._conclude(log, stop)
-        return replace(outcome, stopped=not concluded)
+            scores = self._conclude(log, stop)
+            if scores is not None:
+                self._keep_best(outcome.iteration, scores, outcome.network, recipe)
+        return replace(outcome, stopped=scores is None)
 
     def _require_new(self) -> None:
         """Raise CheckpointError if the run's folder has a checkpoint or a model file."""
         checkpoint = self.run.checkpoint_path
-        for kept in (checkpoint, previous_path(checkpoint), self.model_file):
+        for kept in (checkpoint, previous_path(checkpoint), self.model_file, self.best_file):
             if kept.exists():
                 raise CheckpointError(
                     f"{kept} already exists: continue with --resume, or train into another folder"
@@ -261,7 +285,34 @@ class ModelTraining:
             recipe["init"] = dict(run.start.recipe)
         return recipe
 
-    def _export(self, network: BiSeNetV2, recipe: dict[str, Any]) -> None:
+    def _keep_best(
+        self, iteration: int, scores: Scores, network: BiSeNetV2, recipe: Mapping[str, Any]
+    ) -> None:
+        """Write ``network`` as the best model file if its score is higher than that of the file."""
+        if not self.run.settings.keep_best or not scores.miou > self._best_miou():
+            return
+        selected = {
+            "by": "highest mIoU on the validation images, which this score therefore flatters",
+            "iteration": iteration,
+            "miou": scores.miou,
+        }
+        self._export(self.best_file, network, {**recipe, SELECTED: selected})
+        logger.info(
+            "iteration %d has the best validation score so far, %.2f%% mIoU: wrote %s",
+            iteration,
+            100 * scores.miou,
+            self.best_file,
+        )
+
+    def _best_miou(self) -> float:
+        """Return the validation mIoU of the best model file; -1 without one."""
+        try:
+            recipe = load(self.best_file).metadata.recipe
+        except ModelFileError:
+            return -1.0
+        return float(recipe.get(SELECTED, {}).get("miou", -1))
+
+    def _export(self, path: Path, network: BiSeNetV2, recipe: dict[str, Any]) -> None:
         metadata = Metadata(
             preset=self.run.start.preset,
             architecture=network.architecture,
@@ -273,24 +324,24 @@ class ModelTraining:
             license=self.license,
             recipe=recipe,
         )
-        save(self.model_file, network, metadata)
+        save(path, network, metadata)
 
-    def _conclude(self, log: RunLogger, stop: Callable[[], bool]) -> bool:
-        """Score the result and write the plots; return False if stopped while scoring."""
+    def _conclude(self, log: RunLogger, stop: Callable[[], bool]) -> Scores | None:
+        """Score the result and write the plots; return None if stopped while scoring."""
         run = self.run
         which, data = ("val", self.validation) if self.validation else ("train", run.dataset)
         scored = range(0, len(data), 1 if self.validation else ceil(len(data) / SCORED))
         scores = score(load(self.model_file), data, scored, run.processes.device, stop)
         if scores is None:
-            return False
+            return None
         if self.validation and not log.has_validated(run.settings.iterations):
             log.validated(run.settings.iterations, scores)
         log.flush()
-        plot_curves(run.folder, run.folder / "curves.png")
+        plot_curves(run.folder, run.folder / "curves.png", data.classes)
         names = [entry.name for entry in data.classes]
         plot_confusion(scores.confusion, names, run.folder / f"confusion_{which}.png")
         print(f"{scores.miou:.2%} mIoU on {len(scored)} {which} images")
-        return True
+        return scores
 
 
 def _check(purpose: str, dataset: Dataset) -> None:

@@ -2,14 +2,15 @@
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from tqdm import tqdm
 
-from bisenet_ros.errors import TrainingError
+from bisenet_ros.errors import TrainingError, first_line
 from bisenet_ros.evaluation.metrics import Scores
 from bisenet_ros.training.loop import Progress
 from bisenet_ros.training.settings import Settings
@@ -53,19 +54,12 @@ class RunLogger:
         self._batch_size = settings.batch_size
         self._iterations = settings.iterations
         self._log = _Table(output / LOG, LOG_COLUMNS, first)
+        self._class_names = class_names
         columns = ("iteration", "miou", *class_names)
         self._validation = _Table(output / VALIDATION, columns, first)
         self._events = None
         if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise TrainingError(
-                    "TensorBoard is not installed: pip install tensorboard, or omit --tensorboard; "
-                    f"{LOG} has the same values"
-                ) from None
-
-            self._events = SummaryWriter(str(output), purge_step=first + 1)
+            self._events = import_summary_writer()(str(output), purge_step=first + 1)
         # Unlike other progress bars also shown in redirected output, to follow long runs. The
         # delay hides it until the first iteration, so that an earlier error stands alone.
         self._bar = tqdm(
@@ -98,9 +92,8 @@ class RunLogger:
             speed,
             f"{waited:.3f}",
         )
-        self._add_scalars(
-            progress.iteration, loss=progress.loss, learning_rate=progress.learning_rate
-        )
+        rates = {"loss": progress.loss, "learning_rate": progress.learning_rate}
+        self._add_scalars(progress.iteration, rates)
         if len(self._timed) < TIMED:
             self._timed.append(progress.seconds)
             left = self._iterations - progress.iteration
@@ -111,7 +104,12 @@ class RunLogger:
         """Log the scores on the validation images after ``iteration``."""
         values = [scores.miou, *scores.iou]
         self._validation.add(iteration, *("" if isnan(v) else f"{v:.4f}" for v in values))
-        self._add_scalars(iteration, validation_miou=scores.miou)
+        by_class = dict(zip(self._class_names, scores.iou, strict=True))
+        self._add_scalars(
+            iteration,
+            {"validation_miou": scores.miou}
+            | {f"validation_iou/{name}": v for name, v in by_class.items() if not isnan(v)},
+        )
 
     def has_validated(self, iteration: int) -> bool:
         """Return whether the scores after ``iteration`` are logged."""
@@ -134,10 +132,26 @@ class RunLogger:
         if self._events is not None:
             self._events.close()
 
-    def _add_scalars(self, iteration: int, **values: float) -> None:
+    def _add_scalars(self, iteration: int, values: Mapping[str, float]) -> None:
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, iteration)
+
+
+def import_summary_writer() -> Any:
+    """Return PyTorch's class that writes TensorBoard's event files.
+
+    Raises:
+        TrainingError: TensorBoard cannot be imported.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            f"TensorBoard cannot be imported ({first_line(error)}): pip install tensorboard, or "
+            f"omit --tensorboard; {LOG} and {VALIDATION} have the same values"
+        ) from None
+    return SummaryWriter
 
 
 def time_left(iterations: int, seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from bisenet_ros.documents import parse_yaml, read_text
 from bisenet_ros.errors import DocumentError, SettingsError, quoted
+from bisenet_ros.images.bit_depth import FULL_DEPTH, MIN_DEPTH
 from bisenet_ros.inference.resolution import MAX_SIDE
 from bisenet_ros.network import PRESETS
 
@@ -29,6 +30,8 @@ class Settings:
     Attributes:
         preset: Architecture of a new network.
         head_channels: C_t of the main head; 0 selects the preset's.
+        bit_depth: Bits of the values in 16-bit images; 10, 12 or 14 if they are not shifted up to
+            fill 16.
         resolution: (width, height) that the network is trained for and will run at.
         crop: (width, height) of the training samples, after scaling.
         scales: Factors of ``resolution``, one of which is drawn for each sample.
@@ -36,6 +39,8 @@ class Settings:
         color_jitter: Maximum relative change of brightness, contrast and saturation.
         channel_jitter: Maximum relative change of each color channel, like white balance.
         jpeg: Share of the samples to compress as JPEG with a quality of 50 to 100.
+        augment: Import path ``package.module:function`` of a function of the user's, applied to
+            each sample after the above; empty for none. See ``custom_augment.CustomAugment``.
         cutmix: Share of the samples that receive a rectangle of another (arXiv 1905.04899).
         copy_paste: Names of classes whose pixels are copied from another sample, each with
             probability 0.5 (based on arXiv 2012.07177).
@@ -64,10 +69,12 @@ class Settings:
         seed: Seed of initialization, sampling and augmentation.
         workers: Number of processes that prepare samples.
         checkpoint_every: Iterations between checkpoints.
+        keep_best: Whether to keep the model with the best validation score, too; it flatters.
     """
 
     preset: str = "bisenetv2"
     head_channels: int = 0
+    bit_depth: int = FULL_DEPTH
     resolution: tuple[int, int] = (960, 720)
     crop: tuple[int, int] = (960, 720)
     scales: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -75,6 +82,7 @@ class Settings:
     color_jitter: float = 0.0
     channel_jitter: float = 0.0
     jpeg: float = 0.0
+    augment: str = ""
     cutmix: float = 0.0
     copy_paste: tuple[str, ...] = ()
     synthetic_images: int = 0
@@ -97,6 +105,7 @@ class Settings:
     seed: int = 0
     workers: int = 2
     checkpoint_every: int = 200
+    keep_best: bool = False
 
     def __post_init__(self) -> None:
         def require(name: str, holds: bool, rule: str) -> None:
@@ -113,6 +122,8 @@ class Settings:
         require("head_channels", 0 <= self.head_channels <= 4096, rule)
         if not self.head_channels:
             object.__setattr__(self, "head_channels", PRESETS[self.preset].head_channels)
+        rule = f"must be in {MIN_DEPTH}..{FULL_DEPTH}"
+        require("bit_depth", MIN_DEPTH <= self.bit_depth <= FULL_DEPTH, rule)
         for name in ("resolution", "crop"):
             size = getattr(self, name)
             usable = len(size) == 2 and all(0 < s <= MAX_SIDE and s % 8 == 0 for s in size)

@@ -14,6 +14,7 @@ from bisenet_ros.errors import SettingsError, quoted
 from bisenet_ros.images.render import contact_sheet, fit, legend, overlay
 from bisenet_ros.synthetic import CLASS_NAMES, TRAINING_SEEDS, Street
 from bisenet_ros.training.augmentation import Sample, augment, cut_mix, paste
+from bisenet_ros.training.custom_augment import CustomAugment
 from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings
 
@@ -30,7 +31,8 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Raises:
         SettingsError: ``synthetic_images`` is set, but the dataset does not have the classes of
-            the synthetic street, or ``copy_paste`` names a class that the dataset lacks.
+            the synthetic street, ``copy_paste`` names a class that the dataset lacks, or
+            ``augment`` cannot be imported.
     """
 
     def __init__(self, dataset: datasets.Dataset, settings: Settings) -> None:
@@ -46,6 +48,7 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
                     f"setting 'copy_paste' names the unknown class {quoted(name)}; must be one of "
                     f"{', '.join(names)}"
                 )
+        self.custom = CustomAugment(settings.augment, len(names)) if settings.augment else None
         self.pasted = [names.index(name) for name in settings.copy_paste]
         self.dataset = dataset
         self.settings = settings
@@ -70,7 +73,8 @@ class TrainDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _augmented(self, index: int, rng: np.random.Generator) -> Sample:
         sample = self.dataset[index] if index < len(self.dataset) else self._synthetic(rng)
-        return augment(sample, self.settings, rng)
+        sample = augment(sample, self.settings, rng)
+        return self.custom(sample, rng) if self.custom else sample
 
     def _synthetic(self, rng: np.random.Generator) -> Sample:
         seed = TRAINING_SEEDS[int(rng.integers(len(TRAINING_SEEDS)))]

@@ -28,6 +28,16 @@ def command(path: Path, data: Path) -> list[str]:
     return ["calibrate", "--model", str(path), "--data", str(data)]
 
 
+def test_bits_of_the_images_count(path: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 2)
+    for index, image in enumerate(images):
+        deep = np.rint(image[..., ::-1] * (1023 / 255)).astype(np.uint16)
+        assert cv2.imwrite(str(tmp_path / "images" / f"{index:02}.png"), deep)
+    expected = calibrate(model_file.load(path), images)
+    assert main([*command(path, tmp_path / "images"), "--bit-depth", "10"]) == 0
+    assert model_file.load(path).metadata.calibration == expected
+
+
 def write_images(folder: Path, count: int) -> list[np.ndarray]:
     """Write 00.png and so on, and return their pixels, uint8 [64,128,3] RGB."""
     folder.mkdir(parents=True)

@@ -48,6 +48,16 @@ def test_valid_dataset(
     assert [path.name for path in Path("dataset_check").iterdir()] == ["samples.png"]
 
 
+def test_a_missing_function_is_told_before_anything_is_read(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = check(data, "--output", str(tmp_path / "checked"), "--set", "augment=nowhere:f")
+    refused = refusal(line, capsys)
+    assert refused.status == 1
+    assert "setting 'augment' is 'nowhere:f', but importing nowhere raises" in refused.message
+    assert not (tmp_path / "checked").exists()
+
+
 def test_every_error_is_reported_with_its_file(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

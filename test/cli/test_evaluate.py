@@ -62,6 +62,21 @@ def evaluate(data: Path, model: Path, *more: str) -> int:
     return main(command(data, model, *more))
 
 
+def test_14_bit_pictures_score_as_their_8_bits(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (data / "images").iterdir():
+        deep = np.rint(cv2.imread(str(path)) * (16383 / 255)).astype(np.uint16)
+        assert cv2.imwrite(str(path), deep)
+    more = ["--json", str(tmp_path / "scores.json")]
+    assert evaluate(data, tiny_model, "--bit-depth", "14", *more) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["pixel_accuracy"] == 1
+    assert evaluate(data, tiny_model, *more) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["pixel_accuracy"] < 0.9
+    refused = refusal(command(data, tiny_model, "--bit-depth", "12"), capsys)
+    assert "12 bits end at 4095: pass --bit-depth 14" in refused.message
+
+
 def test_correct_labels_score_1(
     data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

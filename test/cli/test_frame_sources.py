@@ -17,7 +17,9 @@ import zstandard
 from bags import (
     COMPRESSED,
     IMAGE,
+    STORE,
     compressed_message,
+    header,
     image_message,
     numbers,
     picture,
@@ -302,6 +304,22 @@ def test_bag_of_compressed_images(tmp_path: Path, storage: StoragePlugin) -> Non
     # ros2 bag record -a lists raw topics that nobody published.
     bag = write_bag(tmp_path / "bag", messages, storage, silent=[("/camera", IMAGE)])
     assert numbers(list(open_source(str(bag)).frames())) == [0, 1, 2]
+
+
+def test_bag_of_12_bit_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = np.full((48, 64), 2048, "<u2")
+    deep[0, 0] = 4095
+    message = STORE.types[IMAGE](header(), 48, 64, "mono16", 0, 128, deep.view(np.uint8).ravel())
+    bag = write_bag(tmp_path / "bag", [("/camera", IMAGE, message)] * 2)
+    (frame, _) = open_source(str(bag), bit_depth=12).frames()
+    assert frame.image[0, 0, 0] == 255 and (frame.image[1:] == 128).all()
+    assert not caplog.messages
+    (frame, _) = open_source(str(bag)).frames()
+    assert (frame.image[1:] == 8).all()
+    assert caplog.messages == [
+        "mono16 image is dark: its largest value is 4095 of 65535. If its camera has 12 bits, pass "
+        "--bit-depth 12"
+    ]
 
 
 def test_bag_of_several_cameras_requires_a_topic(tmp_path: Path) -> None:

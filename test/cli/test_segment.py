@@ -110,6 +110,29 @@ def test_names_that_are_not_utf_8_are_printed(images: Path, tiny_model: Path) ->
     assert result.stdout.startswith(b"segmented 3 frames of " + os.fsencode(folder))
 
 
+def test_12_bit_pictures_are_labelled_like_their_8_bits(
+    images: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = cv2.imread(str(images / "left.png"))
+    for path in images.iterdir():
+        path.unlink()
+    assert cv2.imwrite(str(images / "eight.png"), picture)
+    deep = np.rint(picture * (4095 / 255)).astype(np.uint16)
+    assert cv2.imwrite(str(images / "png.png"), deep)
+    assert cv2.imwrite(str(images / "tiff.tiff"), deep)
+    line = ["segment", "--model", str(tiny_model), "--input", str(images), "--output"]
+    assert main([*line, str(tmp_path / "12"), "--bit-depth", "12"]) == 0
+    files = {path.read_bytes() for path in (tmp_path / "12" / "labels").iterdir()}
+    assert len(files) == 1
+    assert "is dark" not in caplog.text
+
+    assert main([*line, str(tmp_path / "16")]) == 0
+    assert {path.read_bytes() for path in (tmp_path / "16" / "labels").iterdir()} > files
+    dark = [text for text in caplog.messages if "is dark" in text]
+    assert len(dark) == 1 and dark[0].startswith(f"{images}/png.png is dark")
+    assert dark[0].endswith("If its camera has 12 bits, pass --bit-depth 12")
+
+
 def test_frames_without_names_are_numbered(tiny_model: Path, tmp_path: Path) -> None:
     line = ["--model", str(tiny_model), "--input", "synthetic", "--frames", "2"]
     assert main(["segment", *line, "--output", str(tmp_path)]) == 0

@@ -21,7 +21,7 @@ import torch
 from refusal import refusal
 
 from bisenet_ros.cli.main import main
-from bisenet_ros.evaluation.metrics import evaluate
+from bisenet_ros.evaluation.metrics import Scores, evaluate
 from bisenet_ros.inference import torch_backend
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.metadata import Score
@@ -126,7 +126,8 @@ def test_init_loads_matching_layers_and_logs_the_others(
     changes = {"iterations": "1", "learning_rate": "1e-9", "head_channels": "24"}
     line = command(data, tmp_path, "--init", str(licensed), **changes)
     assert main(line[3:]) == 0
-    assert "initialized, not loaded from tiny: head.2.weight, head.2.bias" in caplog.text
+    none = "no class has the name of one of tiny: the last layer is initialized, not loaded"
+    assert none in caplog.messages
     before, after = model_file.load(tiny_model), model_file.load(tmp_path / "model.safetensors")
     assert after.metadata.architecture == replace(before.metadata.architecture, num_classes=2)
     assert after.metadata.recipe["head_channels"] == before.metadata.architecture.head_channels
@@ -235,6 +236,31 @@ def test_log_has_a_row_per_iteration(trained: Path) -> None:
     assert float(rows[0][2]) == 1e-3
 
 
+def test_bit_depth_is_used_and_recorded(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deep = Path(shutil.copytree(data, tmp_path / "deep"))
+    for path in deep.glob("*/images/*"):
+        pixels = np.rint(cv2.imread(str(path)) * (4095 / 255)).astype(np.uint16)
+        assert cv2.imwrite(str(path), pixels)
+    for root, more in ((data, []), (deep, ["--bit-depth", "12"])):
+        line = command(root, tmp_path / f"run_{root.name}", "--val-data", str(root), *more)
+        assert main(line[3:]) == 0
+    runs = [tmp_path / f"run_{root.name}" for root in (data, deep)]
+    losses = [[row[1] for row in log_of(run)] for run in runs]
+    assert losses[0] == losses[1]
+    models = [model_file.load(run / "model.safetensors") for run in runs]
+    assert [model.metadata.recipe["bit_depth"] for model in models] == [16, 12]
+    assert "is dark" not in capfd.readouterr().err
+    # Main process and two workers read the pictures, but one says so.
+    line = command(deep, tmp_path / "dark", "--val-data", str(deep), workers="2")
+    shown = subprocess.run(line, env=environment(), capture_output=True, text=True, check=True)
+    assert shown.stderr.count("is dark") == 1
+    assert "has 12 bits, pass --bit-depth 12" in shown.stderr
+    assert main([*line[3:], "--resume", "--bit-depth", "12"]) == 1
+    assert "(bit_depth was 16, now 12)" in capfd.readouterr().err
+
+
 def test_validation_log_has_a_row_per_validation(trained: Path) -> None:
     with (trained / "validation.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -254,7 +280,100 @@ def test_plots_and_tensorboard_events_are_written(trained: Path) -> None:
     events.Reload()
     logged = [(event.step, f"{event.value:.4f}") for event in events.Scalars("loss")]
     assert logged == [(int(row[0]), row[1]) for row in log_of(trained)[1:]]
-    assert len(events.Scalars("validation_miou")) == 3
+    with (trained / "validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for tag, column in (
+        ("validation_miou", "miou"),
+        ("validation_iou/dark", "dark"),
+        ("validation_iou/bright", "bright"),
+    ):
+        logged = [(event.step, f"{event.value:.4f}") for event in events.Scalars(tag)]
+        assert logged == [(int(row["iteration"]), row[column]) for row in rows]
+
+
+def test_missing_modules_are_told_before_anything_is_read(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(data, tmp_path / "faulty"))
+    (root / "val" / "images" / "4.png").write_bytes(b"no image")
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    line = command(root, tmp_path / "run", "--val-data", str(root), "--tensorboard")
+    message = reason(line, capsys)
+    assert message.startswith("TensorBoard cannot be imported (")
+    assert "pip install tensorboard, or omit --tensorboard; log.csv and validation.csv" in message
+    message = reason(
+        command(root, tmp_path / "run", "--val-data", str(root), augment="a:b"), capsys
+    )
+    assert message.startswith(
+        "setting 'augment' is 'a:b', but importing a raises ModuleNotFoundErr"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_best_model_is_kept_and_says_that_its_score_flatters(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scores of the three validations are given, 0.4, 0.7 and 0.6: the second is the best."""
+    given = iter([(4, 3), (14, 3), (6, 2)])
+
+    def score(*_: Any) -> Scores:
+        right, wrong = next(given)
+        return Scores(np.array([[right, wrong, 0], [wrong, right, 0]]))
+
+    monkeypatch.setattr("bisenet_ros.training.run.score", score)
+    output = tmp_path / "run"
+    line = command(data, output, "--val-data", str(data), keep_best="true", checkpoint_every="1")
+    weights: list[torch.Tensor] = []
+    save = model_file.save
+
+    def watched(path: Path, network: Any, metadata: Any) -> None:
+        if path.name == "model.safetensors":
+            weights.append(network.state_dict()["head.2.weight"].half().float())
+        save(path, network, metadata)
+
+    monkeypatch.setattr("bisenet_ros.training.run.save", watched)
+    assert main(line[3:]) == 0
+    best = model_file.load(output / "best.safetensors")
+    assert torch.equal(best.network.head[2].weight, weights[1])
+    assert not torch.equal(best.network.head[2].weight, weights[2])
+    selected = best.metadata.recipe["selected"]
+    assert (selected["iteration"], selected["miou"]) == (2, 0.7)
+    assert "flatters" in selected["by"]
+    assert "selected" not in model_file.load(output / "model.safetensors").metadata.recipe
+    (output / "checkpoint.pt").unlink()
+    (output / "checkpoint_previous.pt").unlink()
+    (output / "model.safetensors").unlink()
+    assert "best.safetensors already exists" in reason(line, capsys)
+
+
+def test_best_model_is_kept_over_a_resume(data: Path, tmp_path: Path) -> None:
+    line = command(data, tmp_path, "--val-data", str(data), keep_best="true", workers="0")[3:]
+    assert main(line) == 0
+    file = tmp_path / "best.safetensors"
+    best = model_file.load(file)
+    iou = [row["miou"] for row in csv.DictReader((tmp_path / "validation.csv").open())]
+    assert f"{best.metadata.recipe['selected']['miou']:.4f}" == max(iou)
+    for wins in (False, True):
+        # A recorded score that no other, or each, exceeds.
+        recipe = dict(best.metadata.recipe)
+        recipe["selected"] = {**recipe["selected"], "miou": 0.0 if wins else 1.0}
+        model_file.save(file, best.network, replace(best.metadata, recipe=recipe))
+        before = file.read_bytes()
+        assert main([*line, "--resume"]) == 0
+        assert (file.read_bytes() != before) == wins
+    assert model_file.load(file).metadata.recipe["selected"]["iteration"] == 3
+
+
+def test_best_model_needs_validation_data(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = reason(command(data, tmp_path / "run", keep_best="true"), capsys)
+    assert message == (
+        "setting 'keep_best' is true, but there are no images to score: add --val-data"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def stop(line: list[str], after: int, number: signal.Signals) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from bisenet_ros.errors import ImageFileError
+from bisenet_ros.images.bit_depth import BitDepth
+from bisenet_ros.images.encoded import decode_image
 from bisenet_ros.images.files import files_below, is_image_file, read_image, read_label_image
 from bisenet_ros.images.render import write_picture
 
@@ -35,6 +37,80 @@ def test_data_after_the_end_of_a_jpeg_is_ignored(jpeg: Path) -> None:
     before = read_image(jpeg)
     jpeg.write_bytes(jpeg.read_bytes() + b"more of a camera")
     np.testing.assert_array_equal(read_image(jpeg), before)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".ppm"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_each_16_bit_value_is_scaled_by_the_depth(tmp_path: Path, suffix: str, bits: int) -> None:
+    gray = np.arange(2**bits, dtype=np.uint16).reshape(-1, 32)
+    color = np.stack([gray, np.flip(gray), gray[::-1]], -1)
+    expected = np.rint(color * 255.0 / (2**bits - 1))
+    path = tmp_path / f"a{suffix}"
+    assert cv2.imwrite(str(path), color[..., ::-1])
+    np.testing.assert_array_equal(read_image(path, BitDepth(bits)), expected)
+    path = tmp_path / f"gray{'.pgm' if suffix == '.ppm' else suffix}"
+    assert cv2.imwrite(str(path), gray)
+    np.testing.assert_array_equal(read_image(path, BitDepth(bits)), expected[..., [0, 0, 0]])
+
+
+def test_a_file_is_scaled_as_its_message_is(tmp_path: Path) -> None:
+    """The file of a compressed message, which Pillow and OpenCV decode, gives the same pixels."""
+    for suffix, channels in ((".png", 1), (".png", 3), (".pgm", 1)):
+        deep = np.random.default_rng(channels).integers(0, 4096, (32, 48, channels), np.uint16)
+        path = tmp_path / f"a{channels}{suffix}"
+        assert cv2.imwrite(str(path), deep)
+        decoded = decode_image(path.read_bytes())
+        assert decoded.dtype == np.uint16
+        rgb = BitDepth(12).scale(decoded.reshape(32, 48, -1))
+        read = read_image(path, BitDepth(12))
+        np.testing.assert_array_equal(read, np.broadcast_to(rgb.reshape(32, 48, -1), read.shape))
+
+
+@pytest.mark.parametrize("maximum", [100, 1023, 4095])
+def test_the_maximum_in_a_netpbm_header_is_white(tmp_path: Path, maximum: int) -> None:
+    deep = np.arange(maximum + 1).astype(">u2" if maximum > 255 else "u1")
+    path = tmp_path / "a.pgm"
+    head = f"P5\n# a camera's\n{len(deep)} 1\n{maximum}\n".encode()
+    path.write_bytes(head + deep.tobytes())
+    expected = np.rint(np.arange(maximum + 1) * 255 / maximum)
+    for bits in (10, 16):
+        np.testing.assert_array_equal(read_image(path, BitDepth(bits))[0, :, 1], expected)
+    decoded = decode_image(path.read_bytes())
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded[0], expected)
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(255, 8), (1023, 10), (4095, 12), (16383, 14)])
+def test_a_dark_16_bit_file_is_warned_of_once(tmp_path: Path, largest: int, bits: int) -> None:
+    warned: list[str] = []
+    depth = BitDepth(warn=warned.append)
+    for name, value in (("black", 0), ("bright", 16384), ("a", largest), ("b", largest)):
+        path = tmp_path / f"{name}.png"
+        assert cv2.imwrite(str(path), np.full((8, 8, 3), value, np.uint16))
+        read_image(path, depth)
+    assert warned == [
+        f"{tmp_path}/a.png is dark: its largest value is {largest} of 65535. If its camera has "
+        f"{bits} bits, pass --bit-depth {bits}"
+    ]
+    assert (read_image(tmp_path / "a.png", BitDepth(bits)) == 255).all()
+
+
+def test_values_beyond_the_depth_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    assert cv2.imwrite(str(path), np.full((8, 8), 1024, np.uint16))
+    with pytest.raises(
+        ImageFileError, match=r"a\.tiff has the value 1024, but 10 bits end at 1023"
+    ):
+        read_image(path, BitDepth(10))
+    with pytest.raises(ImageFileError, match="pass --bit-depth 12"):
+        read_image(path, BitDepth(10))
+
+
+def test_a_tiff_of_signed_values_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    assert cv2.imwrite(str(path), np.full((8, 8), 1024, np.int16))
+    with pytest.raises(ImageFileError, match="has pixels of type int16: save it with 8 or 16 bits"):
+        read_image(path)
 
 
 def test_a_header_with_too_many_pixels_is_refused(tmp_path: Path) -> None:

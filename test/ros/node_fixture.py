@@ -68,6 +68,7 @@ DEFAULTS = {
     "outputs": ["label", "overlay", "color"],
     "max_rate": 0.0,
     "max_image_pixels": 67108864,
+    "bit_depth": 16,
     "overlay_alpha": 0.5,
     "confidence_threshold": 0.0,
     "image_qos.reliability": "reliable",

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
 
 from node_fixture import frame, header, picture, pixels_of
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros.classes import palette
 from bisenet_ros.errors import ImageError
@@ -79,6 +80,7 @@ def process(segmenter: Segmenter) -> Process:
         pipeline = FramePipeline(ImageDecoder(), segmenter, images, camera_info, size)
         live = {
             "max_image_pixels": 160 * 120,
+            "bit_depth": 16,
             "overlay_alpha": 0.5,
             "confidence_threshold": 0.0,
         } | settings
@@ -125,6 +127,23 @@ def test_a_compressed_image_is_labelled_like_its_pixels(
     expected = segmenter.segment(decode_compressed(jpeg)).labels
     np.testing.assert_array_equal(pixels_of(published["~/label"]), expected)
     assert published["~/label"].header == header(2)
+
+
+def test_a_12_bit_image_is_labelled_like_its_8_bits(process: Process, segmenter: Segmenter) -> None:
+    gray = picture(5)[..., 0]
+    deep = np.rint(gray * (4095 / 255)).astype("<u2")
+    raw = Image(header=header(5), encoding="mono16", height=120, width=160, step=320)
+    raw.data = deep.tobytes()
+    _, png = cv2.imencode(".png", deep)
+    packed = CompressedImage(format="mono16; png compressed ", data=png.tobytes())
+    expected = segmenter.segment(np.dstack([gray] * 3)).labels
+    for message in (raw, packed):
+        published = process(message, bit_depth=12)
+        np.testing.assert_array_equal(pixels_of(published["~/label"]), expected)
+        with pytest.raises(
+            ImageError, match="10 bits end at 1023: set the node's parameter bit_de"
+        ):
+            process(message, bit_depth=10)
 
 
 def test_below_the_threshold_is_255_in_an_array_of_its_own(

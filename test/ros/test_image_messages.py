@@ -19,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from bisenet_ros.errors import ImageError
+from bisenet_ros.images.bit_depth import BitDepth
 from bisenet_ros.ros import image_messages
 from bisenet_ros.ros.image_messages import (
     ENCODINGS,
@@ -177,6 +178,90 @@ def test_rgb8_is_viewed_without_a_copy(padding: int) -> None:
     assert rgb[0, 0, 0] == message.data[0]
 
 
+# --- bits of 16-bit images ---
+
+
+def scaled(stored: np.ndarray, bits: int) -> np.ndarray:
+    return np.rint(stored * 255.0 / (2**bits - 1))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("big", [False, True])
+def test_every_value_of_each_depth(bits: int, big: bool) -> None:
+    stored = np.arange(2**bits, dtype=np.uint16).reshape(-1, 16)
+    height = len(stored)
+    decoder = ImageDecoder(Log(), BitDepth(bits))
+    rgb = decoder.to_rgb(message_of(stored, "mono16", 16, height, big=big))
+    assert (rgb == scaled(stored, bits)[..., None]).all()
+    for name, order in (("rgb16", slice(None)), ("bgr16", slice(None, None, -1))):
+        colors = np.stack([stored, stored[::-1], np.flip(stored)], -1)
+        message = message_of(colors.reshape(height, -1), name, 16, height, big=big)
+        assert (decoder.to_rgb(message) == scaled(colors, bits)[..., order]).all()
+
+
+@pytest.mark.parametrize("encoding", [name for name in BAYER if wide(name)])
+@pytest.mark.parametrize("big", [False, True])
+def test_colors_of_a_12_bit_mosaic(encoding: str, big: bool) -> None:
+    color = {"r": 4095, "g": 2048, "b": 100}
+    tile = np.array([color[letter] for letter in encoding[6:10]], np.uint16).reshape(2, 2)
+    stored = np.tile(tile, (5, 6))
+    message = message_of(stored, encoding, 12, 10, big=big)
+    assert (ImageDecoder(Log(), BitDepth(12)).to_rgb(message) == [255, 128, 6]).all()
+    png = compressed(".png", stored, f"{encoding}; png compressed ")
+    assert (decode_compressed(png, depth=BitDepth(12)) == [255, 128, 6]).all()
+
+
+def test_alpha_may_fill_16_bits() -> None:
+    stored = np.tile(np.array([4095, 2048, 100, 65535], np.uint16), (4, 5))
+    rgb = ImageDecoder(Log(), BitDepth(12)).to_rgb(message_of(stored, "rgba16", 5, 4))
+    assert (rgb == [255, 128, 6]).all()
+
+
+def test_a_dark_16_bit_image_is_warned_of_once_with_the_parameter() -> None:
+    log = Log()
+    decoder = ImageDecoder(log)
+    for largest in (0, 16384, 65535, 4000, 900):
+        stored = np.zeros((H, W), np.uint16)
+        stored[3, 4] = largest
+        decoder.to_rgb(message_of(stored, "mono16", big=True))
+    assert log.lines == [
+        "mono16 image is dark: its largest value is 4000 of 65535. If its camera has 12 bits, set "
+        "the node's parameter bit_depth to 12"
+    ]
+
+
+def test_values_beyond_the_depth_are_refused() -> None:
+    stored = np.full((H, W), 4096, np.uint16)
+    with pytest.raises(ImageError) as caught:
+        ImageDecoder(Log(), BitDepth(12)).to_rgb(message_of(stored, "mono16"))
+    assert str(caught.value).startswith("mono16 image has the value 4096, but 12 bits end at 4095:")
+    ours = BitDepth(12, "set bit_depth to {}")
+    with pytest.raises(ImageError, match="12 bits end at 4095: set bit_depth to 16"):
+        decode_compressed(compressed(".png", stored * 8, "mono16; png compressed "), depth=ours)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_color_pngs_keep_16_bits(alpha: bool) -> None:
+    stored = values("rgb16").reshape(H, W, 3) >> 6
+    bgr = stored[..., ::-1]
+    if alpha:
+        bgr = np.dstack([bgr, np.full((H, W), 65535, np.uint16)])
+    message = compressed(".png", bgr, "rgb16; png compressed bgr16")
+    assert (decode_compressed(message, depth=BitDepth(10)) == scaled(stored, 10)).all()
+    cut = CompressedImage(format="rgb16; png compressed bgr16", data=message.data[:-900])
+    with pytest.raises(ImageError, match="cut off"):
+        decode_compressed(cut)
+
+
+def test_cv_bridge_scales_the_full_16_bits_only(install_cv_bridge: Callable[[str], None]) -> None:
+    install_cv_bridge(WORKS)
+    decoder = ImageDecoder(Log())
+    message = message_of(np.full((H, W), 1023, np.uint16), "mono16")
+    assert (decoder.to_rgb(message) == 7).all()
+    decoder.depth.bits = 10
+    assert (decoder.to_rgb(message) == 255).all()
+
+
 # --- refusals ---
 
 
@@ -239,7 +324,7 @@ def test_garbage_gives_a_picture_or_an_image_error() -> None:
         pictures += 1
         assert rgb.shape == (message.height, message.width, 3) and rgb.dtype == np.uint8
     assert 500 < pictures < 7500
-    assert log.lines == []
+    assert [line for line in log.lines if "is dark: its largest value" not in line] == []
 
 
 # --- cv_bridge ---
@@ -266,6 +351,7 @@ def check_bayer(decoder: ImageDecoder) -> None:
     expected = image_messages._convert(
         image_messages._view(message, image_messages._LAYOUTS["bayer_grbg16"]),
         image_messages._LAYOUTS["bayer_grbg16"],
+        BitDepth(),
     )
     assert (decoder.to_rgb(message) == expected).all()
 

@@ -636,6 +636,31 @@ def test_text_chosen_by_the_sender_is_bounded_everywhere(bench: Bench) -> None:
     assert len(bench.log()) < 10_000
 
 
+def test_a_12_bit_image_is_told_and_labelled_once_its_bits_are_set(bench: Bench) -> None:
+    bench.start()
+    labels = bench.listen(Image, "label")
+    camera = bench.camera("/image", Image)
+
+    def publish(number: int, bits: int) -> None:
+        gray = picture(9)[..., 0]
+        message = Image(header=header(number), encoding="mono16", is_bigendian=1)
+        message.height, message.width, message.step = *gray.shape, 2 * gray.shape[1]
+        message.data = np.rint(gray * ((2**bits - 1) / 255)).astype(">u2").tobytes()
+        camera.publish(message)
+        bench.spin_until(lambda: labels and labels[-1].header == header(number), "its label")
+
+    publish(1, 16)
+    publish(2, 12)
+    line = bench.wait_for_log("mono16 image is dark: its largest value is ")
+    assert line.endswith("If its camera has 12 bits, set the node's parameter bit_depth to 12")
+    bench.set({"bit_depth": 12})
+    publish(3, 12)
+    bright, dark, right = map(pixels_of, labels)
+    np.testing.assert_array_equal(right, bright)
+    assert (dark != bright).any()
+    assert bench.log().count("is dark") == 1
+
+
 def test_images_too_large_to_decode_are_rejected(bench: Bench) -> None:
     bench.start({"input_transport": "compressed"})
     labels = bench.listen(Image, "label")

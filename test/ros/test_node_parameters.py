@@ -64,6 +64,7 @@ NUMBERS = {
         [-0.1, -1e-310, 1e-310, 0.0099, 1000.1, float("inf"), float("nan")],
     ),
     "max_image_pixels": ([1024, 1073741824], [1023, 1073741825]),
+    "bit_depth": ([8, 16], [7, 17]),
     "overlay_alpha": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "confidence_threshold": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "image_qos.depth": ([1, 100], [0, 101]),
@@ -222,9 +223,12 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
         "output_qos.durability": "transient_local",
         "output_qos.depth": 1,
     }
-    assert fixed.keys() | {"max_rate", "max_image_pixels", "overlay_alpha"} == DEFAULTS.keys() | {
-        "model"
-    }
+    assert fixed.keys() | {
+        "max_rate",
+        "max_image_pixels",
+        "bit_depth",
+        "overlay_alpha",
+    } == DEFAULTS.keys() | {"model"}
 
     def all_refused() -> None:
         for name, value in fixed.items():

@@ -20,7 +20,11 @@ from bisenet_ros.training.distributed import DistributedContext
 from bisenet_ros.training.settings import Settings
 
 SETTINGS = Settings(iterations=7, crop=(64, 32), precision="bf16")
-FINGERPRINT = {"list of classes": ["sky", "road"], "start": {"scales": [1.0]}}
+FINGERPRINT = {
+    "list of classes": ["sky", "road"],
+    "start": {"scales": [1.0]},
+    "number of images": 4,
+}
 
 
 @pytest.fixture
@@ -65,7 +69,12 @@ def test_require_same_run_accepts_settings_that_may_change(checkpoint: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "fingerprint", "difference"),
     [
-        (replace(SETTINGS, iterations=8), FINGERPRINT, r"\(iterations was 7, now 8\)"),
+        (replace(SETTINGS, batch_size=8), FINGERPRINT, r"\(batch_size was 16, now 8\)"),
+        (
+            SETTINGS,
+            {**FINGERPRINT, "number of images": 6},
+            r"\(number of images was 4, now 6\)",
+        ),
         (SETTINGS, {**FINGERPRINT, "start": {}}, r"\(different start\)"),
         (
             SETTINGS,
@@ -85,7 +94,21 @@ def test_checkpoint_of_a_different_run_is_rejected(
     with pytest.raises(CheckpointError, match=difference) as raised:
         read_checkpoint(checkpoint).require_same_run(settings, fingerprint)
     assert "resume with the same --config, --set, --data, --init" in str(raised.value)
-    assert "precision, workers, checkpoint_every and --threads may change" in str(raised.value)
+    free = "(iterations, precision, workers, checkpoint_every, keep_best and --threads may change)"
+    assert free in str(raised.value)
+    assert "--init with its model.safetensors" in str(raised.value)
+
+
+@pytest.mark.parametrize("iterations", [2, 3])
+def test_fewer_iterations_than_completed_are_rejected(checkpoint: Path, iterations: int) -> None:
+    message = (
+        f"iterations is {iterations}, but the checkpoint has completed 3 of 7: set more than 3 to "
+        "continue, or use its model.safetensors as it is"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(checkpoint).require_same_run(
+            replace(SETTINGS, iterations=iterations), FINGERPRINT
+        )
 
 
 def assert_rejected(path: Path, text: str) -> None:
@@ -178,6 +201,19 @@ RESUMED = "rounding will differ from an uninterrupted run"
             ("after iteration 3: threads 1 instead of 4",),
         ),
         ({}, 0, "", ()),
+        (
+            {"iterations": 9},
+            1,
+            "resumed with iterations 9 instead of 7",
+            ("after iteration 3: iterations 9 instead of 7",),
+        ),
+        (
+            {"iterations": 5, "precision": "fp32", "workers": 0},
+            1,
+            "resumed with iterations 5 instead of 7, precision fp32 instead of bf16, workers 0 "
+            f"instead of 2: {RESUMED}",
+            ("after iteration 3: iterations 5 instead of 7, precision fp32 instead of bf16",),
+        ),
     ],
 )
 def test_resume_logs_what_changed_on_rank_0(

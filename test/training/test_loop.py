@@ -217,6 +217,60 @@ def test_resuming_a_finished_run_trains_no_iteration(two_tone: Path, tmp_path: P
     assert not reported
 
 
+@pytest.mark.parametrize(("completed", "total"), [(2, 3), (2, 9), (4, 6)])
+def test_run_resumed_with_other_iterations_is_on_their_schedule(
+    two_tone: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    completed: int,
+    total: int,
+) -> None:
+    """4 are planned: 3 shorten an unfinished run, 9 extend it, 6 extend a finished one."""
+    caplog.set_level(logging.INFO)
+    path, folder = tmp_path / "c.pt", open_dataset(two_tone)
+    stop = iter([False, True, False, False]).__next__ if completed == 2 else lambda: False
+    assert train(folder, SETTINGS, path, silent, stop=stop).iteration == completed
+    settings = replace(SETTINGS, iterations=total)
+    fingerprint = new_start(settings, 2).fingerprint(folder, ALONE)
+    caplog.clear()
+    reported: list[Progress] = []
+    train(
+        folder,
+        settings,
+        path,
+        lambda p, _: reported.append(p),
+        resume=resume_from(path, settings, fingerprint, ALONE),
+    )
+    assert [p.iteration for p in reported] == list(range(completed + 1, total + 1))
+    # Poly, after a warm-up of one iteration: 2e-3 * (1 - i / total) ** 0.9.
+    expected = [2e-3 * (1 - i / total) ** 0.9 for i in range(completed, total)]
+    assert [p.learning_rate for p in reported] == pytest.approx(expected, rel=1e-12)
+    written = read_checkpoint(path)
+    assert (written.iteration, written.settings.iterations) == (total, total)
+    assert written.changes == (f"after iteration {completed}: iterations {total} instead of 4",)
+    before = 2e-3 * (1 - completed / 4) ** 0.9
+    assert caplog.messages == [
+        f"resumed with iterations {total} instead of 4",
+        "training on cpu in fp32, 1 thread",
+        "reading all labels to compute class_weights",
+        f"the learning rate of iteration {completed + 1} is {expected[0]:.3g} instead of "
+        f"{before:.3g}, on a schedule that decays to 0 at {total} instead of 4",
+    ]
+
+
+def test_an_extended_run_resumes_like_an_uninterrupted_one(two_tone: Path, tmp_path: Path) -> None:
+    folder, path, copy = open_dataset(two_tone), tmp_path / "c.pt", tmp_path / "copy.pt"
+    train(folder, SETTINGS, path, silent)
+    copy.write_bytes(path.read_bytes())
+    longer = replace(SETTINGS, iterations=6)
+    unbroken = train(folder, longer, copy, silent, resume=read_checkpoint(copy))
+    stopped = train(folder, longer, path, silent, resume=read_checkpoint(path), stop=lambda: True)
+    assert (stopped.iteration, stopped.stopped) == (5, True)
+    again = train(folder, longer, path, silent, resume=read_checkpoint(path))
+    assert (again.iteration, again.stopped) == (6, False)
+    assert_equal(state(again.network), state(unbroken.network))
+
+
 def test_checkpoint_of_other_classes_and_processes_is_rejected(
     two_tone: Path, tmp_path: Path
 ) -> None:
@@ -228,7 +282,9 @@ def test_checkpoint_of_other_classes_and_processes_is_rejected(
     with (two_tone / "classes.txt").open("a") as file:
         file.write("2 third 0 0 0\n")
     other = new_start(settings, 3).fingerprint(open_dataset(two_tone), DistributedContext(size=2))
-    differences = "different architecture; different list of classes; different number of processes"
+    differences = (
+        "different architecture; different list of classes; number of processes was 1, now 2"
+    )
     with pytest.raises(CheckpointError, match=differences):
         resume_from(path, settings, other, ALONE)
 
