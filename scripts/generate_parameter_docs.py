@@ -16,7 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from bisenet_ros.ros.parameters import DEFINITIONS, EFFECTS, Definition, Value
+from bisenet_ros.ros.parameter_set import EFFECTS, Definition, Value
+from bisenet_ros.ros.parameters import DEFINITIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100

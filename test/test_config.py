@@ -14,8 +14,7 @@ from rclpy.node import Node
 
 from bisenet_ros.classes import palette, read_classes
 from bisenet_ros.resources import share_directory
-from bisenet_ros.ros import parameters
-from bisenet_ros.ros.parameters import OUTPUTS
+from bisenet_ros.ros.parameters import OUTPUTS, PARAMETERS
 from bisenet_ros.ros.publishers import ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.training.settings import read_settings
@@ -37,7 +36,7 @@ def declared(context: rclpy.Context, *ros_arguments: str) -> tuple[dict[str, Any
     node = Node("segmentation", context=context, cli_args=["--ros-args", *ros_arguments])
     try:
         of_any_node = node.get_parameters_by_prefix("").keys()
-        refused = parameters.declare(node)
+        refused = PARAMETERS.declare(node)
         values = {
             name: list(p.value) if isinstance(p.value, (list, tuple)) else p.value
             for name, p in node.get_parameters_by_prefix("").items()

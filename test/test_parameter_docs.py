@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from bisenet_ros.ros.parameters import DEFINITIONS, EFFECTS
+from bisenet_ros.ros.parameter_set import EFFECTS
+from bisenet_ros.ros.parameters import DEFINITIONS
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path("scripts", "generate_parameter_docs.py")
