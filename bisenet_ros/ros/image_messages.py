@@ -302,7 +302,7 @@ def read_channel(
         pixels = _view(message, _Layout(1, None, dtypes[encoding]))
         check_pixels(message.width, message.height, max_pixels)
     except ImageError as error:
-        raise ImageError(f"{what}: {error}") from None
+        raise ImageError(f"{what}: {error}") from error
     return pixels
 
 

@@ -39,6 +39,9 @@ from bisenet_ros.ros.worker import Worker
 
 NAME = "labeled_cloud"
 
+QUEUE_DEPTH = 10
+"""Messages of each topic that wait until the executor takes them."""
+
 INPUTS = {
     "label": (Image, "label image", "start the segmentation node"),
     "confidence": (
@@ -58,6 +61,7 @@ class _Configured:
 
     parameters: CloudParameters
     publishers: CloudPublishers
+    poses: CameraPoses | None  # only where the geometry is ground
 
 
 @dataclass
@@ -96,7 +100,7 @@ class LabeledCloudNode(ManagedNode):
     def __init__(self) -> None:
         self._configured: _Configured | None = None
         self._active: _Active | None = None
-        self._advertised: list[Publisher] = []
+        self._resources = ExitStack()  # from configure to cleanup; closed on the executor's thread
         super().__init__(NAME, Worker[_Frame](self._process, self._frame_failed))
         forward_log(self.get_logger())
         self._declared = NodeParameters(self, CLOUD_PARAMETERS, _is_fixed)
@@ -116,43 +120,45 @@ class LabeledCloudNode(ManagedNode):
     # Transitions, on the worker's thread.
 
     def configure(self) -> None:
-        """Read the parameters and create the publishers."""
+        """Read the parameters, create the publishers and listen to transforms."""
         self._declared.fixed = True
         values = self._declared.read()
+        poses = self._poses(values)
+        if poses is not None:
+            self._resources.callback(poses.close)
         qos = qos_profile(values.output_reliability, "volatile", values.output_depth)
         publishers = CloudPublishers(self._advertise, values.geometry == "ground", qos)
-        self._configured = _Configured(values, publishers)
+        self._configured = _Configured(values, publishers, poses)
         if publishers.obstacles is not None and publishers.grid is None:
             self.get_logger().warning(
-                "~/grid is not published, since nav_msgs is not installed: apt: "
-                "ros-$ROS_DISTRO-nav-msgs"
+                "~/grid is not published: install nav_msgs (apt: ros-$ROS_DISTRO-nav-msgs)"
             )
 
     def _advertise(self, kind: Any, topic: str, qos: QoSProfile) -> Publisher:
         publisher = self.create_publisher(kind, topic, qos)
-        self._advertised.append(publisher)
+        self._resources.callback(self.destroy_publisher, publisher)
         return publisher
 
+    def _poses(self, values: CloudParameters) -> CameraPoses | None:
+        if values.geometry != "ground":
+            return None
+        if values.pose_source == "tf":
+            return TransformPoses(self, values.robot_frame)
+        position = values.x, values.y, values.z
+        return FixedPose(pose_from_angles(position, values.roll, values.pitch, values.yaw))
+
     def cleanup(self) -> None:
-        """Destroy the publishers."""
+        """Destroy what ``configure`` has created."""
         configured, self._configured = self._configured, None
-        self.call_on_executor(self._destroy_publishers)
+        self.call_on_executor(self._resources.close)
         self._declared.fixed = False
         if configured is not None:
             self.get_logger().info("unconfigured: publishers are released")
-
-    def _destroy_publishers(self) -> None:
-        while self._advertised:
-            self.destroy_publisher(self._advertised.pop())
 
     def activate(self) -> None:
         """Subscribe."""
         assert self._configured is not None
         values = self._configured.parameters
-        resources = ExitStack()
-        poses = self._poses(values)
-        if poses is not None:
-            resources.callback(poses.close)
         inputs: tuple[str, ...] = ("label",)
         if values.geometry != "ground":
             inputs += (values.geometry,)
@@ -160,7 +166,7 @@ class LabeledCloudNode(ManagedNode):
             inputs += ("confidence",)
         logger = self.get_logger()
         active = _Active(
-            pipeline=CloudPipeline(values, self._configured.publishers, poses),
+            pipeline=CloudPipeline(values, self._configured.publishers, self._configured.poses),
             synchronizer=Synchronizer(
                 inputs, round(1e9 * values.sync_tolerance), values.sync_depth
             ),
@@ -172,12 +178,12 @@ class LabeledCloudNode(ManagedNode):
             clock=ClockWatchdog(self),
             inputs=inputs,
             received=dict.fromkeys(inputs, 0),
-            resources=resources,
         )
         # Before the subscriptions, whose first message may be the only one.
         self._active = active
         self._subscribe(active, values)
-        logger.info(f"active: waiting for {' and '.join(self._topics(active))}")
+        topics = [self.resolve_topic_name(topic) for topic in inputs]
+        logger.info(f"active: waiting for {' and '.join(topics)}")
 
     def deactivate(self) -> None:
         """Unsubscribe, and discard what waits."""
@@ -186,14 +192,6 @@ class LabeledCloudNode(ManagedNode):
         if active is not None:
             self.call_on_executor(active.resources.close)
             self.get_logger().info(f"inactive: {active.counts.summary()}")
-
-    def _poses(self, values: CloudParameters) -> CameraPoses | None:
-        if values.geometry != "ground":
-            return None
-        if values.pose_source == "tf":
-            return TransformPoses(self, values.robot_frame)
-        position = values.x, values.y, values.z
-        return FixedPose(pose_from_angles(position, values.roll, values.pitch, values.yaw))
 
     def _subscribe(self, active: _Active, values: CloudParameters) -> None:
         def keep_class_map(message: ClassMap) -> None:
@@ -212,7 +210,7 @@ class LabeledCloudNode(ManagedNode):
                 if topic == values.geometry
                 else values.label_reliability
             )
-            qos = qos_profile(reliability, "volatile", values.sync_depth)
+            qos = qos_profile(reliability, "volatile", QUEUE_DEPTH)
 
             def receive(message: Any, topic: str = topic) -> None:
                 self._receive(active, topic, message)
@@ -228,9 +226,6 @@ class LabeledCloudNode(ManagedNode):
             )
             diagnose = partial(diagnose_silence, remedies=remedies)
             active.watchdogs[topic] = TopicWatchdog(self, subscription, qos, what, diagnose)
-
-    def _topics(self, active: _Active) -> list[str]:
-        return [self.resolve_topic_name(topic) for topic in active.inputs]
 
     # Frames: received and matched on the executor's thread, processed on the worker's.
 
