@@ -26,8 +26,10 @@ from node_fixture import (
 )
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sros2_names import names_in_policy, wait_for_names
 
 from bisenet_ros.ros.cloud_parameters import CLOUD_PARAMETERS
+from bisenet_ros.ros.occupancy_grid import occupancy_grid_type
 from bisenet_ros.ros.qos import LATCHED
 
 COMMAND = (sys.executable, "-m", "bisenet_ros.ros.labeled_cloud_node")
@@ -544,6 +546,29 @@ def test_nothing_is_left_after_cleanup(bench: CloudBench) -> None:
     assert bench.change(CLEANUP)
     for name in ("points", "obstacles", "grid"):
         bench.spin_until(lambda name=name: not bench.publishers(name), "the publishers are gone")
+
+
+@pytest.mark.parametrize(
+    ("geometry", "absent"),
+    [
+        ("depth", {"/cloud", "/labeled_cloud/obstacles", "/labeled_cloud/grid"}),
+        ("cloud", {"/depth", "/camera_info", "/labeled_cloud/obstacles", "/labeled_cloud/grid"}),
+        ("ground", {"/depth", "/cloud"}),
+    ],
+)
+def test_the_sros2_policy_allows_what_the_node_has_in_the_graph_and_nothing_else(
+    bench: CloudBench, geometry: str, absent: set[str]
+) -> None:
+    absent = absent | {"/tf", "/tf_static"}  # camera_pose.source is parameters
+    if occupancy_grid_type() is None:
+        absent.add("/labeled_cloud/grid")
+    bench.set({"use_sim_time": True})
+    try:
+        bench.start(GROUND | {"geometry": geometry, "with_confidence": True})
+        allowed = names_in_policy("labeled_cloud")
+        wait_for_names(bench, {(kind, name) for kind, name in allowed if name not in absent})
+    finally:
+        bench.set({"use_sim_time": False})
 
 
 def test_autostart_activates_and_sigint_ends_it(tmp_path: Path) -> None:
