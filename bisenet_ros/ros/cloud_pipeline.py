@@ -62,6 +62,8 @@ class CloudPipeline:
         self._rays: tuple[Camera, Floats] | None = None
         self._projection: tuple[Camera, Pose, GroundProjection] | None = None
 
+    # With values that no camera has, positions overflow to infinity: no reason to warn.
+    @np.errstate(over="ignore", invalid="ignore")
     def process(
         self,
         messages: Mapping[str, Any],

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from bisenet_ros.msg import ClassInfo, ClassMap
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_fixture import (
@@ -571,10 +572,17 @@ def test_the_sros2_policy_allows_what_the_node_has_in_the_graph_and_nothing_else
         bench.set({"use_sim_time": False})
 
 
-def test_autostart_activates_and_sigint_ends_it(tmp_path: Path) -> None:
+def test_installed_node_starts_by_itself_and_ends_on_sigint(tmp_path: Path) -> None:
     log = tmp_path / "node.log"
-    parameters = {"autostart": True, "geometry": "cloud"}
-    with start_process(log, parameters, command=COMMAND, name="labeled_cloud") as process:
+    executable = Path(get_package_prefix("bisenet_ros"), "lib/bisenet_ros/labeled_cloud_node")
+    file = Path(get_package_share_directory("bisenet_ros"), "config/labeled_cloud.yaml")
+    with start_process(
+        log,
+        {"autostart": True, "geometry": "cloud"},
+        command=[str(executable)],
+        name="labeled_cloud",
+        ros_arguments=["--params-file", str(file)],
+    ) as process:
         other = CloudBench(process, Path())
         other.wait_for_log("active: waiting for /label and /cloud")
         other.close()
