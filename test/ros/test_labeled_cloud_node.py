@@ -3,6 +3,7 @@
 import array
 import re
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -588,6 +589,12 @@ def test_installed_node_starts_by_itself_and_ends_on_sigint(tmp_path: Path) -> N
         other.close()
         assert process.stop() == 0
     assert "Traceback" not in log.read_text()
+
+
+def test_the_node_does_not_import_pytorch() -> None:
+    """It takes as long as all else, and half the memory."""
+    program = "import sys, bisenet_ros.ros.labeled_cloud_node; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_point_layout_is_what_struct_reads(bench: CloudBench) -> None:
