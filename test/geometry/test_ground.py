@@ -82,6 +82,17 @@ def test_only_the_nearest_obstacle_of_a_column_is_located() -> None:
     labels[15:21, 90:111] = CAR  # seen above it
     view = projection().view(labels, IS_GROUND)
     np.testing.assert_allclose(view.obstacles[:, 0], 2.0, atol=1e-5)
+    assert cell(view, 3.6, 0.1) == UNKNOWN  # road, seen above it, too
+    assert cell(view, 3.6, 1.6) == FREE
+
+
+def test_the_lens_shows_no_ground_twice() -> None:
+    """r (1 - 0.3 r²) falls again beyond r = 1.054, which leads back into the image."""
+    camera = Camera(201, 201, (100.0, 100.0), (100.0, 100.0), "plumb_bob", (-0.3, 0.0, 0.0, 0.0))
+    view = projection(camera=camera).view(np.full((201, 201), ROAD, np.uint8), IS_GROUND)
+    x, y = view.free.T
+    assert len(view.free) > 100
+    assert np.hypot(y / x, 1 / x).max() < 1.06
 
 
 def test_pixels_without_a_class_are_unknown_and_hide_nothing() -> None:
