@@ -28,5 +28,5 @@ def test_a_value_that_is_none_of_the_choices_is_refused(file: str, name: str, va
     )
     context = LaunchContext()
     context.launch_configurations[name] = value
-    with pytest.raises(RuntimeError, match=f"'{name}' provided value '{value}' is not valid"):
+    with pytest.raises(RuntimeError, match=f'"{name}" provided value "{value}" is not valid'):
         argument.execute(context)
