@@ -352,7 +352,9 @@ class LabeledCloudNode(ManagedNode):
         for topic, watchdog in active.watchdogs.items():
             watchdog.report(active.received[topic])
         active.missing.report(self._what_is_missing(active))
-        active.mismatch.report(mismatch)
+        # Stamps of what has stopped say nothing.
+        silent = any(watchdog.reason for watchdog in active.watchdogs.values())
+        active.mismatch.report("" if silent else mismatch)
         active.clock.report()
 
 
