@@ -204,12 +204,9 @@ class LabeledCloudNode(ManagedNode):
             active.resources.callback(active.camera_info.close)
         for topic in active.inputs:
             kind, what, remedy = INPUTS[topic]
-            parameter = "position_qos" if topic == values.geometry else "label_qos"
-            reliability = (
-                values.position_reliability
-                if topic == values.geometry
-                else values.label_reliability
-            )
+            group, reliability = "label_qos", values.label_reliability
+            if topic == values.geometry:
+                group, reliability = "position_qos", values.position_reliability
             qos = qos_profile(reliability, "volatile", QUEUE_DEPTH)
 
             def receive(message: Any, topic: str = topic) -> None:
@@ -220,7 +217,7 @@ class LabeledCloudNode(ManagedNode):
             remedies = Remedies(
                 nobody=f"{remedy}, or remap '{topic}' (launch file: {topic}:=TOPIC)",
                 wrong_type=f"remap '{topic}' to another topic",
-                wrong_qos=f"set {parameter}.reliability to match",
+                wrong_qos=f"set {group}.reliability to match",
                 silent="it may be paused, or its messages are too large for the transport: start "
                 "both with the Fast DDS profile config/fastdds_images.xml, see there",
             )
