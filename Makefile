@@ -3,7 +3,7 @@
 #   make demo [INPUT=...] [LABELS=...]   run the node on INPUT (default: a synthetic street)
 #   make test    make lint    make format
 #   make test-avx2                       run the numerical tests again, limited to AVX2
-#   make docs                            generate config/segment.yaml and the README's parameter table
+#   make docs                            generate the parameter files and the README's table
 #   make build   make env     make clean (build products)    make distclean (.venv as well)
 #
 # To work in a shell: source env.sh

@@ -116,6 +116,10 @@ class ImageError(UserError):
     """An image message that cannot be decoded."""
 
 
+class CameraError(UserError):
+    """A camera calibration or pose that pixels cannot be located with."""
+
+
 class NodeError(UserError):
     """A node that did not do what was asked; the message has the cause from its log."""
 

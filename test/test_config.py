@@ -14,14 +14,19 @@ from rclpy.node import Node
 
 from bisenet_ros.classes import palette, read_classes
 from bisenet_ros.resources import share_directory
-from bisenet_ros.ros import parameters
-from bisenet_ros.ros.parameters import OUTPUTS
+from bisenet_ros.ros.cloud_parameters import CLOUD_PARAMETERS
+from bisenet_ros.ros.parameter_set import ParameterSet
+from bisenet_ros.ros.parameters import OUTPUTS, PARAMETERS
 from bisenet_ros.ros.publishers import ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.training.settings import read_settings
 
 CONFIG = share_directory() / "config"
-SEGMENT_YAML = CONFIG / "segment.yaml"
+NODES: list[tuple[str, ParameterSet[Any]]] = [
+    ("segment", PARAMETERS),
+    ("labeled_cloud", CLOUD_PARAMETERS),
+]
+"""Base name of each launch and parameter file, and the parameters of its node."""
 
 
 @pytest.fixture
@@ -32,9 +37,11 @@ def context() -> Iterator[rclpy.Context]:
     context.try_shutdown()
 
 
-def declared(context: rclpy.Context, *ros_arguments: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of the segmentation node's parameters, and the rejected ones."""
-    node = Node("segmentation", context=context, cli_args=["--ros-args", *ros_arguments])
+def declared(
+    context: rclpy.Context, parameters: ParameterSet[Any], *ros_arguments: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of a node's parameters, and the rejected ones."""
+    node = Node("node", context=context, cli_args=["--ros-args", *ros_arguments])
     try:
         of_any_node = node.get_parameters_by_prefix("").keys()
         refused = parameters.declare(node)
@@ -63,31 +70,42 @@ def typed(values: dict[str, Any]) -> dict[str, tuple[type, Any]]:
     return {name: (type(value), value) for name, value in values.items()}
 
 
-def test_parameter_file_has_every_parameter_with_its_default(context: rclpy.Context) -> None:
-    document = yaml.safe_load(SEGMENT_YAML.read_text())
-    defaults, _ = declared(context)
+@pytest.mark.parametrize(("name", "parameters"), NODES)
+def test_parameter_file_has_every_parameter_with_its_default(
+    context: rclpy.Context, name: str, parameters: ParameterSet[Any]
+) -> None:
+    document = yaml.safe_load((CONFIG / f"{name}.yaml").read_text())
+    defaults, _ = declared(context, parameters)
     assert typed(flat(document["/**"]["ros__parameters"])) == typed(defaults)
     assert len(defaults) > 10
 
 
-def test_node_accepts_the_parameter_file(context: rclpy.Context) -> None:
-    assert declared(context, "--params-file", str(SEGMENT_YAML)) == (declared(context)[0], {})
+@pytest.mark.parametrize(("name", "parameters"), NODES)
+def test_node_accepts_the_parameter_file(
+    context: rclpy.Context, name: str, parameters: ParameterSet[Any]
+) -> None:
+    arguments = "--params-file", str(CONFIG / f"{name}.yaml")
+    assert declared(context, parameters, *arguments) == (declared(context, parameters)[0], {})
 
 
-def launch_file() -> ast.Module:
-    return ast.parse((share_directory() / "launch" / "segment.launch.py").read_text())
+def launch_file(name: str = "segment") -> ast.Module:
+    return ast.parse((share_directory() / "launch" / f"{name}.launch.py").read_text())
 
 
-def test_launch_arguments_are_parameters_of_the_node(context: rclpy.Context) -> None:
+@pytest.mark.parametrize(("name", "parameters"), NODES)
+def test_launch_arguments_are_parameters_of_the_node(
+    context: rclpy.Context, name: str, parameters: ParameterSet[Any]
+) -> None:
     (arguments,) = (
         ast.literal_eval(statement.value)
-        for statement in launch_file().body
+        for statement in launch_file(name).body
         if isinstance(statement, ast.Assign)
         and isinstance(statement.targets[0], ast.Name)
         and statement.targets[0].id == "PARAMETERS"
     )
-    values, _ = declared(context)
-    assert {"model", "backend", "resolution"} <= {*arguments} <= values.keys()
+    values, _ = declared(context, parameters)
+    assert {*arguments} <= values.keys()
+    assert arguments
     # Launch arguments are strings, and "" means not given.
     assert all(isinstance(values[name], str) for name in arguments)
 
@@ -105,13 +123,17 @@ def test_launch_file_checks_log_level() -> None:
     assert ast.literal_eval(choices) == ("debug", "info", "warn", "error", "fatal")
 
 
-def test_launch_file_imports_only_what_ros2_launch_has() -> None:
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("segment", "parameters import DEFINITIONS"), ("labeled_cloud", "cloud_parameters import ")],
+)
+def test_launch_file_imports_only_what_ros2_launch_has(name: str, parameters: str) -> None:
     ours = [
         ast.unparse(statement)
-        for statement in launch_file().body
+        for statement in launch_file(name).body
         if isinstance(statement, ast.ImportFrom) and statement.module.startswith("bisenet_ros")
     ]
-    assert "from bisenet_ros.ros.parameters import DEFINITIONS" in ours
+    assert any(line.startswith(f"from bisenet_ros.ros.{parameters}") for line in ours)
     # None in sys.modules makes an import fail.
     lacking = ("torch", "cv2", "safetensors", "openvino", "onnx", "scipy", "PIL", "bisenet_ros.msg")
     program = [f"import sys; sys.modules.update(dict.fromkeys({lacking}))", *ours]

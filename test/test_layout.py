@@ -15,6 +15,7 @@ BOTTOM = {
     "classes",
     "documents",
     "errors",
+    "geometry",
     "images",
     "network",
     "resources",

@@ -4,18 +4,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rclpy")
 
-from bisenet_ros.ros.parameters import DEFINITIONS, EFFECTS
+from bisenet_ros.ros.cloud_parameters import CLOUD_PARAMETERS
+from bisenet_ros.ros.parameter_set import EFFECTS, Definition
+from bisenet_ros.ros.parameters import DEFINITIONS
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path("scripts", "generate_parameter_docs.py")
 README = Path("README.md")
 PARAMETER_FILE = Path("config", "segment.yaml")
+CLOUD_FILE = Path("config", "labeled_cloud.yaml")
 
 
 def generate(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -31,7 +35,7 @@ def generate(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Copy the script and the files that it writes into a temporary folder."""
-    for path in (SCRIPT, README, PARAMETER_FILE):
+    for path in (SCRIPT, README, PARAMETER_FILE, CLOUD_FILE):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     return tmp_path
@@ -46,6 +50,7 @@ def test_check_prints_a_diff_and_writes_nothing(copy: Path) -> None:
     edited = {}
     for path, old, new in (
         (PARAMETER_FILE, "max_rate: 0.0", "max_rate: 5.0"),
+        (CLOUD_FILE, "rectified: false", "rectified: true"),
         (README, "| 0, or 0.01 to 1000 |", "| any |"),
     ):
         text = (copy / path).read_text()
@@ -75,16 +80,27 @@ def test_readme_without_table_markers_is_rejected(copy: Path) -> None:
     assert (copy / README).read_text() == "# bisenet_ros\n"
 
 
-def test_each_parameter_is_documented_in_both_files() -> None:
-    blocks = (ROOT / PARAMETER_FILE).read_text().split("\n\n")
-    rows = [line for line in (ROOT / README).read_text().splitlines() if line.startswith("| `")]
+@pytest.mark.parametrize(
+    ("path", "definitions"),
+    [(PARAMETER_FILE, DEFINITIONS), (CLOUD_FILE, CLOUD_PARAMETERS.definitions)],
+    ids=str,
+)
+def test_each_parameter_is_documented_in_its_file(
+    path: Path, definitions: Mapping[str, Definition]
+) -> None:
+    blocks = (ROOT / path).read_text().split("\n\n")
     for (name, definition), block in zip(
-        DEFINITIONS.items(), blocks[-len(DEFINITIONS) :], strict=True
+        definitions.items(), blocks[-len(definitions) :], strict=True
     ):
         *comments, value = block.strip().splitlines()
         words = " ".join(line.strip().removeprefix("# ") for line in comments)
         assert value.strip().startswith(f"{name.split('.')[-1]}: ")
         for text in (definition.description, definition.valid, EFFECTS[definition.effect]):
             assert text in words, name
+
+
+def test_each_parameter_of_the_segmentation_node_is_in_the_readme() -> None:
+    rows = [line for line in (ROOT / README).read_text().splitlines() if line.startswith("| `")]
+    for name, definition in DEFINITIONS.items():
         (row,) = (row for row in rows if row.startswith(f"| `{name}` |"))
         assert f"| {definition.valid} | {definition.description}" in row

@@ -1,5 +1,7 @@
 """Node status as diagnostic_msgs (REP 107)."""
 
+from collections.abc import Mapping
+
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
@@ -38,7 +40,25 @@ def frames_diagnosis(
         error: why a frame was lost since the last report; empty if none was.
         warning: why no image arrives, or why stamps cannot be used; empty if neither.
     """
-    level, message = DiagnosticStatus.OK, f"{stats.fps:.1f} frames/s"
+    values = {name: getattr(stats, name) for name in _VALUES}
+    array = active_diagnosis(node, stats.header.stamp, values, error, warning)
+    array.status[0].hardware_id = stats.device
+    return array
+
+
+def active_diagnosis(
+    node: str, now: Time, values: Mapping[str, object], error: str, warning: str
+) -> DiagnosticArray:
+    """Return the status of an active node: ERROR, WARN, or OK with the frames per second.
+
+    Args:
+        node: fully qualified name.
+        now: stamp.
+        values: by name; ``fps`` is one of them.
+        error: why a frame was lost since the last report; empty if none was.
+        warning: why nothing is published; empty if something is.
+    """
+    level, message = DiagnosticStatus.OK, f"{values['fps']:.1f} frames/s"
     if warning:
         level, message = DiagnosticStatus.WARN, warning
     if error:
@@ -47,10 +67,9 @@ def frames_diagnosis(
         level=level,
         name=_name(node),
         message=message,
-        hardware_id=stats.device,
-        values=[KeyValue(key=name, value=_text(getattr(stats, name))) for name in _VALUES],
+        values=[KeyValue(key=name, value=_text(value)) for name, value in values.items()],
     )
-    return DiagnosticArray(header=stats.header, status=[status])
+    return DiagnosticArray(header=Header(stamp=now), status=[status])
 
 
 def _name(node: str) -> str:

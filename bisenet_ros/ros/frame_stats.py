@@ -1,7 +1,6 @@
 """Frame counts and stage times since the activation."""
 
 import math
-import threading
 from collections import deque
 from dataclasses import astuple, dataclass, fields
 from typing import NamedTuple
@@ -10,12 +9,7 @@ import numpy as np
 
 from bisenet_ros.inference.segmenter import StageTimes
 from bisenet_ros.msg import SegmentationStats
-
-WINDOW = 100
-"""Number of frames over which times are averaged."""
-
-RATE_WINDOW_S = 10.0
-"""Period over which the rate is computed [s]; longer if it has fewer than two frames."""
+from bisenet_ros.ros.frame_counts import WINDOW, FrameCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,34 +23,17 @@ class FrameTimes(StageTimes):
     publish_ms: float
 
 
-class _Processed(NamedTuple):
-    at_s: float  # on a monotonic clock
-    times: FrameTimes
+class _Times(NamedTuple):
+    stages: FrameTimes
     latency_ms: float
 
 
-class FrameStats:
+class FrameStats(FrameCounts):
     """Frame counts and times, written by the executor's thread and the worker's."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._received = self._dropped = self._processed = self._rejected = 0
-        self._frames: deque[_Processed] = deque(maxlen=WINDOW)
-
-    def frame_received(self) -> None:
-        """Count a frame; to be called before the worker gets it, so this count is never behind."""
-        with self._lock:
-            self._received += 1
-
-    def frame_dropped(self) -> None:
-        """Count a frame that a newer one replaced, or that exceeds ``max_rate``."""
-        with self._lock:
-            self._dropped += 1
-
-    def frame_rejected(self) -> None:
-        """Count a frame that could not be processed."""
-        with self._lock:
-            self._rejected += 1
+        super().__init__()
+        self._times: deque[_Times] = deque(maxlen=WINDOW)
 
     def frame_processed(self, now: float, times: FrameTimes, latency_ms: float) -> None:
         """Count a published frame.
@@ -68,34 +45,18 @@ class FrameStats:
                 cannot be used.
         """
         with self._lock:
-            self._processed += 1
-            self._frames.append(_Processed(now, times, latency_ms))
-
-    def summary(self) -> str:
-        """Return the counts in words."""
-        with self._lock:
-            return (
-                f"{self._received} frames received, {self._processed} processed, "
-                f"{self._dropped} dropped, {self._rejected} rejected"
-            )
+            self._times.append(_Times(times, latency_ms))
+        self.frame_published(now)
 
     def fill(self, message: SegmentationStats, now: float) -> None:
         """Set the message's counts, rates and times; ``now`` as in ``frame_processed``."""
+        for name, value in self.values(now).items():
+            setattr(message, name, value)
         with self._lock:
-            message.received = self._received
-            message.processed = self._processed
-            message.dropped = self._dropped
-            message.rejected = self._rejected
-            frames = list(self._frames)
+            frames = list(self._times)
         if not frames:
             return
-        at = [frame.at_s for frame in frames]
-        recent = [time for time in at if now - time <= RATE_WINDOW_S]
-        counted = recent if len(recent) > 1 else at[-2:]
-        # Until now, not until the last frame: without frames the rate must fall.
-        seconds = now - counted[0]
-        message.fps = (len(counted) - 1) / seconds if seconds > 0 else 0.0
-        means = np.mean([astuple(frame.times) for frame in frames], axis=0)
+        means = np.mean([astuple(frame.stages) for frame in frames], axis=0)
         for stage, mean in zip(fields(FrameTimes), means, strict=True):
             setattr(message, stage.name, float(mean))
         latencies = [each.latency_ms for each in frames if not math.isnan(each.latency_ms)]

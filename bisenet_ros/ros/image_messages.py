@@ -9,6 +9,7 @@ import logging
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
@@ -36,7 +37,7 @@ class _Layout(NamedTuple):
 
     channels: int
     to_rgb: int | None  # None: the channels are R, G, B already
-    dtype: type[np.unsignedinteger[Any]] = np.uint8
+    dtype: type[np.number[Any]] = np.uint8
     blocks: tuple[int, int] = (1, 1)  # pixels that share chroma; the size must be a multiple
     lines: float = 1.0  # rows in memory per row of pixels
     smallest: int = 1
@@ -309,6 +310,35 @@ def decode_compressed(
     bits = 8 * pixels.itemsize
     layout = bayer or _LAYOUTS[f"mono{bits}" if pixels.ndim == 2 else f"rgb{bits}"]
     return _convert(pixels, layout, depth)
+
+
+def read_channel(
+    message: Image, dtypes: Mapping[str, type[np.number[Any]]], what: str, max_pixels: int
+) -> NDArray[Any]:
+    """Return a view of the pixels of an image of one channel, [H,W] in the message's byte order.
+
+    Args:
+        message: the image; the result is a view of its memory.
+        dtypes: type of a pixel, by each encoding that is valid.
+        what: name of the image in errors, such as "label image".
+        max_pixels: limit on width x height.
+
+    Raises:
+        ImageError: the message is not a valid image, has another encoding, or has more than
+            ``max_pixels`` pixels.
+    """
+    encoding = message.encoding
+    if encoding not in dtypes:
+        raise ImageError(
+            f"{what} has encoding {quoted(encoding):.60} (valid: {', '.join(dtypes)}): choose the "
+            "topic of another image, or let its publisher send a valid encoding"
+        )
+    try:
+        pixels = _view(message, _Layout(1, None, dtypes[encoding]))
+        check_pixels(message.width, message.height, max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{what}: {error}") from error
+    return pixels
 
 
 def image_message(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:

@@ -43,6 +43,7 @@ class NodeProcess:
         self,
         log: Path,
         *,
+        name: str = NODE_NAME,
         namespace: str = "/",
         parameters: Mapping[str, ParameterValue] | None = None,
         ros_arguments: Sequence[str] = (),
@@ -53,6 +54,7 @@ class NodeProcess:
 
         Args:
             log: file for the node's output, in an existing folder.
+            name: of the node, as its executable names it.
             namespace: absolute, such as ``/robot``.
             parameters: set by ``-p``.
             ros_arguments: further arguments after ``--ros-args``.
@@ -60,11 +62,11 @@ class NodeProcess:
             environ: variables added to those of this process.
         """
         self.log = log
-        self.name = f"{namespace.rstrip('/')}/{NODE_NAME}"
+        self.name = f"{namespace.rstrip('/')}/{name}"
         self._arguments = [*command, "--ros-args", "-r", f"__ns:={namespace}", *ros_arguments]
-        for name, value in (parameters or {}).items():
+        for key, value in (parameters or {}).items():
             # Parameters are YAML, a superset of JSON: "0" and "640x480" remain strings.
-            self._arguments += ["-p", f"{name}:={json.dumps(value)}"]
+            self._arguments += ["-p", f"{key}:={json.dumps(value)}"]
         package = str(Path(bisenet_ros.__file__).parents[1])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         self._environ = {

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
@@ -20,7 +19,6 @@ from bisenet_ros.classes import palette
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
-from bisenet_ros.ros import parameters
 from bisenet_ros.ros.camera_info import CameraInfoSubscription
 from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.fastdds import remove_stale_segments
@@ -30,7 +28,8 @@ from bisenet_ros.ros.frame_stats import FrameStats
 from bisenet_ros.ros.image_messages import ImageDecoder
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
-from bisenet_ros.ros.parameters import Parameters
+from bisenet_ros.ros.parameter_set import NodeParameters
+from bisenet_ros.ros.parameters import PARAMETERS, Parameters, is_fixed
 from bisenet_ros.ros.publishers import ClassPublishers, ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.ros.stamps import latency_ms
@@ -98,8 +97,8 @@ class SegmentationNode(ManagedNode):
         super().__init__("segmentation", Worker[_Frame](self._process, self._frame_failed))
         forward_log(self.get_logger())
         self._decoder = ImageDecoder(self.get_logger())
-        self._fixed = False
-        self._refused = self._declare_parameters()
+        self._declared = NodeParameters(self, PARAMETERS, self._is_fixed, _why_confidence_is_fixed)
+        self.add_post_set_parameters_callback(self._parameters_changed)
         # In all states: monitors must also see a node that failed to start.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: reports must continue while simulated time stands still.
@@ -117,8 +116,8 @@ class SegmentationNode(ManagedNode):
 
     def configure(self) -> None:
         """Read the parameters, load the model and create the publishers."""
-        self._fixed = True
-        values = parameters.read(self, self._refused.values())
+        self._declared.fixed = True
+        values = self._declared.read()
         segmenter = self._load_segmenter(values)
         self._resources.callback(segmenter.close)
         self._resources.callback(self.call_on_executor, self._destroy_publishers)
@@ -162,7 +161,7 @@ class SegmentationNode(ManagedNode):
         """Destroy the publishers and release the engine."""
         configured, self._configured = self._configured, None
         self._resources.close()
-        self._fixed = False
+        self._declared.fixed = False
         if configured is not None:
             self.get_logger().info("unconfigured: engine and publishers are released")
 
@@ -302,48 +301,21 @@ class SegmentationNode(ManagedNode):
 
     # Parameters, on the executor's thread.
 
-    def _declare_parameters(self) -> dict[str, str]:
-        refused = parameters.declare(self)
-        for reason in refused.values():
-            self.get_logger().error(reason)
-        if given := parameters.unknown(self):
-            self.get_logger().warning(
-                f"given parameters without effect, since the node has none of that name: "
-                f"{', '.join(given)}"
-            )
-        refused.pop("autostart", None)  # read-only: it cannot be corrected while the node runs
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._parameters_changed)
-        return refused
-
-    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        problems = [problem for change in changes if (problem := self._problem(change))]
-        return SetParametersResult(successful=not problems, reason="; ".join(problems))
-
-    def _problem(self, change: Parameter) -> str | None:
-        """Return why the parameter cannot be set to this value now, or None."""
-        # So that a file written by 'ros2 param dump' can be loaded.
-        if change.value == self.get_parameter(change.name).value:
-            return None
+    def _is_fixed(self, name: str) -> bool:
         configured = self._configured
         with_confidence = configured is not None and configured.parameters.with_confidence
-        if not self._fixed or not parameters.is_fixed(change.name, with_confidence):
-            return parameters.problem(change)
-        reason = (
-            f"parameter '{change.name}' is read at configure: make the transitions deactivate and "
-            "cleanup, set it, and configure again"
-        )
-        if change.name == "confidence_threshold":
-            reason += (
-                "; if it is above 0 or 'outputs' has confidence then, it can always be changed"
-            )
-        return reason
+        return is_fixed(name, with_confidence)
 
     def _parameters_changed(self, changes: list[Parameter]) -> None:
         for change in changes:
-            self._refused.pop(change.name, None)
             if change.name == "confidence_threshold" and self._active is not None:
                 self.run_on_worker(self._publish_label_info)
+
+
+def _why_confidence_is_fixed(name: str) -> str:
+    if name != "confidence_threshold":
+        return ""
+    return "; if it is above 0 or 'outputs' has confidence then, it can always be changed"
 
 
 def main(args: list[str] | None = None) -> NoReturn:

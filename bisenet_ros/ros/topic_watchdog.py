@@ -1,5 +1,7 @@
 """Report what does not arrive, why that may be, and when it arrives again."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rclpy.node import Node
@@ -58,31 +60,46 @@ class Alarm:
         self.reason = self._previous = ""
 
 
-class ImageWatchdog:
-    """Logs that no image arrives; ``report`` is to be called every ``REPORT_PERIOD_S``.
+Diagnose = Callable[[Node, Subscription, QoSProfile], str]
+"""Returns why nothing may arrive at a subscription with this QoS, and what to do about it."""
+
+
+class TopicWatchdog:
+    """Logs that nothing arrives; ``report`` is to be called every ``REPORT_PERIOD_S``.
 
     Args:
         node: has the subscription.
-        images: the subscription.
+        subscription: what is watched.
         qos: its QoS.
+        what: name of a message, such as "image".
+        diagnose: finds the reason.
     """
 
-    def __init__(self, node: Node, images: Subscription, qos: QoSProfile) -> None:
+    def __init__(
+        self,
+        node: Node,
+        subscription: Subscription,
+        qos: QoSProfile,
+        what: str,
+        diagnose: Diagnose,
+    ) -> None:
         self._node = node
-        self._images = images
+        self._subscription = subscription
         self._qos = qos
-        self._alarm = Alarm(node.get_logger(), f"images arrive on {images.topic_name}")
+        self._what = what
+        self._diagnose = diagnose
+        self._alarm = Alarm(node.get_logger(), f"{what}s arrive on {subscription.topic_name}")
         self._received = 0
         self._silent = 0
 
     @property
     def reason(self) -> str:
-        """Why no image arrives; empty while images do, and until ``SILENT_REPORTS`` without."""
+        """Why nothing arrives; empty while something does, and until ``SILENT_REPORTS`` without."""
         return self._alarm.reason
 
     def report(self, received: int) -> None:
-        """Compare ``received``, the number of images since the activation, with the last call's."""
-        # A latched image comes once.
+        """Compare ``received``, the messages since the activation, with the last call's."""
+        # A latched message comes once.
         latched = self._qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
         silent = received == self._received and not (received and latched)
         self._received = received
@@ -90,8 +107,44 @@ class ImageWatchdog:
         if not silent:
             self._alarm.clear()
         elif self._silent >= SILENT_REPORTS - 1:  # the alarm needs the reason twice
-            reason = diagnose_no_messages(self._node, self._images, self._qos)
-            self._alarm.report(reason, f"no image for {self._silent * REPORT_PERIOD_S:.0f} s")
+            reason = self._diagnose(self._node, self._subscription, self._qos)
+            seconds = self._silent * REPORT_PERIOD_S
+            self._alarm.report(reason, f"no {self._what} for {seconds:.0f} s")
+
+
+class ImageWatchdog(TopicWatchdog):
+    """Logs that no image of the camera arrives; arguments as of ``TopicWatchdog``."""
+
+    def __init__(self, node: Node, images: Subscription, qos: QoSProfile) -> None:
+        super().__init__(node, images, qos, "image", diagnose_no_messages)
+
+
+class ConditionWatchdog:
+    """Logs a condition that has lasted; ``report`` is to be called every ``REPORT_PERIOD_S``.
+
+    Args:
+        logger: of the node.
+        problem: what the condition leads to.
+        over: logged when a condition that was logged is over.
+    """
+
+    def __init__(self, logger: Logger, problem: str, over: str) -> None:
+        self._alarm = Alarm(logger, over)
+        self._problem = problem
+        self._reports = 0
+
+    @property
+    def reason(self) -> str:
+        """The condition; empty without one, and until it has lasted for ``SILENT_REPORTS``."""
+        return self._alarm.reason
+
+    def report(self, reason: str) -> None:
+        """Note the condition that is met now; empty without one."""
+        self._reports = self._reports + 1 if reason else 0
+        if not reason:
+            self._alarm.clear()
+        elif self._reports >= SILENT_REPORTS - 1:  # the alarm needs the reason twice
+            self._alarm.report(reason, self._problem)
 
 
 class CameraInfoWatchdog:
@@ -151,12 +204,9 @@ class ClockWatchdog:
 
 
 def diagnose_no_messages(node: Node, subscription: Subscription, qos: QoSProfile) -> str:
-    """Return why nothing may arrive at ``subscription`` with ``qos``, and what to do about it."""
+    """Return why no image may arrive at ``subscription`` with ``qos``, and what to do about it."""
     topic = subscription.topic_name
-    message: Any = subscription.msg_type
-    wanted = f"{message.__module__.split('.')[0]}/msg/{message.__name__}"
-    publishers = node.get_publishers_info_by_topic(topic)
-    if not publishers:
+    if not node.get_publishers_info_by_topic(topic):
         raw = topic.removesuffix("/compressed")
         sibling, transport = (raw, "raw") if raw != topic else (f"{raw}/compressed", "compressed")
         if node.get_publishers_info_by_topic(sibling):
@@ -164,26 +214,52 @@ def diagnose_no_messages(node: Node, subscription: Subscription, qos: QoSProfile
                 f"nobody publishes {topic}, but somebody {sibling}: set input_transport to "
                 f"'{transport}'"
             )
-        return f"nobody publishes {topic}: choose the camera's topic {CHOOSE_IMAGE_TOPIC}"
+    return diagnose_silence(node, subscription, qos, _IMAGE_REMEDIES)
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """What to do about a topic on which nothing arrives, by the reason."""
+
+    nobody: str
+    wrong_type: str
+    wrong_qos: str
+    silent: str
+
+
+_IMAGE_REMEDIES = Remedies(
+    nobody=f"choose the camera's topic {CHOOSE_IMAGE_TOPIC}",
+    wrong_type=f"choose a topic of raw images {CHOOSE_IMAGE_TOPIC}, or, for one that ends in "
+    "/compressed, its name without that, and set input_transport to 'compressed'",
+    wrong_qos="set image_qos.reliability and image_qos.durability to match",
+    silent="it may be paused, or its images are too large for the transport: start the camera "
+    "driver with the Fast DDS profile config/fastdds_images.xml, see there",
+)
+
+
+def diagnose_silence(
+    node: Node, subscription: Subscription, qos: QoSProfile, remedies: Remedies
+) -> str:
+    """Return why nothing may arrive at ``subscription`` with ``qos``, with the remedy for that."""
+    topic = subscription.topic_name
+    message: Any = subscription.msg_type
+    wanted = f"{message.__module__.split('.')[0]}/msg/{message.__name__}"
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        return f"nobody publishes {topic}: {remedies.nobody}"
     for publisher in publishers:
         if publisher.topic_type != wanted:
             return (
                 f"{_name(publisher)} publishes {topic} as {publisher.topic_type}, and the node "
-                f"listens for {wanted}: choose a topic of raw images {CHOOSE_IMAGE_TOPIC}, or, "
-                "for one that ends in /compressed, its name without that, and set input_transport "
-                "to 'compressed'"
+                f"listens for {wanted}: {remedies.wrong_type}"
             )
         compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
         if compatibility == QoSCompatibility.ERROR:
             return (
                 f"{_name(publisher)} publishes {topic} with a QoS that does not match "
-                f"({reason.strip()}): set image_qos.reliability and image_qos.durability to match"
+                f"({reason.strip()}): {remedies.wrong_qos}"
             )
-    return (
-        f"{_name(publishers[0])} publishes {topic} with a QoS that matches: it may be paused, "
-        "or its images are too large for the transport: start the camera driver with the Fast DDS "
-        "profile config/fastdds_images.xml, see there"
-    )
+    return f"{_name(publishers[0])} publishes {topic} with a QoS that matches: {remedies.silent}"
 
 
 def _name(publisher: TopicEndpointInfo) -> str:

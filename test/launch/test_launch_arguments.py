@@ -1,4 +1,4 @@
-"""Arguments of the launch file that it refuses before it starts anything."""
+"""Arguments of the launch files that they refuse before they start anything."""
 
 import pytest
 
@@ -12,15 +12,21 @@ from bisenet_ros.resources import share_directory
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("log_level", "verbose"), ("respawn", "yes"), ("use_sim_time", "on")]
+    ("file", "name", "value"),
+    [
+        ("segment", "log_level", "verbose"),
+        ("segment", "respawn", "yes"),
+        ("segment", "use_sim_time", "on"),
+        ("labeled_cloud", "autostart", "yes"),
+    ],
 )
-def test_a_value_that_is_none_of_the_choices_is_refused(name: str, value: str) -> None:
-    path = share_directory() / "launch" / "segment.launch.py"
+def test_a_value_that_is_none_of_the_choices_is_refused(file: str, name: str, value: str) -> None:
+    path = share_directory() / "launch" / f"{file}.launch.py"
     entities = get_launch_description_from_python_launch_file(str(path)).entities
     (argument,) = (
         each for each in entities if isinstance(each, DeclareLaunchArgument) and each.name == name
     )
     context = LaunchContext()
     context.launch_configurations[name] = value
-    with pytest.raises(RuntimeError, match=f"'{name}' provided value '{value}' is not valid"):
+    with pytest.raises(RuntimeError, match=f'"{name}" provided value "{value}" is not valid'):
         argument.execute(context)

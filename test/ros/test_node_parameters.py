@@ -14,8 +14,9 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from bisenet_ros.ros import parameters
-from bisenet_ros.ros.parameters import DEFINITIONS, EFFECTS
+from bisenet_ros.errors import ParameterError
+from bisenet_ros.ros.parameter_set import EFFECTS
+from bisenet_ros.ros.parameters import DEFINITIONS, PARAMETERS
 
 TYPES = {
     str: ParameterType.PARAMETER_STRING,
@@ -116,16 +117,16 @@ def lone_node() -> Iterator[Callable[..., Node]]:
 def test_an_empty_list_is_no_value_and_the_default_stays(lone_node: Callable[..., Node]) -> None:
     # What rcl makes of 'outputs: []'.
     node = lone_node(Parameter("outputs", Parameter.Type.NOT_SET))
-    assert parameters.declare(node) == {"outputs": "parameter 'outputs' is given without a value"}
-    assert parameters.read(node).outputs == ("label", "overlay", "color")
+    assert PARAMETERS.declare(node) == {"outputs": "parameter 'outputs' is given without a value"}
+    assert PARAMETERS.read(node).outputs == ("label", "overlay", "color")
 
 
 def test_what_is_no_parameter_is_named(lone_node: Callable[..., Node]) -> None:
     reliability = "qos_overrides./image.subscription.reliability"
     given = {"input_transprot": "compressed", reliability: "reliable", "device": "cpu"}
     node = lone_node(*(Parameter(name, value=value) for name, value in given.items()))
-    parameters.declare(node)
-    assert parameters.unknown(node) == [
+    PARAMETERS.declare(node)
+    assert PARAMETERS.unknown(node) == [
         "'input_transprot' (meant 'input_transport'?)",
         f"'{reliability}'",
     ]
@@ -142,10 +143,10 @@ def test_all_bad_values_are_reported_together(lone_node: Callable[..., Node]) ->
         "output_qos.durability": "transient_local",
     }
     node = lone_node(*(Parameter(name, value=value) for name, value in given.items()))
-    refused = parameters.declare(node)
+    refused = PARAMETERS.declare(node)
     assert refused.keys() == {"threads"}
-    with pytest.raises(parameters.ParameterError) as caught:
-        parameters.read(node, refused.values())
+    with pytest.raises(ParameterError) as caught:
+        PARAMETERS.read(node, refused.values())
     reasons = str(caught.value).split("; ")
     assert reasons[0].startswith("parameter 'threads' cannot have the value given: ")
     assert reasons[1:-1] == [
