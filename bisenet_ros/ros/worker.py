@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -12,18 +12,21 @@ Frame = TypeVar("Frame")
 
 
 class Worker(Generic[Frame]):
-    """Runs jobs in the order given, and between them ``process`` on the newest frame.
+    """Runs jobs in the order given, and between them ``process`` on the newest frame of each slot.
+
+    Slots take turns: one that is filled waits behind those that were filled before it, and keeps
+    its place when its frame is replaced.
 
     The thread is a daemon: a library call that cannot be interrupted, such as loading an engine,
     must not keep the process alive after SIGINT.
 
     Args:
         process: called with each frame that is taken.
-        failed: called with what ``process`` raises.
+        failed: called with the frame and what ``process`` raises.
     """
 
     def __init__(
-        self, process: Callable[[Frame], None], failed: Callable[[Exception], None]
+        self, process: Callable[[Frame], None], failed: Callable[[Frame, Exception], None]
     ) -> None:
         self.is_processing = False
         """Whether a frame is under way."""
@@ -31,7 +34,7 @@ class Worker(Generic[Frame]):
         self._failed = failed
         self._wake = threading.Condition()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._frame: Frame | None = None
+        self._frames: dict[Hashable, Frame] = {}  # by slot, the first filled first
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
@@ -47,24 +50,24 @@ class Worker(Generic[Frame]):
             self._wake.notify()
         return future
 
-    def submit_latest(self, frame: Frame) -> bool:
-        """Put ``frame`` into the slot; return whether it replaces a frame that waited there."""
+    def submit_latest(self, frame: Frame, slot: Hashable = None) -> bool:
+        """Put ``frame`` into ``slot``; return whether it replaces a frame that waited there."""
         with self._wake:
-            replaced = self._frame is not None
-            self._frame = frame
+            replaced = slot in self._frames
+            self._frames[slot] = frame
             self._wake.notify()
         return replaced
 
-    def replace_pending(self, frame: Frame) -> None:
-        """Replace the frame that waits by ``frame``; without one, drop ``frame``."""
+    def replace_pending(self, frame: Frame, slot: Hashable = None) -> None:
+        """Replace the frame that waits in ``slot`` by ``frame``; without one, drop ``frame``."""
         with self._wake:
-            if self._frame is not None:
-                self._frame = frame
+            if slot in self._frames:
+                self._frames[slot] = frame
 
-    def discard_frame(self) -> None:
-        """Empty the slot."""
+    def discard_frames(self) -> None:
+        """Empty all slots."""
         with self._wake:
-            self._frame = None
+            self._frames.clear()
 
     def stop(self, timeout: float) -> bool:
         """Stop after the current job; return whether the thread ended within ``timeout`` [s]."""
@@ -77,14 +80,13 @@ class Worker(Generic[Frame]):
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._stopping or self._jobs or self._frame is not None):
+                while not (self._stopping or self._jobs or self._frames):
                     self._wake.wait()
                 if self._stopping:
                     return
                 job = self._jobs.popleft() if self._jobs else None
-                frame = None
                 if job is None:
-                    frame, self._frame = self._frame, None
+                    frame = self._frames.pop(next(iter(self._frames)))
             if job is not None:
                 call, future = job
                 if not future.set_running_or_notify_cancel():
@@ -93,12 +95,12 @@ class Worker(Generic[Frame]):
                     future.set_result(call())
                 except Exception as error:
                     future.set_exception(error)
-            elif frame is not None:
+            else:
                 self.is_processing = True
                 try:
                     self._process(frame)
                 except Exception as error:
-                    self._failed(error)
+                    self._failed(frame, error)
                 self.is_processing = False
 
 

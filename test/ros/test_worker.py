@@ -1,4 +1,4 @@
-"""The worker: a slot for one frame, jobs first and in order, errors survived; rate limit."""
+"""The worker: a slot for the newest frame of each camera, jobs first and in order, errors survived; rate limit."""
 
 import threading
 from collections.abc import Iterator
@@ -19,13 +19,16 @@ class Probe:
 
     def __init__(self) -> None:
         self.frames: list[str] = []
-        self.errors: list[Exception] = []
-        self.worker: Worker[str] = Worker(self._process, self.errors.append)
+        self.errors: list[tuple[str, Exception]] = []
+        self.worker: Worker[str] = Worker(self._process, self._failed)
 
     def _process(self, frame: str) -> None:
         if frame == "bad":
             raise ValueError("bad frame")
         self.frames.append(frame)
+
+    def _failed(self, frame: str, error: Exception) -> None:
+        self.errors.append((frame, error))
 
     def hold(self) -> threading.Event:
         """Block the worker in a job until the returned event is set."""
@@ -40,8 +43,8 @@ class Probe:
         return go_on
 
     def settle(self) -> None:
-        """Wait until the slot is empty and its frame is done."""
-        while self.worker._frame is not None:
+        """Wait until the slots are empty and its frame is done."""
+        while self.worker._frames:
             self.worker.submit(lambda: None).result(TIMEOUT_S)
         self.worker.submit(lambda: None).result(TIMEOUT_S)
 
@@ -72,6 +75,18 @@ def test_a_pending_frame_is_replaced(probe: Probe) -> None:
     assert probe.frames == ["c"]
 
 
+def test_slots_take_turns_whatever_the_rate_of_each(probe: Probe) -> None:
+    go_on = probe.hold()
+    arrivals = ["front", "rear", "front", "front", "left", "front", "rear"]
+    replaced = [probe.worker.submit_latest(f"{slot} {i}", slot) for i, slot in enumerate(arrivals)]
+    assert replaced == [False, False, True, True, False, True, True]
+    probe.worker.replace_pending("rear 7", "rear")
+    probe.worker.replace_pending("right 8", "right")  # none waits
+    go_on.set()
+    probe.settle()
+    assert probe.frames == ["front 5", "rear 7", "left 4"]
+
+
 def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
     go_on = probe.hold()
     probe.worker.submit_latest("frame")
@@ -85,7 +100,7 @@ def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
 def test_a_discarded_frame_is_not_processed(probe: Probe) -> None:
     go_on = probe.hold()
     probe.worker.submit_latest("a")
-    probe.worker.discard_frame()
+    probe.worker.discard_frames()
     assert probe.worker.submit_latest("b") is False
     go_on.set()
     probe.settle()
@@ -95,7 +110,7 @@ def test_a_discarded_frame_is_not_processed(probe: Probe) -> None:
 def test_errors_are_reported_and_do_not_end_the_thread(probe: Probe) -> None:
     probe.worker.submit_latest("bad")
     probe.settle()
-    assert [str(error) for error in probe.errors] == ["bad frame"]
+    assert [(frame, str(error)) for frame, error in probe.errors] == [("bad", "bad frame")]
     job = probe.worker.submit(lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         job.result(TIMEOUT_S)
