@@ -1,6 +1,7 @@
 """Start the segmentation node and, on request, RViz.
 
     ros2 launch bisenet_ros segment.launch.py image:=/camera/image_raw rviz:=true
+    ros2 launch bisenet_ros segment.launch.py cameras:="[front, rear]" image:=image_raw
 
 The node configures and activates itself (parameter `autostart`). Set autostart:=false for a
 lifecycle manager; one of Nav2 needs bond_timeout: 0.0 and must manage no other node, since this one
@@ -9,7 +10,9 @@ has no bond.
 
 import os
 from pathlib import PurePosixPath
+from typing import Any
 
+import yaml
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -61,12 +64,19 @@ def generate_launch_description() -> LaunchDescription:
                 "image",
                 default_value="image",
                 description="Topic of the camera's images; a relative one is in the namespace; "
-                "one that ends in /compressed sets input_transport, too.",
+                "one that ends in /compressed sets input_transport, too. With cameras: below each, "
+                "as in /front/image_raw.",
+            ),
+            DeclareLaunchArgument(
+                "cameras",
+                default_value="",
+                description=f"{_describe('cameras')} Empty: as in params_file.",
             ),
             DeclareLaunchArgument(
                 "camera_info",
                 default_value="",
-                description="Topic of the camera's CameraInfo. Empty: camera_info beside image.",
+                description="Topic of the camera's CameraInfo. Empty: camera_info beside image. "
+                "With cameras: below each.",
             ),
             *parameters,
             DeclareLaunchArgument(
@@ -153,6 +163,13 @@ def _parameter(name: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
+def _strings(name: str, value: str) -> list[str]:
+    strings = yaml.safe_load(value)
+    if not isinstance(strings, list) or not all(isinstance(each, str) for each in strings):
+        raise ValueError(f"{name} is '{value}': give a list of names, such as [front, rear]")
+    return strings
+
+
 def _is_true(name: str, context: LaunchContext) -> bool:
     return IfCondition(LaunchConfiguration(name)).evaluate(context)
 
@@ -172,9 +189,12 @@ def _segmentation(context: LaunchContext) -> list[Action]:
             f"{CONFIG / 'segment.yaml'}"
         )
     # An argument that was not given must not reach the node: it would hide the file's value.
-    given = {name: _parameter(name, str) for name in PARAMETERS if value(name)}
+    given: dict[str, Any] = {name: _parameter(name, str) for name in PARAMETERS if value(name)}
     if jpegs and "input_transport" not in given:
         given["input_transport"] = "compressed"
+    cameras = [""]
+    if value("cameras"):
+        given["cameras"] = cameras = _strings("cameras", value("cameras"))
     if value("use_sim_time"):
         given["use_sim_time"] = _parameter("use_sim_time", bool)
     shared_memory = _is_true("shared_memory", context)
@@ -195,7 +215,11 @@ def _segmentation(context: LaunchContext) -> list[Action]:
                 str(params_file),
                 {**given, "autostart": _parameter("autostart", bool)},
             ],
-            remappings=[("image", image), ("camera_info", camera_info)],
+            remappings=[
+                (str(PurePosixPath(camera, name)), str(PurePosixPath(camera, topic)))
+                for camera in cameras
+                for name, topic in (("image", image), ("camera_info", camera_info))
+            ],
             additional_env=profile_environment(os.environ) if shared_memory else {},
             arguments=["--ros-args", "--log-level", value("log_level")],
             respawn=_is_true("respawn", context),

@@ -21,14 +21,20 @@ class CameraInfoSubscription:
     - ``latest``: None until one has arrived.
     - ``topic_name``: absolute.
 
+    Args:
+        node: creates the subscription.
+        topic: may be relative.
+
     A volatile subscription misses what a latched publisher sent before; a latched subscription does
     not match volatile publishers, and makes their nodes warn of it. So the QoS follows that of the
     publishers.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, topic: str) -> None:
         self.latest: CameraInfo | None = None
         self._node = node
+        self._topic = topic
+        self._refused = False
         self._subscribe(SENSOR)
         self.topic_name: str = self._subscription.topic_name
 
@@ -58,13 +64,15 @@ class CameraInfoSubscription:
     def _subscribe(self, qos: QoSProfile) -> None:
         self._qos = qos
         self._subscription = self._node.create_subscription(
-            CameraInfo, "camera_info", self._receive, qos
+            CameraInfo, self._topic, self._receive, qos
         )
 
     def _receive(self, message: CameraInfo) -> None:
         problem = camera_info_problem(message)
         if problem:
-            self._node.get_logger().warning(f"camera_info is ignored: {problem}", once=True)
+            if not self._refused:
+                self._node.get_logger().warning(f"{self.topic_name} is ignored: {problem}")
+            self._refused = True
         else:
             self.latest = message
 

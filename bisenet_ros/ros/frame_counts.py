@@ -18,6 +18,11 @@ class FrameCounts:
         self._received = self._dropped = self._processed = self._rejected = 0
         self._published_s: deque[float] = deque(maxlen=WINDOW)
 
+    @property
+    def received(self) -> int:
+        """Number of frames received."""
+        return self._received
+
     def frame_received(self) -> None:
         """Count a frame; to be called before the worker gets it, so this count is never behind."""
         with self._lock:

@@ -21,7 +21,6 @@ class FramePipeline:
 
     Args:
         decoder: decodes raw images.
-        segmenter: must compute confidence for a threshold to have an effect.
         images: publishers of labels, confidence, overlay and colors.
         camera_info: publisher of sensor_msgs/CameraInfo.
         label_size: size of the published images.
@@ -30,19 +29,18 @@ class FramePipeline:
     def __init__(
         self,
         decoder: ImageDecoder,
-        segmenter: Segmenter,
         images: ImagePublishers,
         camera_info: Publisher,
         label_size: LabelSize,
     ) -> None:
         self._decoder = decoder
-        self._segmenter = segmenter
         self._images = images
         self._camera_info = camera_info
         self._label_size = label_size
 
     def process(
         self,
+        segmenter: Segmenter,
         message: Image | CompressedImage,
         camera_info: CameraInfo | None,
         *,
@@ -54,6 +52,7 @@ class FramePipeline:
         """Label the image in ``message`` and publish the result with its header.
 
         Args:
+            segmenter: must compute confidence for a threshold to have an effect.
             message: raw in one of ``image_messages.ENCODINGS``, or JPEG, PNG, ...
             camera_info: the camera's, published scaled to the labels; None if unknown.
             max_image_pixels: limit on width x height; larger images are rejected.
@@ -75,7 +74,7 @@ class FramePipeline:
         else:
             image = self._decoder.to_rgb(message, max_image_pixels)
         decoded = time.perf_counter()
-        segmentation = self._segmenter.segment(image, self._label_size)
+        segmentation = segmenter.segment(image, self._label_size)
         segmentation = ignore_unsure(segmentation, confidence_threshold)
         publishing = time.perf_counter()
         if camera_info is not None:  # first: subscribers pair it with the labels

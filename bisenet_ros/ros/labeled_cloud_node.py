@@ -19,7 +19,7 @@ from bisenet_ros.ros.camera_info import CameraInfoSubscription
 from bisenet_ros.ros.camera_pose import CameraPoses, FixedPose, TransformPoses
 from bisenet_ros.ros.cloud_parameters import CLOUD_PARAMETERS, CloudParameters
 from bisenet_ros.ros.cloud_pipeline import CloudPipeline, CloudPublishers
-from bisenet_ros.ros.diagnostics import active_diagnosis, state_diagnosis
+from bisenet_ros.ros.diagnostics import active_diagnosis, diagnostic_array, state_diagnosis
 from bisenet_ros.ros.frame_counts import FrameCounts
 from bisenet_ros.ros.frame_errors import FrameErrorLog
 from bisenet_ros.ros.log_forwarding import forward_log
@@ -188,7 +188,7 @@ class LabeledCloudNode(ManagedNode):
     def deactivate(self) -> None:
         """Unsubscribe, and discard what waits."""
         active, self._active = self._active, None
-        self.worker.discard_frame()
+        self.worker.discard_frames()
         if active is not None:
             self.call_on_executor(active.resources.close)
             self.get_logger().info(f"inactive: {active.counts.summary()}")
@@ -200,7 +200,7 @@ class LabeledCloudNode(ManagedNode):
         class_map = self.create_subscription(ClassMap, "class_map", keep_class_map, LATCHED)
         active.resources.callback(self.destroy_subscription, class_map)
         if values.geometry != "cloud":
-            active.camera_info = CameraInfoSubscription(self)
+            active.camera_info = CameraInfoSubscription(self, "camera_info")
             active.resources.callback(active.camera_info.close)
         for topic in active.inputs:
             kind, what, remedy = INPUTS[topic]
@@ -276,7 +276,7 @@ class LabeledCloudNode(ManagedNode):
         active.process_ms = 1e3 * (now - started)
         active.counts.frame_published(now)
 
-    def _frame_failed(self, error: Exception) -> None:
+    def _frame_failed(self, _: _Frame, error: Exception) -> None:
         active = self._active
         # While the process ends, its publishers are gone.
         if active is not None and self.context.ok():
@@ -291,7 +291,8 @@ class LabeledCloudNode(ManagedNode):
         if active is None:
             now = self.get_clock().now().to_msg()
             name, state = self.get_fully_qualified_name(), self._state_machine.current_state[1]
-            self._diagnostics.publish(state_diagnosis(name, now, state, self.failure))
+            status = state_diagnosis(name, state, self.failure)
+            self._diagnostics.publish(diagnostic_array(now, status))
         # Reports must not queue behind a frame that takes seconds.
         elif active.report is None or active.report.done():
             mismatch = self._why_nothing_matches(active)
@@ -331,15 +332,13 @@ class LabeledCloudNode(ManagedNode):
         reasons += [active.missing.reason, active.mismatch.reason]
         values: dict[str, Any] = active.counts.values(time.perf_counter())
         values["process_ms"] = active.process_ms
-        self._diagnostics.publish(
-            active_diagnosis(
-                self.get_fully_qualified_name(),
-                self.get_clock().now().to_msg(),
-                values,
-                active.errors.take_latest(),
-                next(filter(None, reasons), ""),
-            )
+        status = active_diagnosis(
+            self.get_fully_qualified_name(),
+            values,
+            active.errors.take_latest(),
+            next(filter(None, reasons), ""),
         )
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), status))
 
     def _watch(self, active: _Active, mismatch: str) -> None:
         camera_info = active.camera_info

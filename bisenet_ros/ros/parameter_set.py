@@ -42,10 +42,12 @@ class Definition:
     - ``minimum``, ``maximum``: inclusive range of a number.
     - ``smallest_nonzero``: for a number that is 0, or from this to ``maximum``.
     - ``form``: description of valid strings, if there are no ``choices``.
-    - ``parse``: raises UserError for a non-empty string that is not valid.
+    - ``parse``: raises UserError for a non-empty string or list that is not valid.
     - ``effect``: "configure" parameters can be set only while the node is unconfigured, "always"
       ones at any time, "start" ones only before it starts; one "with confidence" is like "always"
       if the engine computes confidence, else like "configure".
+    - ``per_camera``: whether each camera of the parameter ``cameras`` may have a value of its own,
+      as parameter CAMERA.NAME.
     """
 
     default: Value
@@ -55,8 +57,9 @@ class Definition:
     maximum: float | None = None
     smallest_nonzero: float | None = None
     form: str = ""
-    parse: Callable[[str], object] | None = None
+    parse: Callable[[Any], object] | None = None
     effect: Effect = "configure"
+    per_camera: bool = False
 
     @property
     def ros_default(self) -> bool | int | float | str | list[str]:
@@ -173,14 +176,29 @@ class ParameterSet(Generic[Values]):
                     continue
                 # An empty list in a parameter file has no type.
                 node.undeclare_parameter(name)
-                refused[name] = f"parameter '{name}' is given without a value"
+                if definition.default != ("",):
+                    refused[name] = f"parameter '{name}' is given without a value"
             node.declare_parameter(name, default, descriptor, ignore_override=True)
         return refused
 
+    def definition(self, name: str) -> Definition | None:
+        """Return the definition of a parameter, also of one that a camera has of its own."""
+        if name in self.definitions:
+            return self.definitions[name]
+        shared = self.definitions.get(name.partition(".")[2])
+        return shared if shared is not None and shared.per_camera else None
+
+    def of_cameras(self, cameras: Iterable[str]) -> list[str]:
+        """Return the names of the parameters that ``cameras`` may have of their own."""
+        own = [name for name, definition in self.definitions.items() if definition.per_camera]
+        return [f"{camera}.{name}" for camera in cameras if camera for name in own]
+
     def unknown(self, node: Node) -> list[str]:
         """Return the given parameters that ``node`` lacks, with the likely intended names."""
+        cameras = node.get_parameter("cameras").value if "cameras" in self.definitions else ()
         # rclpy has no public attribute for the values given.
-        names = [name for name in node._parameter_overrides if not node.has_parameter(name)]
+        given = node._parameter_overrides.keys() - set(self.of_cameras(cameras))
+        names = sorted(name for name in given if not node.has_parameter(name))
         meant = {name: get_close_matches(name, self.definitions, n=1) for name in names}
         return [f"'{n}'" + (f" (meant '{m[0]}'?)" if m else "") for n, m in meant.items()]
 
@@ -214,7 +232,7 @@ class ParameterSet(Generic[Values]):
 
         rclpy has checked its type and range. Parameters without a definition are valid.
         """
-        definition = self.definitions.get(parameter.name)
+        definition = self.definition(parameter.name)
         found = definition.problem(parameter.value) if definition else None
         return f"parameter '{parameter.name}' {found}" if found else None
 
@@ -266,6 +284,32 @@ class NodeParameters(Generic[Values]):
         """
         return self._parameters.read(self._node, self._refused.values())
 
+    def declare_for_cameras(self, cameras: Iterable[str]) -> None:
+        """Declare what each of ``cameras`` may have of its own, without a default.
+
+        Raises:
+            ParameterError: a value that was given at the start cannot be used.
+        """
+        problems = []
+        for name in self._parameters.of_cameras(cameras):
+            definition = self._parameters.definition(name)
+            assert definition is not None
+            if self._node.has_parameter(name):
+                continue
+            try:
+                self._node.declare_parameter(name, definition.type, definition.descriptor())
+            except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+                problems.append(
+                    f"parameter '{name}' cannot have the value given: {first_line(error)}"
+                )
+        if problems:
+            raise ParameterError("; ".join(problems))
+
+    def for_camera(self, camera: str, name: str) -> Any:
+        """Return the value of parameter ``name`` for ``camera``: its own if it has one."""
+        shared = self._node.get_parameter(name)
+        return self._node.get_parameter_or(f"{camera}.{name}", shared).value
+
     def _check(self, changes: list[Parameter]) -> SetParametersResult:
         problems = [problem for change in changes if (problem := self._problem(change))]
         return SetParametersResult(successful=not problems, reason="; ".join(problems))
@@ -273,9 +317,10 @@ class NodeParameters(Generic[Values]):
     def _problem(self, change: Parameter) -> str | None:
         """Return why the parameter cannot be set to this value now, or None."""
         # So that a file written by 'ros2 param dump' can be loaded.
-        if change.value == self._node.get_parameter(change.name).value:
+        if change.value == self._node.get_parameter_or(change.name).value:
             return None
-        if not self.fixed or not self._is_fixed(change.name):
+        is_new = not self._node.has_parameter(change.name)  # it is being declared
+        if is_new or not self.fixed or not self._is_fixed(change.name):
             return self._parameters.problem(change)
         return (
             f"parameter '{change.name}' is read at configure: make the transitions deactivate and "

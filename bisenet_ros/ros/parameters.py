@@ -5,10 +5,13 @@ and the launch file describes its arguments from here. So nothing here may impor
 the Python that runs ``ros2 launch`` may lack them.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS
+from bisenet_ros.errors import ParameterError, quoted
 from bisenet_ros.images.bit_depth import FULL_DEPTH, MIN_DEPTH
 from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS
 from bisenet_ros.inference.backend import BACKENDS, EngineOptions
@@ -26,6 +29,30 @@ from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
 
 OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": "rgb8"}
 """Images that the node can publish, with their encoding in sensor_msgs/Image."""
+
+
+MAX_CAMERAS = 16
+
+
+def parse_cameras(names: Sequence[str]) -> tuple[str, ...]:
+    """Return ``names`` if each can be part of a topic's name, or if there is only one, "".
+
+    Raises:
+        ParameterError: one cannot, two are equal, or there are more than ``MAX_CAMERAS``.
+    """
+    if list(names) in ([], [""]):
+        return ("",)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > 100:
+            raise ParameterError(
+                f"{quoted(name)} cannot be part of a topic's name: use letters, digits and _, and "
+                "begin with a letter"
+            )
+    if len(set(names)) < len(names):
+        raise ParameterError(f"two cameras have the same name: {', '.join(names)}")
+    if len(names) > MAX_CAMERAS:
+        raise ParameterError(f"there are {len(names)} cameras and {MAX_CAMERAS} are possible")
+    return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -77,6 +104,18 @@ class Parameters:
         "Size of the published images: that of the input image or that of the network.",
         choices=get_args(LabelSize),
     )
+    cameras: tuple[str, ...] = _parameter(
+        ("",),
+        "Names of the cameras that share the engine: each has the topics CAMERA/image, "
+        "CAMERA/camera_info, ~/CAMERA/label and so on; one without a name has image, ~/label, ...",
+        form=f"up to {MAX_CAMERAS} different names of letters, digits and _, or one empty name",
+        parse=parse_cameras,
+    )
+    lazy: bool = _parameter(
+        True,
+        "Leave the topic of a camera's images while none of its image outputs has a subscriber.",
+        effect="always",
+    )
     input_transport: str = _parameter(
         "raw",
         "Image transport; compressed = subscribe to the image topic's name + /compressed.",
@@ -89,11 +128,12 @@ class Parameters:
     )
     max_rate: float = _parameter(
         0.0,
-        "Maximum inference rate [Hz]; 0 = unlimited.",
+        "Maximum inference rate of each camera [Hz]; 0 = unlimited.",
         minimum=0.0,
         maximum=1000.0,
         smallest_nonzero=0.01,
         effect="always",
+        per_camera=True,
     )
     max_image_pixels: int = _parameter(
         MAX_IMAGE_PIXELS,
@@ -207,5 +247,6 @@ DEFINITIONS = PARAMETERS.definitions
 
 def is_fixed(name: str, with_confidence: bool) -> bool:
     """Return whether parameter ``name`` is read at configure alone."""
-    effect = DEFINITIONS[name].effect if name in DEFINITIONS else "always"
+    definition = PARAMETERS.definition(name)
+    effect = definition.effect if definition else "always"
     return effect == "configure" or (effect == "with confidence" and not with_confidence)

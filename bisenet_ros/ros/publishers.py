@@ -34,6 +34,7 @@ class ImagePublishers:
         names: keys of ``OUTPUTS``, in any order.
         qos: of all publishers.
         palette: uint8 [256,3] RGB by label, see ``classes.palette``.
+        namespace: of the topics.
     """
 
     def __init__(
@@ -42,17 +43,24 @@ class ImagePublishers:
         names: Sequence[str],
         qos: QoSProfile,
         palette: NDArray[np.uint8],
+        namespace: str = "~",
     ) -> None:
         self._palette = palette
         self._latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
         self._raw: dict[str, Publisher] = {}
         self._compressed: dict[str, Publisher] = {}
         for name in (name for name in OUTPUTS if name in names):
-            raw = self._raw[name] = advertise(Image, f"~/{name}", qos)
+            raw = self._raw[name] = advertise(Image, f"{namespace}/{name}", qos)
             if OUTPUTS[name] == "rgb8":
                 # Relative to the resolved name, so that JPEGs follow an output that is remapped.
                 topic = f"{raw.topic_name}/compressed"
                 self._compressed[name] = advertise(CompressedImage, topic, qos)
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether an image would be published: someone listens, or may come and look later."""
+        publishers = [*self._raw.values(), *self._compressed.values()]
+        return self._latched or any(each.get_subscription_count() for each in publishers)
 
     def publish(self, segmentation: Segmentation, header: Header, alpha: float) -> None:
         """Render and publish the images that have subscribers.

@@ -6,25 +6,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 
 from bisenet_ros.classes import palette
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
-from bisenet_ros.ros.camera_info import CameraInfoSubscription
-from bisenet_ros.ros.diagnostics import frames_diagnosis, state_diagnosis
+from bisenet_ros.ros.camera import Camera, CameraOutputs, ImageMessage
+from bisenet_ros.ros.diagnostics import diagnostic_array, frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.fastdds import remove_stale_segments
-from bisenet_ros.ros.frame_errors import FrameErrorLog
 from bisenet_ros.ros.frame_pipeline import FramePipeline
-from bisenet_ros.ros.frame_stats import FrameStats
 from bisenet_ros.ros.image_messages import ImageDecoder
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
@@ -33,13 +31,8 @@ from bisenet_ros.ros.parameters import PARAMETERS, Parameters, is_fixed
 from bisenet_ros.ros.publishers import ClassPublishers, ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.ros.stamps import latency_ms
-from bisenet_ros.ros.topic_watchdog import (
-    REPORT_PERIOD_S,
-    CameraInfoWatchdog,
-    ClockWatchdog,
-    ImageWatchdog,
-)
-from bisenet_ros.ros.worker import RateLimit, Worker
+from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, ClockWatchdog
+from bisenet_ros.ros.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -48,42 +41,25 @@ class _Configured:
 
     parameters: Parameters
     segmenter: Segmenter
-    pipeline: FramePipeline
     classes: ClassPublishers
-    camera_info: Publisher
-    stats: Publisher
-
-
-@dataclass(frozen=True)
-class _Subscriptions:
-    """Subscriptions of an active node, and the watchdogs of their topics."""
-
-    camera_info: CameraInfoSubscription
-    images: Subscription
-    image_watchdog: ImageWatchdog
-    camera_info_watchdog: CameraInfoWatchdog
-    clock_watchdog: ClockWatchdog
+    cameras: tuple[CameraOutputs, ...]
 
 
 @dataclass
 class _Active:
     """State from activate to deactivate."""
 
-    errors: FrameErrorLog
-    statistics: FrameStats = field(default_factory=FrameStats)
-    rate_limit: RateLimit = field(default_factory=RateLimit)
-    stamp_problem: str = ""  # of the latest frame
-    subscriptions: _Subscriptions | None = None
-    resources: ExitStack = field(default_factory=ExitStack)  # closed on the executor's thread
+    clock_watchdog: ClockWatchdog
+    cameras: list[Camera] = field(default_factory=list)
     report: Future[None] | None = None
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """A message and the activation in which it arrived."""
+    """A message and the camera that sent it, which belongs to one activation."""
 
-    message: Image | CompressedImage
-    activation: _Active
+    message: ImageMessage
+    camera: Camera
 
 
 class SegmentationNode(ManagedNode):
@@ -118,23 +94,33 @@ class SegmentationNode(ManagedNode):
         """Read the parameters, load the model and create the publishers."""
         self._declared.fixed = True
         values = self._declared.read()
+        self._declared.declare_for_cameras(values.cameras)
         segmenter = self._load_segmenter(values)
         self._resources.callback(segmenter.close)
         self._resources.callback(self.call_on_executor, self._destroy_publishers)
-        model = segmenter.model
-        qos = qos_profile(values.output_reliability, values.output_durability, values.output_depth)
-        colors = palette(model.metadata.classes)
-        images = ImagePublishers(self._advertise, values.outputs, qos, colors)
-        camera_info = self._advertise(CameraInfo, "~/camera_info", qos)
         self._configured = _Configured(
             parameters=values,
             segmenter=segmenter,
-            pipeline=FramePipeline(
-                self._decoder, segmenter, images, camera_info, values.label_size
+            classes=ClassPublishers(self._advertise, segmenter.model),
+            cameras=tuple(
+                self._advertise_camera(name, values, segmenter) for name in values.cameras
             ),
-            classes=ClassPublishers(self._advertise, model),
+        )
+
+    def _advertise_camera(
+        self, name: str, values: Parameters, segmenter: Segmenter
+    ) -> CameraOutputs:
+        qos = qos_profile(values.output_reliability, values.output_durability, values.output_depth)
+        colors = palette(segmenter.model.metadata.classes)
+        namespace = f"~/{name}" if name else "~"
+        images = ImagePublishers(self._advertise_image, values.outputs, qos, colors, namespace)
+        camera_info = self._advertise(CameraInfo, f"{namespace}/camera_info", qos)
+        return CameraOutputs(
+            name=name,
+            images=images,
             camera_info=camera_info,
-            stats=self._advertise(SegmentationStats, "~/stats", 10),
+            stats=self._advertise(SegmentationStats, f"{namespace}/stats", 10),
+            pipeline=FramePipeline(self._decoder, images, camera_info, values.label_size),
         )
 
     def _load_segmenter(self, values: Parameters) -> Segmenter:
@@ -148,10 +134,18 @@ class SegmentationNode(ManagedNode):
         )
         return segmenter
 
-    def _advertise(self, kind: Any, topic: str, qos: QoSProfile | int) -> Publisher:
-        publisher = self.create_publisher(kind, topic, qos)
+    def _advertise(self, kind: Any, topic: str, qos: QoSProfile | int, **more: Any) -> Publisher:
+        publisher = self.create_publisher(kind, topic, qos, **more)
         self._advertised.append(publisher)
         return publisher
+
+    def _advertise_image(self, kind: Any, topic: str, qos: QoSProfile) -> Publisher:
+        # ``_report`` would notice a subscriber too, but up to a second later.
+        events = PublisherEventCallbacks(matched=self._matched)
+        return self._advertise(kind, topic, qos, event_callbacks=events)
+
+    def _matched(self, _: object) -> None:
+        self.run_on_worker(self._listen)
 
     def _destroy_publishers(self) -> None:
         while self._advertised:
@@ -173,38 +167,52 @@ class SegmentationNode(ManagedNode):
         self._publish_label_info()
         qos = qos_profile(values.image_reliability, values.image_durability, values.image_depth)
         # Before the subscriptions, whose first message may be the only one.
-        self._active = _Active(FrameErrorLog(self.get_logger()))
-        self._active.subscriptions = self._subscribe(self._active, values.input_transport, qos)
-        heard = self._active.subscriptions.images.topic_name
+        self._active = _Active(ClockWatchdog(self))
+        for outputs in self._configured.cameras:
+            camera = Camera(
+                self,
+                outputs,
+                values.input_transport,
+                qos,
+                receive=self._receive,
+                call_on_executor=self.call_on_executor,
+            )
+            self._active.cameras.append(camera)
+        self._listen()
+        topics = ", ".join(camera.topic for camera in self._active.cameras)
+        idle = not any(camera.is_listening for camera in self._active.cameras)
         self.get_logger().info(
-            f"active: waiting for images on {heard} ({values.image_reliability})"
+            f"active: waiting for images on {topics} ({values.image_reliability})"
+            + (" once someone subscribes to an image output (parameter lazy)" if idle else "")
         )
+
+    def _listen(self) -> None:
+        """Subscribe to the images that are wanted, and to no others."""
+        if self._active is None or not self.context.ok():
+            return
+        for camera in self._active.cameras:
+            camera.listen(not self._idle_reason(camera))
+
+    def _idle_reason(self, camera: Camera) -> str:
+        """Return why no image of ``camera`` is wanted, or ""."""
+        lazy = self.get_parameter("lazy").value
+        if lazy and not camera.outputs.images.are_wanted:
+            return "idle until someone subscribes to an image output (parameter lazy)"
+        return ""
 
     def deactivate(self) -> None:
-        """Unsubscribe, and discard the pending frame."""
+        """Unsubscribe, and discard the frames that wait."""
         active, self._active = self._active, None
-        self.worker.discard_frame()
-        if active is not None:
-            self.call_on_executor(active.resources.close)
-            self.get_logger().info(f"inactive: {active.statistics.summary()}")
-
-    def _subscribe(self, active: _Active, transport: str, qos: QoSProfile) -> _Subscriptions:
-        assert self._configured is not None
-        topic, kind = "image", Image
-        if transport == "compressed":
-            image = self.resolve_topic_name(topic).removesuffix("/compressed")
-            topic, kind = f"{image}/compressed", CompressedImage
-        camera_info = CameraInfoSubscription(self)
-        active.resources.callback(camera_info.close)
-        images = self.create_subscription(kind, topic, self._receive, qos)
-        active.resources.callback(self.destroy_subscription, images)
-        return _Subscriptions(
-            camera_info,
-            images,
-            ImageWatchdog(self, images, qos),
-            CameraInfoWatchdog(self, camera_info.topic_name, self._configured.camera_info),
-            ClockWatchdog(self),
+        self.worker.discard_frames()
+        if active is None:
+            return
+        for camera in active.cameras:
+            camera.close()
+        frames = (
+            f"{camera.name}: {camera.statistics.summary()}".removeprefix(": ")
+            for camera in active.cameras
         )
+        self.get_logger().info(f"inactive: {'; '.join(frames)}")
 
     def _publish_label_info(self) -> None:
         if self._configured is not None:
@@ -214,26 +222,26 @@ class SegmentationNode(ManagedNode):
 
     # Frames: received on the executor's thread, processed on the worker's.
 
-    def _receive(self, message: Image | CompressedImage) -> None:
-        active = self._active
-        if active is None:
+    def _receive(self, camera: Camera, message: ImageMessage) -> None:
+        if self._active is None or camera not in self._active.cameras:
             return
-        active.statistics.frame_received()
-        frame = _Frame(message, active)
-        if not active.rate_limit.allows_frame(self.get_parameter("max_rate").value):
-            self.worker.replace_pending(frame)  # the same rate, with newer labels
-            active.statistics.frame_dropped()
-        elif self.worker.submit_latest(frame):
-            active.statistics.frame_dropped()
+        camera.statistics.frame_received()
+        frame = _Frame(message, camera)
+        rate = self._declared.for_camera(camera.name, "max_rate")
+        if not camera.rate_limit.allows_frame(rate):
+            self.worker.replace_pending(frame, camera)  # the same rate, with newer labels
+            camera.statistics.frame_dropped()
+        elif self.worker.submit_latest(frame, camera):
+            camera.statistics.frame_dropped()
 
     def _process(self, frame: _Frame) -> None:
-        active, message = frame.activation, frame.message
-        if active is not self._active or self._configured is None:
+        camera, message = frame.camera, frame.message
+        if self._configured is None or self._active is None or camera not in self._active.cameras:
             return  # it was queued when the node was deactivated
-        subscriptions = active.subscriptions
-        times = self._configured.pipeline.process(
+        times = camera.outputs.pipeline.process(
+            self._configured.segmenter,
             message,
-            subscriptions.camera_info.latest if subscriptions is not None else None,
+            camera.latest_camera_info,
             max_image_pixels=self.get_parameter("max_image_pixels").value,
             bit_depth=self.get_parameter("bit_depth").value,
             # rclpy accepts values slightly above the range.
@@ -241,24 +249,22 @@ class SegmentationNode(ManagedNode):
             confidence_threshold=self.get_parameter("confidence_threshold").value,
         )
         now_ns = self.get_clock().now().nanoseconds
-        latency, active.stamp_problem = latency_ms(message.header.stamp, now_ns)
-        active.statistics.frame_processed(time.perf_counter(), times, latency)
+        latency, camera.stamp_problem = latency_ms(message.header.stamp, now_ns)
+        camera.statistics.frame_processed(time.perf_counter(), times, latency)
 
-    def _frame_failed(self, error: Exception) -> None:
-        active = self._active
+    def _frame_failed(self, frame: _Frame, error: Exception) -> None:
         # While the process ends, its publishers are gone.
-        if active is not None and self.context.ok():
-            active.statistics.frame_rejected()
-            active.errors.frame_lost(error)
+        if self.context.ok():
+            frame.camera.statistics.frame_rejected()
+            frame.camera.errors.frame_lost(error)
 
     # Reports, on the worker's thread, where no transition can destroy their publishers meanwhile.
 
     def _request_report(self) -> None:
         active = self._active
         if active is None:
-            now = self.get_clock().now().to_msg()
             name, state = self.get_fully_qualified_name(), self._state_machine.current_state[1]
-            self._diagnostics.publish(state_diagnosis(name, now, state, self.failure))
+            self._publish_diagnostics(state_diagnosis(name, state, self.failure))
         # Reports must not queue behind a frame that takes seconds.
         elif active.report is None or active.report.done():
             active.report = self.run_on_worker(self._report)
@@ -267,26 +273,29 @@ class SegmentationNode(ManagedNode):
         active, configured = self._active, self._configured
         if active is None or configured is None or not self.context.ok():
             return
-        stats = self._stats(active, configured.segmenter)
-        configured.stats.publish(stats)
-        active.errors.summarize()
-        warning = active.stamp_problem
-        if active.subscriptions is not None:
-            self._watch(active.subscriptions, stats.received)
-            warning = active.subscriptions.image_watchdog.reason or warning
-        name, error = self.get_fully_qualified_name(), active.errors.take_latest()
-        self._diagnostics.publish(frames_diagnosis(name, stats, error, warning))
+        self._listen()
+        active.clock_watchdog.report()
+        self._publish_diagnostics(
+            *(self._report_camera(camera, configured.segmenter) for camera in active.cameras)
+        )
 
-    def _watch(self, subscriptions: _Subscriptions, received: int) -> None:
-        camera_info = subscriptions.camera_info
-        qos = camera_info.wanted_qos()
-        if qos is not None:
-            self.call_on_executor(lambda: camera_info.resubscribe(qos))
-        subscriptions.image_watchdog.report(received)
-        subscriptions.camera_info_watchdog.report(camera_info.latest is not None, received)
-        subscriptions.clock_watchdog.report()
+    def _report_camera(self, camera: Camera, segmenter: Segmenter) -> DiagnosticStatus:
+        stats = self._stats(camera, segmenter)
+        camera.outputs.stats.publish(stats)
+        camera.errors.summarize()
+        return frames_diagnosis(
+            self.get_fully_qualified_name(),
+            camera.name,
+            stats,
+            error=camera.errors.take_latest(),
+            warning=camera.watch(),
+            idle=self._idle_reason(camera),
+        )
 
-    def _stats(self, active: _Active, segmenter: Segmenter) -> SegmentationStats:
+    def _publish_diagnostics(self, *statuses: DiagnosticStatus) -> None:
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), *statuses))
+
+    def _stats(self, camera: Camera, segmenter: Segmenter) -> SegmentationStats:
         message = SegmentationStats(
             model=segmenter.model.name,
             backend=segmenter.backend.name,
@@ -296,7 +305,7 @@ class SegmentationNode(ManagedNode):
             height=segmenter.resolution[1],
         )
         message.header.stamp = self.get_clock().now().to_msg()
-        active.statistics.fill(message, time.perf_counter())
+        camera.statistics.fill(message, time.perf_counter())
         return message
 
     # Parameters, on the executor's thread.
@@ -310,6 +319,8 @@ class SegmentationNode(ManagedNode):
         for change in changes:
             if change.name == "confidence_threshold" and self._active is not None:
                 self.run_on_worker(self._publish_label_info)
+            elif change.name == "lazy":
+                self.run_on_worker(self._listen)
 
 
 def _why_confidence_is_fixed(name: str) -> str:

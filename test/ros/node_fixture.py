@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from bisenet_ros.msg import SegmentationStats
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
@@ -64,6 +65,8 @@ DEFAULTS = {
     "engine_cache": "",
     "resolution": "",
     "label_size": "input",
+    "cameras": [""],
+    "lazy": False,
     "input_transport": "raw",
     "outputs": ["label", "overlay", "color"],
     "max_rate": 0.0,
@@ -78,8 +81,8 @@ DEFAULTS = {
     "output_qos.durability": "volatile",
     "output_qos.depth": 2,
 }
-"""Those of the node, except device and precision, which depend on the machine, and the QoS of
-images: best effort loses what is sent during discovery."""
+"""Those of the node, except device and precision, which depend on the machine, the QoS of images:
+best effort loses what is sent during discovery, and lazy: a camera waits for the subscription."""
 
 
 class Bench:
@@ -111,8 +114,7 @@ class Bench:
 
     def reset(self) -> None:
         """Unconfigure the node, set ``DEFAULTS`` and the tiny model, and remove our entities."""
-        while self._entities:
-            self._entities.pop()()
+        self.forget()
         for state, transition in (("active", DEACTIVATE), ("inactive", CLEANUP)):
             if self.state() == state:
                 assert self.change(transition)
@@ -237,6 +239,20 @@ class Bench:
         self._entities.append(lambda: self.node.destroy_subscription(subscription))
         self.spin_until(lambda: self.publishers(name), f"a publisher of {name}")
         return heard
+
+    def diagnostics(self) -> list[DiagnosticArray]:
+        """Subscribe to /diagnostics and return the growing list of messages."""
+        heard: list[DiagnosticArray] = []
+        listener = self.node.create_subscription(
+            DiagnosticArray, "/diagnostics", heard.append, QoSProfile(depth=10)
+        )
+        self._entities.append(lambda: self.node.destroy_subscription(listener))
+        return heard
+
+    def forget(self) -> None:
+        """Remove our publishers and subscriptions."""
+        while self._entities:
+            self._entities.pop()()
 
     def camera(self, topic: str = "/image", kind: Any = Image) -> Any:
         """Return a publisher that is matched with the node."""

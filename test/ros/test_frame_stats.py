@@ -20,7 +20,7 @@ TIMES = FrameTimes(
 def test_each_stage_is_in_the_message_and_in_diagnostics() -> None:
     stages = {field.name for field in fields(FrameTimes)}
     message = SegmentationStats(**dict.fromkeys(stages, 1.5))
-    (status,) = frames_diagnosis("/node", message, "", "").status
+    status = frames_diagnosis("/node", "", message, error="", warning="", idle="")
     shown = {value.key for value in status.values if value.value == "1.5"}
     assert shown == stages
     times = {name for name in message.get_fields_and_field_types() if name.endswith("_ms")}

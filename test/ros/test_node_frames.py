@@ -449,7 +449,7 @@ def test_camera_info_that_no_camera_has_is_ignored_and_costs_no_frame(bench: Ben
     def send_until_ignored() -> bool:
         informer.publish(info)
         camera.publish(frame(len(labels)))
-        return bool(labels) and "camera_info is ignored: its width is 4294967295" in bench.log()
+        return bool(labels) and "/camera_info is ignored: its width is 4294967295" in bench.log()
 
     bench.spin_until(send_until_ignored, "the warning")
     assert "frame lost" not in bench.log()

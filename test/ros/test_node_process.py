@@ -81,7 +81,7 @@ def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
     with node(tmp_path, tiny_model, {}, command=installed_command()) as bench:
         bench.wait_for_log("unconfigured: waiting for the transitions")
         own = {"device": "auto", "precision": "auto"}
-        own |= {"image_qos.reliability": "best_effort", "image_qos.depth": 1}
+        own |= {"lazy": True, "image_qos.reliability": "best_effort", "image_qos.depth": 1}
         wanted = {**DEFAULTS, **own, "model": "", "autostart": False}
         assert bench.get(list(wanted)) == wanted
         assert wanted == {name: each.ros_default for name, each in DEFINITIONS.items()}
@@ -95,6 +95,15 @@ def test_defaults_and_end_by_sigint(tmp_path: Path, tiny_model: Path) -> None:
         assert "unconfigured: waiting" in "".join(path.read_text() for path in files)
     # Both the node and the bench have removed their shared memory.
     assert not [path for path in memory if path.exists()]
+
+
+def test_a_camera_is_given_values_of_its_own_at_the_start(tmp_path: Path, tiny_model: Path) -> None:
+    given = {"cameras": ["front", "rear"], "rear.max_rate": 5000.0, "side.max_rate": 1.0}
+    with node(tmp_path, tiny_model, given | {"front.max_rate": 5.0, "device": "cpu"}) as bench:
+        bench.wait_for_log(r"node has none of that name: 'side.max_rate' \(meant 'max_rate'")
+        assert not bench.change(CONFIGURE)
+        bench.wait_for_log(r"'rear.max_rate' cannot have the value given: .*\(5000.0\)")
+        assert bench.get(["front.max_rate"]) == {"front.max_rate": 5.0}
 
 
 def test_bad_values_on_the_command_line_can_be_corrected(tmp_path: Path, tiny_model: Path) -> None:
@@ -208,7 +217,7 @@ def test_memory_that_a_killed_node_left_is_removed_by_the_next(
 
 
 def test_autostart_and_end_by_sigterm(tmp_path: Path, tiny_model: Path) -> None:
-    values = {"model": str(tiny_model), "autostart": True}
+    values = {"model": str(tiny_model), "autostart": True, "lazy": False}
     # Remapping is done once, as camera_info's: the second rule is for others.
     rules = ["image:=/camera/image_raw", "/camera/image_raw:=/elsewhere"]
     remap = {"ros_arguments": [word for rule in rules for word in ("-r", rule)]}

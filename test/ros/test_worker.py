@@ -1,4 +1,4 @@
-"""The worker: a slot for the newest frame of each camera, jobs first and in order, errors survived; rate limit."""
+"""The worker: the newest frame of each slot, in turns; jobs first; errors survived; rate limit."""
 
 import threading
 from collections.abc import Iterator
