@@ -9,7 +9,8 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Any, NoReturn
+from threading import Thread
+from typing import Any, NoReturn, TypeVar
 
 import rclpy
 from lifecycle_msgs.msg import Transition
@@ -23,6 +24,8 @@ from rclpy.task import Future as Answer
 
 from bisenet_ros.errors import EXPECTED, describe, describe_bug, quoted
 from bisenet_ros.ros.worker import Worker
+
+T = TypeVar("T")
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -135,6 +138,29 @@ class ManagedNode(LifecycleNodeMixin, Node):
         if error is not None and self.context.ok():
             self.get_logger().error(describe_bug(error))
 
+    def run_aside(self, job: Callable[[], T]) -> Future[T]:
+        """Run ``job`` on a thread of its own, while frames go on.
+
+        It is a daemon, for the reason of the worker's.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(job())
+            except Exception as error:
+                future.set_exception(error)
+
+        Thread(target=run, name="aside", daemon=True).start()
+        return future
+
+    async def until_done(self, job: Future[Any]) -> None:
+        """Wait for ``job`` in a coroutine, such as the callback of a service."""
+        # rclpy looks at a waiting coroutine only when something else wakes the executor.
+        done = Answer()
+        job.add_done_callback(lambda _: self._call_soon(lambda: done.set_result(None)))
+        await done
+
     def call_on_executor(self, call: Callable[[], None]) -> None:
         """Run ``call`` on the executor's thread and wait until it is done.
 
@@ -191,17 +217,13 @@ class ManagedNode(LifecycleNodeMixin, Node):
     async def _change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        # The answer must come from the executor's thread: rclpy looks at a waiting coroutine only
-        # when something else wakes the executor.
-        answer = Answer()
         job = self.worker.submit(lambda: self._make_transition(request, response))
-        job.add_done_callback(lambda job: self._call_soon(lambda: answer.set_result(job)))
         patience = self.create_timer(
             FRAME_PATIENCE_S,
             lambda: self.worker.is_processing and job.cancel(),
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
-        await answer
+        await self.until_done(job)
         self.destroy_timer(patience)
         name = _transition_name(request.transition)
         if job.cancelled():

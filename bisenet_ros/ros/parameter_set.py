@@ -20,9 +20,10 @@ from rclpy.parameter import Parameter
 
 from bisenet_ros.errors import ParameterError, UserError, first_line, quoted
 
-Effect = Literal["configure", "always", "with confidence", "start"]
+Effect = Literal["configure", "reload", "always", "with confidence", "start"]
 EFFECTS: Mapping[Effect, str] = {
     "configure": "Read at configure.",
+    "reload": "Read at configure and by ~/reload.",
     "always": "Takes effect at once.",
     "with confidence": "Takes effect at once if the engine computes confidence, else at configure.",
     "start": "Read at startup.",
@@ -43,9 +44,9 @@ class Definition:
     - ``smallest_nonzero``: for a number that is 0, or from this to ``maximum``.
     - ``form``: description of valid strings, if there are no ``choices``.
     - ``parse``: raises UserError for a non-empty string or list that is not valid.
-    - ``effect``: "configure" parameters can be set only while the node is unconfigured, "always"
-      ones at any time, "start" ones only before it starts; one "with confidence" is like "always"
-      if the engine computes confidence, else like "configure".
+    - ``effect``: "configure" parameters can be set only while the node is unconfigured, "reload"
+      and "always" ones at any time, "start" ones only before it starts; one "with confidence" is
+      like "always" if the engine computes confidence, else like "configure".
     - ``per_camera``: whether each camera of the parameter ``cameras`` may have a value of its own,
       as parameter CAMERA.NAME.
     """

@@ -60,44 +60,54 @@ class Parameters:
     """Values of all parameters."""
 
     model: str = _parameter(
-        "", f"Path of a model file, or name of a shipped model; by default {SHIPPED_MODEL}."
+        "",
+        f"Path of a model file, or name of a shipped model; by default {SHIPPED_MODEL}.",
+        effect="reload",
     )
     classes: str = _parameter(
         "",
         "Path of a class file, or camvid, cityscapes or cocostuff, whose names and colors replace "
         "those in the model file.",
+        effect="reload",
     )
     backend: str = _parameter(
         "auto",
         "Inference engine; auto = TensorRT, else PyTorch on CUDA, else the faster of OpenVINO and "
         "PyTorch on the CPU.",
         choices=("auto", *BACKENDS),
+        effect="reload",
     )
     device: str = _parameter(
         "auto",
         "Device that runs the network; auto = the NVIDIA GPU if there is one, else the CPU.",
         form="auto, cpu, cuda or cuda:N (NVIDIA), gpu or gpu.N (Intel)",
+        effect="reload",
     )
     precision: str = _parameter(
         "auto",
         "Arithmetic of the network; auto = the fastest that costs the model less than "
         f"{100 * MAX_DROP:g} points of mIoU.",
         choices=("auto", *PRECISIONS),
+        effect="reload",
     )
     threads: int = _parameter(
         0,
         "CPU threads of the engine; 0 = one per core that the node's CPU affinity and quota allow.",
         minimum=0,
         maximum=1024,
+        effect="reload",
     )
     engine_cache: str = _parameter(
-        "", "Folder for compiled engines, in engines/; by default ~/.cache/bisenet_ros."
+        "",
+        "Folder for compiled engines, in engines/; by default ~/.cache/bisenet_ros.",
+        effect="reload",
     )
     resolution: str = _parameter(
         "",
         "Network input size [px]; by default the model's.",
         form=f"WxH, both multiples of {MULTIPLE} from {MIN_SIDE} to {MAX_SIDE}",
         parse=parse_resolution,
+        effect="reload",
     )
     label_size: LabelSize = _parameter(  # noqa: RUF009  # it is a field
         "input",

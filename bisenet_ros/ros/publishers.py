@@ -27,6 +27,8 @@ Advertise = Callable[[Any, str, QoSProfile], Publisher]
 class ImagePublishers:
     """Publishers of images: labels, confidence, overlay, color.
 
+    - ``palette``: uint8 [256,3] RGB by label; may be replaced.
+
     Overlay and color are also published as JPEG, on their name + ``/compressed``.
 
     Args:
@@ -45,7 +47,7 @@ class ImagePublishers:
         palette: NDArray[np.uint8],
         namespace: str = "~",
     ) -> None:
-        self._palette = palette
+        self.palette = palette
         self._latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
         self._raw: dict[str, Publisher] = {}
         self._compressed: dict[str, Publisher] = {}
@@ -88,9 +90,9 @@ class ImagePublishers:
         if name == "label":
             return segmentation.labels
         if name == "overlay":
-            return overlay(segmentation.image, segmentation.labels, self._palette, alpha)
+            return overlay(segmentation.image, segmentation.labels, self.palette, alpha)
         if name == "color":
-            return colorize(segmentation.labels, self._palette)
+            return colorize(segmentation.labels, self.palette)
         assert segmentation.confidence is not None, "configure asks for it where it is published"
         return segmentation.confidence
 
@@ -98,23 +100,25 @@ class ImagePublishers:
 class ClassPublishers:
     """Latched publishers of ClassMap and, where vision_msgs is installed, LabelInfo.
 
+    - ``model``: has the classes; may be replaced.
+
     Args:
         advertise: creates the publishers.
         model: has the classes.
     """
 
     def __init__(self, advertise: Advertise, model: Model) -> None:
-        self._model = model
+        self.model = model
         self._class_map = advertise(ClassMap, "~/class_map", LATCHED)
         label_info = class_messages.label_info_type()
         self._label_info = advertise(label_info, "~/label_info", LATCHED) if label_info else None
 
     def publish_class_map(self, stamp: Time) -> None:
         """Publish ids, names and colors."""
-        self._class_map.publish(class_messages.class_map(self._model, stamp))
+        self._class_map.publish(class_messages.class_map(self.model, stamp))
 
     def publish_label_info(self, stamp: Time, threshold: float) -> None:
         """Publish ids, names and the confidence threshold, 0..1."""
         if self._label_info is not None:
-            message = class_messages.label_info(self._model, stamp, threshold)
+            message = class_messages.label_info(self.model, stamp, threshold)
             self._label_info.publish(message)

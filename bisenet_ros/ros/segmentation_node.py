@@ -3,10 +3,11 @@
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.logging import get_logger
@@ -14,8 +15,10 @@ from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import SetBool, Trigger
 
 from bisenet_ros.classes import palette
+from bisenet_ros.errors import EXPECTED, NodeError, describe, describe_bug
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
@@ -27,7 +30,7 @@ from bisenet_ros.ros.image_messages import ImageDecoder
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
 from bisenet_ros.ros.parameter_set import NodeParameters
-from bisenet_ros.ros.parameters import PARAMETERS, Parameters, is_fixed
+from bisenet_ros.ros.parameters import PARAMETERS, Parameters, is_fixed, parse_cameras
 from bisenet_ros.ros.publishers import ClassPublishers, ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
 from bisenet_ros.ros.stamps import latency_ms
@@ -40,7 +43,6 @@ class _Configured:
     """Resources from configure to cleanup."""
 
     parameters: Parameters
-    segmenter: Segmenter
     classes: ClassPublishers
     cameras: tuple[CameraOutputs, ...]
 
@@ -50,6 +52,7 @@ class _Active:
     """State from activate to deactivate."""
 
     clock_watchdog: ClockWatchdog
+    enabled: bool = True
     cameras: list[Camera] = field(default_factory=list)
     report: Future[None] | None = None
 
@@ -67,6 +70,8 @@ class SegmentationNode(ManagedNode):
 
     def __init__(self) -> None:
         self._configured: _Configured | None = None
+        self._segmenter: Segmenter | None = None  # from configure to cleanup
+        self._reload_job: Future[str] | None = None
         self._active: _Active | None = None
         self._resources = ExitStack()  # from configure to cleanup
         self._advertised: list[Publisher] = []
@@ -80,6 +85,11 @@ class SegmentationNode(ManagedNode):
         # Steady: reports must continue while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(REPORT_PERIOD_S, self._request_report, clock=steady)
+        # Groups of their own, so that nothing waits for a reload.
+        self.create_service(SetBool, "~/enable", self._enable)
+        self.create_service(
+            Trigger, "~/reload", self._reload, callback_group=ReentrantCallbackGroup()
+        )
         if self.get_parameter("autostart").value:
             self.start()
         else:
@@ -95,15 +105,16 @@ class SegmentationNode(ManagedNode):
         self._declared.fixed = True
         values = self._declared.read()
         self._declared.declare_for_cameras(values.cameras)
-        segmenter = self._load_segmenter(values)
-        self._resources.callback(segmenter.close)
+        segmenter = self._load_segmenter(values, values.with_confidence)
+        self._segmenter = segmenter
+        self._resources.callback(self._close_segmenter)
         self._resources.callback(self.call_on_executor, self._destroy_publishers)
         self._configured = _Configured(
             parameters=values,
-            segmenter=segmenter,
             classes=ClassPublishers(self._advertise, segmenter.model),
             cameras=tuple(
-                self._advertise_camera(name, values, segmenter) for name in values.cameras
+                self._advertise_camera(name, values, segmenter)
+                for name in parse_cameras(values.cameras)
             ),
         )
 
@@ -123,9 +134,9 @@ class SegmentationNode(ManagedNode):
             pipeline=FramePipeline(self._decoder, images, camera_info, values.label_size),
         )
 
-    def _load_segmenter(self, values: Parameters) -> Segmenter:
+    def _load_segmenter(self, values: Parameters, confidence: bool) -> Segmenter:
         model = load_model(values.model, values.classes)
-        segmenter = Segmenter(model, values.engine_options)
+        segmenter = Segmenter(model, replace(values.engine_options, confidence=confidence))
         width, height = segmenter.resolution
         backend = segmenter.backend
         self.get_logger().info(
@@ -133,6 +144,11 @@ class SegmentationNode(ManagedNode):
             f"{backend.name}, {backend.device}, {backend.precision}"
         )
         return segmenter
+
+    def _close_segmenter(self) -> None:
+        if self._segmenter is not None:
+            self._segmenter.close()
+        self._segmenter = None
 
     def _advertise(self, kind: Any, topic: str, qos: QoSProfile | int, **more: Any) -> Publisher:
         publisher = self.create_publisher(kind, topic, qos, **more)
@@ -195,6 +211,8 @@ class SegmentationNode(ManagedNode):
 
     def _idle_reason(self, camera: Camera) -> str:
         """Return why no image of ``camera`` is wanted, or ""."""
+        if self._active is not None and not self._active.enabled:
+            return "paused by ~/enable"
         lazy = self.get_parameter("lazy").value
         if lazy and not camera.outputs.images.are_wanted:
             return "idle until someone subscribes to an image output (parameter lazy)"
@@ -236,10 +254,10 @@ class SegmentationNode(ManagedNode):
 
     def _process(self, frame: _Frame) -> None:
         camera, message = frame.camera, frame.message
-        if self._configured is None or self._active is None or camera not in self._active.cameras:
+        if self._segmenter is None or self._active is None or camera not in self._active.cameras:
             return  # it was queued when the node was deactivated
         times = camera.outputs.pipeline.process(
-            self._configured.segmenter,
+            self._segmenter,
             message,
             camera.latest_camera_info,
             max_image_pixels=self.get_parameter("max_image_pixels").value,
@@ -270,13 +288,13 @@ class SegmentationNode(ManagedNode):
             active.report = self.run_on_worker(self._report)
 
     def _report(self) -> None:
-        active, configured = self._active, self._configured
-        if active is None or configured is None or not self.context.ok():
+        active, segmenter = self._active, self._segmenter
+        if active is None or segmenter is None or not self.context.ok():
             return
         self._listen()
         active.clock_watchdog.report()
         self._publish_diagnostics(
-            *(self._report_camera(camera, configured.segmenter) for camera in active.cameras)
+            *(self._report_camera(camera, segmenter) for camera in active.cameras)
         )
 
     def _report_camera(self, camera: Camera, segmenter: Segmenter) -> DiagnosticStatus:
@@ -307,6 +325,65 @@ class SegmentationNode(ManagedNode):
         message.header.stamp = self.get_clock().now().to_msg()
         camera.statistics.fill(message, time.perf_counter())
         return message
+
+    # Services, on the executor's thread.
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Pause or go on; the engine stays."""
+        active = self._active
+        if active is None:
+            state = self._state_machine.current_state[1]
+            response.message = f"the node is {state}: make the transitions to active first"
+            return response
+        active.enabled = request.data
+        self.run_on_worker(self._listen)
+        response.success = True
+        response.message = "enabled" if request.data else "paused: frees the CPU, keeps the engine"
+        self.get_logger().info(f"{response.message} (service enable)")
+        return response
+
+    async def _reload(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Replace the engine by one of the current parameters; keep it if that fails."""
+        configured = self._configured
+        if configured is None:
+            response.message = "the node is unconfigured: make the transition configure"
+            return response
+        if self._reload_job is not None:
+            response.message = "another reload is under way: wait for its answer"
+            return response
+        self._reload_job = self.run_aside(lambda: self._replace_segmenter(configured))
+        job = self._reload_job
+        await self.until_done(job)
+        self._reload_job = None
+        error = job.exception()
+        if error is None:
+            response.success, response.message = True, job.result()
+        else:
+            reason = describe(error) if isinstance(error, EXPECTED) else describe_bug(error)
+            self.get_logger().error(f"cannot reload, the engine stays as it was: {reason}")
+            response.message = describe(error)
+        return response
+
+    def _replace_segmenter(self, configured: _Configured) -> str:
+        """Load the model beside the one in use and exchange them; return what is new."""
+        values = self._declared.read()
+        # Whether there is confidence was promised at configure.
+        segmenter = self._load_segmenter(values, configured.parameters.with_confidence)
+        self.worker.submit(lambda: self._exchange(configured, segmenter)).result()
+        return f"model {segmenter.model.name}"
+
+    def _exchange(self, configured: _Configured, segmenter: Segmenter) -> None:
+        if self._configured is not configured:
+            segmenter.close()
+            raise NodeError("the node was cleaned up meanwhile")
+        self._close_segmenter()
+        self._segmenter = segmenter
+        configured.classes.model = segmenter.model
+        for camera in configured.cameras:
+            camera.images.palette = palette(segmenter.model.metadata.classes)
+        if self._active is not None:
+            configured.classes.publish_class_map(self.get_clock().now().to_msg())
+            self._publish_label_info()
 
     # Parameters, on the executor's thread.
 

@@ -28,6 +28,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
 
 from bisenet_ros.errors import NodeError
 from bisenet_ros.ros.image_messages import image_message
@@ -50,6 +51,8 @@ SERVICES: dict[Any, str] = {
     GetParameters: "get_parameters",
     DescribeParameters: "describe_parameters",
     GetState: "get_state",
+    SetBool: "enable",
+    Trigger: "reload",
 }
 """Those of the node."""
 
