@@ -269,6 +269,15 @@ def _ids_of_16_bits(values: NDArray[np.uint16], path: Path) -> NDArray[np.uint8]
     return ids.astype(np.uint8)
 
 
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read an image as bool [H,W], True where it is not black.
+
+    Raises:
+        ImageFileError: not a regular file that OpenCV can read.
+    """
+    return np.asarray(read_image(path).any(axis=2))
+
+
 def _read(path: Path, flags: int) -> NDArray[Any] | None:
     """Return the pixels that OpenCV decodes, or None if it cannot."""
     try:

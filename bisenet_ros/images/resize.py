@@ -59,3 +59,19 @@ def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
         return labels
     # INTER_NEAREST would shift the labels by up to half a pixel against the image.
     return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def letterbox(image: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return x, y, width, height of an image that is fitted into ``frame`` with its own aspect.
+
+    It touches the frame at two sides and is centered between the others.
+
+    Args:
+        image: (width, height).
+        frame: (width, height).
+    """
+    scale = min(frame[0] / image[0], frame[1] / image[1])
+    width, height = (
+        min(outer, max(1, round(inner * scale))) for inner, outer in zip(image, frame, strict=True)
+    )
+    return (frame[0] - width) // 2, (frame[1] - height) // 2, width, height

@@ -7,6 +7,8 @@ from bisenet_ros.errors import InferenceError, quoted
 
 LabelSize = Literal["input", "network"]
 
+Fit = Literal["stretch", "letterbox"]
+
 MULTIPLE = 8
 """Divisor of width and height: the network predicts at 1/8 of its input."""
 MIN_SIDE, MAX_SIDE = 32, 8192

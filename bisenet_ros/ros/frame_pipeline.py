@@ -8,7 +8,8 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros.classes import IGNORE_ID
-from bisenet_ros.inference.resolution import LabelSize
+from bisenet_ros.inference.region import WHOLE, Region
+from bisenet_ros.inference.resolution import Fit, LabelSize
 from bisenet_ros.inference.segmenter import Segmentation, Segmenter
 from bisenet_ros.ros.camera_info import scale_camera_info
 from bisenet_ros.ros.frame_stats import FrameTimes
@@ -24,6 +25,8 @@ class FramePipeline:
         images: publishers of labels, confidence, overlay and colors.
         camera_info: publisher of sensor_msgs/CameraInfo.
         label_size: size of the published images.
+        fit: how images are fitted to the network's input.
+        region: part of the image that is labeled; only the whole if ``label_size`` is "network".
     """
 
     def __init__(
@@ -32,11 +35,15 @@ class FramePipeline:
         images: ImagePublishers,
         camera_info: Publisher,
         label_size: LabelSize,
+        fit: Fit = "stretch",
+        region: Region = WHOLE,
     ) -> None:
         self._decoder = decoder
         self._images = images
         self._camera_info = camera_info
         self._label_size = label_size
+        self._fit = fit
+        self._region = region
 
     def process(
         self,
@@ -64,7 +71,8 @@ class FramePipeline:
             The time of each stage, without the threshold.
 
         Raises:
-            ImageError: ``message`` is not an image that can be decoded, or is too large.
+            ImageError: ``message`` is not an image that can be decoded, is too large, or does not
+                contain the region.
             InferenceError: the device failed, usually out of memory.
         """
         started = time.perf_counter()
@@ -74,7 +82,8 @@ class FramePipeline:
         else:
             image = self._decoder.to_rgb(message, max_image_pixels)
         decoded = time.perf_counter()
-        segmentation = segmenter.segment(image, self._label_size)
+        part = segmenter.segment(self._region.crop(image), self._label_size, self._fit)
+        segmentation = self._region.place(part, image)
         segmentation = ignore_unsure(segmentation, confidence_threshold)
         publishing = time.perf_counter()
         if camera_info is not None:  # first: subscribers pair it with the labels

@@ -30,7 +30,7 @@ EFFECTS: Mapping[Effect, str] = {
 }
 """When the value of a parameter takes effect."""
 
-Value: TypeAlias = bool | int | float | str | tuple[str, ...]
+Value: TypeAlias = bool | int | float | str | tuple[str, ...] | tuple[int, ...]
 T = TypeVar("T", bound=Value)
 
 
@@ -38,7 +38,7 @@ T = TypeVar("T", bound=Value)
 class Definition:
     """A parameter as ROS, the parameter file and the README describe it.
 
-    - ``default``: its type is that of the parameter; a tuple means a list of strings.
+    - ``default``: its type is that of the parameter; a tuple means a list.
     - ``choices``: valid strings, or elements of the list; empty if any is valid.
     - ``minimum``, ``maximum``: inclusive range of a number.
     - ``smallest_nonzero``: for a number that is 0, or from this to ``maximum``.
@@ -63,8 +63,8 @@ class Definition:
     per_camera: bool = False
 
     @property
-    def ros_default(self) -> bool | int | float | str | list[str]:
-        """The default as a type that rclpy accepts."""
+    def ros_default(self) -> Any:
+        """The default as a type that rclpy accepts, a list instead of a tuple."""
         return list(self.default) if isinstance(self.default, tuple) else self.default
 
     @property

@@ -19,6 +19,7 @@ from bisenet_ros.inference.resolution import (
     MAX_SIDE,
     MIN_SIDE,
     MULTIPLE,
+    Fit,
     LabelSize,
     parse_resolution,
 )
@@ -53,6 +54,19 @@ def parse_cameras(names: Sequence[str]) -> tuple[str, ...]:
     if len(names) > MAX_CAMERAS:
         raise ParameterError(f"there are {len(names)} cameras and {MAX_CAMERAS} are possible")
     return tuple(names)
+
+
+def parse_roi(values: Sequence[int]) -> tuple[int, int, int, int] | None:
+    """Return x, y, width, height [px], or None for the whole image.
+
+    Raises:
+        ParameterError: they are not four integers from 0, or only one of width and height is 0.
+    """
+    if len(values) != 4 or min(values) < 0 or (values[2] == 0) != (values[3] == 0):
+        given = ", ".join(map(str, values))
+        raise ParameterError(f"[{quoted(given)[1:-1]}] is not x, y, width, height in pixels from 0")
+    x, y, width, height = values
+    return (x, y, width, height) if width else None
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,34 @@ class Parameters:
         "CAMERA/camera_info, ~/CAMERA/label and so on; one without a name has image, ~/label, ...",
         form=f"up to {MAX_CAMERAS} different names of letters, digits and _, or one empty name",
         parse=parse_cameras,
+    )
+    fit: Fit = _parameter(  # noqa: RUF009  # it is a field
+        "stretch",
+        "How an image of another aspect than the network's is fitted to its input: letterbox = "
+        "between bars of the model's mean color.",
+        choices=get_args(Fit),
+    )
+    roi: tuple[int, ...] = _parameter(
+        (0, 0, 0, 0),
+        "Part of the image that the network sees: x, y, width, height [px]; outside, labels are "
+        "255. A width of 0 = the whole image.",
+        form="four integers from 0",
+        parse=parse_roi,
+        per_camera=True,
+    )
+    ignore_mask: str = _parameter(
+        "",
+        "Path of an image of the camera's size in which pixels that are not black get the label "
+        "255, such as those of the robot itself.",
+        per_camera=True,
+    )
+    max_age: float = _parameter(
+        0.0,
+        "Age from which an image is dropped when it arrives [s], by the stamp in its header; 0 = "
+        "never.",
+        minimum=0.0,
+        maximum=3600.0,
+        effect="always",
     )
     lazy: bool = _parameter(
         True,
@@ -219,7 +261,7 @@ class Parameters:
 
     def conflicts(self) -> list[str]:
         """Return what is wrong with values that are each valid."""
-        return [
+        problems = [
             f"{end}.durability is transient_local and {end}.reliability best_effort: what was "
             f"published before is sent to reliable subscribers only, so set {end}.reliability to "
             "reliable"
@@ -229,6 +271,12 @@ class Parameters:
             )
             if (reliability, durability) == ("best_effort", "transient_local")
         ]
+        if self.label_size == "network" and self.fit == "letterbox":
+            problems.append(
+                "label_size is network and fit letterbox: no label belongs to the bars, so set "
+                "label_size to input, or fit to stretch"
+            )
+        return problems
 
     @property
     def with_confidence(self) -> bool:

@@ -18,10 +18,14 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool, Trigger
 
 from bisenet_ros.classes import palette
-from bisenet_ros.errors import EXPECTED, NodeError, describe, describe_bug
+from bisenet_ros.errors import EXPECTED, NodeError, ParameterError, describe, describe_bug
+from bisenet_ros.images.files import read_mask
+from bisenet_ros.inference.region import Region
+from bisenet_ros.inference.resolution import LabelSize
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
+from bisenet_ros.resources import expand_home
 from bisenet_ros.ros.camera import Camera, CameraOutputs, ImageMessage
 from bisenet_ros.ros.diagnostics import diagnostic_array, frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.fastdds import remove_stale_segments
@@ -30,10 +34,10 @@ from bisenet_ros.ros.image_messages import ImageDecoder
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
 from bisenet_ros.ros.parameter_set import NodeParameters
-from bisenet_ros.ros.parameters import PARAMETERS, Parameters, is_fixed, parse_cameras
+from bisenet_ros.ros.parameters import PARAMETERS, Parameters, is_fixed, parse_cameras, parse_roi
 from bisenet_ros.ros.publishers import ClassPublishers, ImagePublishers
 from bisenet_ros.ros.qos import qos_profile
-from bisenet_ros.ros.stamps import latency_ms
+from bisenet_ros.ros.stamps import latency_ms, stamp_age_s
 from bisenet_ros.ros.topic_watchdog import REPORT_PERIOD_S, ClockWatchdog
 from bisenet_ros.ros.worker import Worker
 
@@ -131,8 +135,31 @@ class SegmentationNode(ManagedNode):
             images=images,
             camera_info=camera_info,
             stats=self._advertise(SegmentationStats, f"{namespace}/stats", 10),
-            pipeline=FramePipeline(self._decoder, images, camera_info, values.label_size),
+            pipeline=FramePipeline(
+                self._decoder,
+                images,
+                camera_info,
+                values.label_size,
+                values.fit,
+                self._region(name, values.label_size),
+            ),
         )
+
+    def _region(self, camera: str, size: LabelSize) -> Region:
+        """Return the part of the camera's images that is labeled.
+
+        Raises:
+            ParameterError: it is not the whole image, but labels have the network's size.
+            ImageFileError: the mask cannot be read.
+        """
+        roi = parse_roi(self._declared.for_camera(camera, "roi"))
+        mask = self._declared.for_camera(camera, "ignore_mask")
+        if size == "network" and (roi or mask):
+            raise ParameterError(
+                "label_size is network and roi or ignore_mask is set, which are in pixels of the "
+                "image: set label_size to input"
+            )
+        return Region(roi, read_mask(expand_home(mask)) if mask else None)
 
     def _load_segmenter(self, values: Parameters, confidence: bool) -> Segmenter:
         model = load_model(values.model, values.classes)
@@ -244,6 +271,10 @@ class SegmentationNode(ManagedNode):
         if self._active is None or camera not in self._active.cameras:
             return
         camera.statistics.frame_received()
+        if too_old := self._why_too_old(message):
+            camera.stamp_problem = too_old
+            camera.statistics.frame_dropped()
+            return
         frame = _Frame(message, camera)
         rate = self._declared.for_camera(camera.name, "max_rate")
         if not camera.rate_limit.allows_frame(rate):
@@ -251,6 +282,13 @@ class SegmentationNode(ManagedNode):
             camera.statistics.frame_dropped()
         elif self.worker.submit_latest(frame, camera):
             camera.statistics.frame_dropped()
+
+    def _why_too_old(self, message: ImageMessage) -> str:
+        max_age, stamp = self.get_parameter("max_age").value, message.header.stamp
+        age_s = stamp_age_s(stamp, self.get_clock().now().nanoseconds)
+        if not max_age or age_s <= max_age or not (stamp.sec or stamp.nanosec):
+            return ""
+        return f"images are dropped, since they arrive {age_s:.1f} s old and max_age is {max_age:g}"
 
     def _process(self, frame: _Frame) -> None:
         camera, message = frame.camera, frame.message

@@ -11,6 +11,12 @@ MAX_AHEAD_S = 0.1
 """How far a synchronized clock may be ahead."""
 
 
+def stamp_age_s(stamp: Time, now_ns: int) -> float:
+    """Return the age of ``stamp`` [s] at the time ``now_ns`` [ns]."""
+    stamp_ns: int = 10**9 * stamp.sec + stamp.nanosec
+    return 1e-9 * (now_ns - stamp_ns)
+
+
 def latency_ms(stamp: Time, now_ns: int) -> tuple[float, str]:
     """Return the age of ``stamp`` [ms] and "", or NaN and why the stamp cannot be used.
 
@@ -18,7 +24,7 @@ def latency_ms(stamp: Time, now_ns: int) -> tuple[float, str]:
         stamp: of an image's header.
         now_ns: time of the node's clock [ns].
     """
-    age_s = 1e-9 * (now_ns - 10**9 * stamp.sec - stamp.nanosec)
+    age_s = stamp_age_s(stamp, now_ns)
     if not now_ns:
         return math.nan, "the node's clock is at 0: use_sim_time is true and nothing is on /clock"
     if not stamp.sec and not stamp.nanosec:

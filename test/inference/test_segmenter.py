@@ -224,3 +224,30 @@ def test_auto_is_resolved(model: Model) -> None:
     assert backend.precision in ("bf16", "fp32")
     bf16 = EngineOptions(resolution=(128, 64), device="cpu", precision="bf16")
     assert load_backend(model, replace(bf16, backend="torch")).precision == "bf16"
+
+
+def test_a_letterbox_keeps_the_aspect_between_bars_of_the_mean_color(
+    segmenter: Segmenter, model: Model
+) -> None:
+    image = picture(100, 200)  # into 128x64: 32x64 at x = 48
+    inside = cv2.resize(image, (32, 64), interpolation=cv2.INTER_AREA)
+    framed = np.empty((64, 128, 3), np.uint8)
+    framed[:] = [round(255 * value) for value in model.metadata.mean]
+    framed[:, 48:80] = inside
+    wanted = segmenter.segment(framed).labels[:, 48:80]
+    wanted = cv2.resize(wanted, (100, 200), interpolation=cv2.INTER_NEAREST_EXACT)
+    result = segmenter.segment(image, fit="letterbox")
+    np.testing.assert_array_equal(result.labels, wanted)
+    assert result.confidence is not None
+    assert result.confidence.shape == (200, 100)
+    assert result.image is image
+    assert (segmenter.segment(image).labels != wanted).any()
+    with pytest.raises(ValueError, match="size of the input"):
+        segmenter.segment(image, "network", "letterbox")
+
+
+def test_a_letterbox_without_bars_is_the_image(segmenter: Segmenter) -> None:
+    image = picture(256, 128)
+    np.testing.assert_array_equal(
+        segmenter.segment(image, fit="letterbox").labels, segmenter.segment(image).labels
+    )

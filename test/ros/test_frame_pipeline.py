@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from bisenet_ros.classes import palette
 from bisenet_ros.errors import ImageError
 from bisenet_ros.inference.backend import EngineOptions
-from bisenet_ros.inference.resolution import LabelSize
+from bisenet_ros.inference.resolution import Fit, LabelSize
 from bisenet_ros.inference.segmenter import Segmentation, Segmenter, StageTimes
 from bisenet_ros.model import file as model_file
 from bisenet_ros.ros.frame_pipeline import FramePipeline, ignore_unsure
@@ -44,8 +44,10 @@ class Recorder:
 class ReadOnlySegmenter(Segmenter):
     """Whoever writes to what it returns gets a ValueError."""
 
-    def segment(self, image: np.ndarray, size: LabelSize = "input") -> Segmentation:
-        result = super().segment(image, size)
+    def segment(
+        self, image: np.ndarray, size: LabelSize = "input", fit: Fit = "stretch"
+    ) -> Segmentation:
+        result = super().segment(image, size, fit)
         assert result.confidence is not None
         for array in (result.image, result.labels, result.confidence):
             array.setflags(write=False)

@@ -5,7 +5,9 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -231,6 +233,62 @@ def test_label_size(bench: Bench, segmenter: Segmenter, size: str, shape: tuple[
     assert pixels_of(label).shape == shape
     assert agreement(pixels_of(label), expected.labels) >= 0.999
     np.testing.assert_array_equal(pixels_of(overlays[0]), expected.image)
+
+
+def test_a_region_and_a_letterbox(bench: Bench, segmenter: Segmenter, tmp_path: Path) -> None:
+    mask = np.zeros((120, 160), np.uint8)
+    mask[100:] = 255
+    assert cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    region = {"roi": [20, 40, 100, 80], "ignore_mask": str(tmp_path / "mask.png")}
+    bench.start(region | {"fit": "letterbox"})
+    labels = pixels_of(label_one(bench, frame(1)))
+    part = segmenter.segment(picture(1)[40:120, 20:120], fit="letterbox").labels
+    wanted = np.full((120, 160), 255, np.uint8)
+    wanted[40:120, 20:120] = part
+    wanted[100:] = 255
+    np.testing.assert_array_equal(labels, wanted)
+    bench.forget()
+    bench.camera().publish(frame(2, 64, 48))
+    assert "its ignore_mask 160x120" in bench.wait_for_log("frame lost")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"fit": "letterbox"}, "no label belongs to the bars"),
+        ({"roi": [0, 0, 8, 8]}, "pixels of the image: set label_size to input"),
+        ({"ignore_mask": "mask.png"}, "pixels of the image: set label_size to input"),
+    ],
+)
+def test_labels_of_the_networks_size_are_of_the_whole_image(
+    bench: Bench, values: dict[str, Any], reason: str
+) -> None:
+    bench.set(values | {"label_size": "network"})
+    assert not bench.change(CONFIGURE)
+    assert reason in bench.wait_for_log("cannot configure")
+
+
+def test_a_mask_that_cannot_be_read_is_named(bench: Bench, tmp_path: Path) -> None:
+    bench.set({"ignore_mask": str(tmp_path / "none.png")})
+    assert not bench.change(CONFIGURE)
+    assert f"cannot read {tmp_path}/none.png" in bench.wait_for_log("cannot configure")
+
+
+def test_images_older_than_max_age_are_dropped(bench: Bench) -> None:
+    bench.start({"max_age": 60.0})
+    labels = bench.listen(Image, "label")
+    camera = bench.camera()
+    camera.publish(frame(1))  # stamped in 1970
+    diagnosis(bench, DiagnosticStatus.WARN, r"images are dropped, since they arrive \d+\.\d s old")
+    new, unstamped = stamped(bench, frame(2)), frame(3)
+    unstamped.header.stamp = Time()
+    camera.publish(new)
+    bench.spin_until(lambda: labels, "the label of the new frame")
+    camera.publish(unstamped)
+    bench.spin_until(lambda: len(labels) == 2, "the label of the frame without a stamp")
+    assert labels[0].header == new.header
+    stats = bench.stats_when(lambda message: message.processed == 2)
+    assert (stats.received, stats.dropped) == (3, 1)
 
 
 def test_resolution_is_the_networks(bench: Bench) -> None:

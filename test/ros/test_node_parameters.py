@@ -32,7 +32,9 @@ def test_node_describes_its_parameters_as_they_are_defined(bench: Bench) -> None
     assert described.keys() == DEFINITIONS.keys() == DEFAULTS.keys() | {"model", "autostart"}
     for name, definition in DEFINITIONS.items():
         found = described[name]
-        assert found.type == TYPES[type(definition.default)], name
+        numbers = name == "roi"
+        kind = ParameterType.PARAMETER_INTEGER_ARRAY if numbers else TYPES[type(definition.default)]
+        assert found.type == kind, name
         assert found.description == definition.description, name
         assert re.fullmatch(r"[A-Z][^.]*[a-z].*\.", found.description), name
         assert definition.valid in found.additional_constraints, name
@@ -65,6 +67,7 @@ NUMBERS = {
         [-0.1, -1e-310, 1e-310, 0.0099, 1000.1, float("inf"), float("nan")],
     ),
     "max_image_pixels": ([1024, 1073741824], [1023, 1073741825]),
+    "max_age": ([0.0, 3600.0], [-0.1, 3600.1, float("inf"), float("nan")]),
     "bit_depth": ([8, 16], [7, 17]),
     "overlay_alpha": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "confidence_threshold": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
@@ -184,6 +187,9 @@ def test_values_that_are_set_together_are_refused_together(bench: Bench) -> None
         ("resolution", "big", "resolution 'big' is not of the form WxH"),
         ("resolution", "100x100", "must be at least 32x32 and divisible by 8"),
         ("resolution", "0x0", "must be at least 32x32"),
+        ("roi", [0, 0, 5], "[0, 0, 5] is not x, y, width, height in pixels from 0"),
+        ("roi", [0, 0, 5, 0], "[0, 0, 5, 0] is not x, y, width, height in pixels from 0"),
+        ("roi", [-1, 0, 5, 5], "[-1, 0, 5, 5] is not x, y, width, height in pixels from 0"),
         ("resolution", "64x8200", "8, and at most 8192x8192"),
         ("resolution", "64x99999999999", "is not of the form WxH"),
         ("image_qos.depth", "1", "Wrong parameter type"),
@@ -207,6 +213,9 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
     fixed = {
         "label_size": "network",
         "cameras": ["front"],
+        "fit": "letterbox",
+        "roi": [0, 0, 8, 8],
+        "ignore_mask": "mask.png",
         "input_transport": "compressed",
         "outputs": ["label"],
         "confidence_threshold": 0.5,
@@ -218,7 +227,15 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
         "output_qos.depth": 1,
     }
     engine = {"model", "classes", "backend", "device", "precision", "threads", "engine_cache"}
-    live = {"resolution", "lazy", "max_rate", "max_image_pixels", "bit_depth", "overlay_alpha"}
+    live = {
+        "resolution",
+        "lazy",
+        "max_age",
+        "max_rate",
+        "max_image_pixels",
+        "bit_depth",
+        "overlay_alpha",
+    }
     assert fixed.keys() | engine | live == DEFAULTS.keys() | {"model"}
 
     def all_refused() -> None:
