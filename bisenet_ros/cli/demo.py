@@ -67,12 +67,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="publishing rate (default: publish the next frame when the previous label arrives)",
     )
     parser.add_argument("--frames", type=whole_number(1), metavar="N", help="stop after N frames")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="end at the first frame that cannot be read, as with --labels; otherwise it is named "
+        "and left out",
+    )
     add_bit_depth_argument(parser)
     add_engine_arguments(parser.add_argument_group("node parameters"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Start the node, publish the frames, and report rate, latency and mIoU.
+
+    Returns 1 if a frame could not be read.
 
     Raises:
         SourceError, ImageFileError: The input has no frames, or a frame cannot be read.
@@ -94,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     os.environ.update(profile_environment(os.environ))
 
     from bisenet_ros.cli.demo_report import Recorder
+    from bisenet_ros.cli.readable_frames import readable_frames
     from bisenet_ros.errors import NodeError
     from bisenet_ros.ros.demo_client import DemoClient
     from bisenet_ros.ros.node_process import NodeProcess
@@ -111,20 +120,29 @@ def run(args: argparse.Namespace) -> int:
     parameters["image_qos.reliability"] = "reliable"
     node = NodeProcess(args.output / "node.log", namespace=namespace, parameters=parameters)
     recorder = None
+    failed: list[int] = []
     try:
         with node, DemoClient(namespace, node) as client:
             print(f"input        {source.name}\nnode         {node.name}", flush=True)
             classes = client.start_node(CONFIGURE_TIMEOUT_S)
             recorder = Recorder(args.output, classes, source.class_names)
             client.on_label, client.on_overlay = recorder.receive_labels, recorder.receive_overlay
-            _show_frames(source.frames(classes), source.length, client, recorder, args.rate)
+            frames = readable_frames(source, args.strict, failed, classes)
+            images = (frame for _, frame in frames)
+            _show_frames(images, source.length, client, recorder, args.rate)
     except NodeError:
         print(f"last lines of {node.log}:\n{node.log_tail()}\n", file=sys.stderr)
         raise
     finally:  # also report partial measurements after an error or ctrl-C
         if recorder is not None and recorder.sent:
             _report(recorder, args.json)
-    return 0
+    if failed:
+        print(
+            f"bisenet demo: {len(failed)} frames of {source.name} could not be read, for the "
+            "reasons above",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
 
 
 def _show_frames(

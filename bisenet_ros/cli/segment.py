@@ -10,11 +10,9 @@ from bisenet_ros.cli.argument_types import number, whole_number
 from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.image_arguments import add_bit_depth_argument
 from bisenet_ros.cli.output_files import check_output_files
-from bisenet_ros.errors import ImageFileError, OutputError, SourceError, UsageError, describe
+from bisenet_ros.errors import OutputError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bisenet_ros.cli.frame_sources import Frame, Source
     from bisenet_ros.inference.segmenter import Segmenter
 
@@ -87,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from bisenet_ros.cli.frame_sources import open_source
+    from bisenet_ros.cli.readable_frames import readable_frames
     from bisenet_ros.cli.segment_output import SegmentOutput
 
     check_output_files([args.output_bag], folders=[args.output])
@@ -109,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         bar = stack.enter_context(
             tqdm(total=source.length, desc="segment", unit="frame", disable=None)
         )
-        for index, frame in _readable_frames(source, args.strict, failed):
+        for index, frame in readable_frames(source, args.strict, failed):
             name = frame.name or f"{index:06}"
             if output.has(name):
                 reused += 1
@@ -140,36 +139,6 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
-
-
-def _readable_frames(
-    source: "Source", strict: bool, failed: list[int]
-) -> "Iterator[tuple[int, Frame]]":
-    """Yield the index and content of the frames that can be read; name others on stderr.
-
-    Args:
-        source: Source to read.
-        strict: Whether to raise at the first frame that cannot be read.
-        failed: Receives the indices of these frames.
-    """
-    from itertools import count
-
-    from tqdm import tqdm
-
-    frames = source.frames()
-    for index in count():
-        try:
-            frame = next(frames, None)
-        except (SourceError, ImageFileError) as error:
-            # A stream or camera has ended: there is no next frame.
-            if strict or source.length is None:
-                raise
-            failed.append(index)
-            tqdm.write(f"left out frame {index}: {describe(error)}", file=sys.stderr)
-        else:
-            if frame is None:
-                return
-            yield index, frame
 
 
 def _check_output_bag(args: argparse.Namespace, source: "Source") -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,24 @@ def test_error_of_the_node_is_reported(tmp_path: Path) -> None:
     assert str(tmp_path / "node.log") in last
     assert "cannot configure" in (tmp_path / "node.log").read_text()
     assert "received" not in out
+
+
+def test_a_bad_frame_is_left_out(tmp_path: Path, labelled: Path, tiny_model: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(labelled / "images", images)
+    (images / "2.png").write_bytes(b"\x89PNG")
+    line = ("--input", images, "--output", tmp_path / "out", "--model", tiny_model)
+    line = (*line, "--device", "cpu", "--precision", "fp32")
+    status, out, err = run_demo(*line)
+    assert status == 1
+    assert f"left out frame 2: {images}/2.png is not an image" in err
+    assert f"bisenet demo: 1 frames of {images} could not be read" in err
+    assert dict(text.split(maxsplit=1) for text in out.splitlines())["received"] == "5"
+
+    status, out, err = run_demo(*line, "--strict")
+    assert status == 1
+    assert "left out" not in err
+    assert f"{images}/2.png is not an image" in err
 
 
 def test_labels_of_a_cut_video_are_rejected(tmp_path: Path) -> None:
