@@ -51,10 +51,8 @@ SERVICES: dict[Any, str] = {
     GetParameters: "get_parameters",
     DescribeParameters: "describe_parameters",
     GetState: "get_state",
-    SetBool: "enable",
-    Trigger: "reload",
 }
-"""Those of the node."""
+"""Those of a managed node."""
 
 TIMEOUT_S = 60.0
 """Generous: what takes longer never happens."""
@@ -95,6 +93,8 @@ best effort loses what is sent during discovery, and lazy: a camera waits for th
 class Bench:
     """Drives the process of one node; every wait has a condition and a deadline."""
 
+    services = SERVICES | {SetBool: "enable", Trigger: "reload"}
+
     def __init__(self, process: NodeProcess, model: Path) -> None:
         self.process = process
         self._model = str(model)
@@ -107,7 +107,7 @@ class Bench:
         # One client each, since only requests of the same client arrive in order.
         self._clients = {
             kind: self.node.create_client(kind, f"{process.name}/{name}")
-            for kind, name in SERVICES.items()
+            for kind, name in self.services.items()
         }
         # Created last, so a node that answers its clients has discovered ours.
         self._lifecycle = Lifecycle(process, self.node, self._executor)
@@ -163,7 +163,7 @@ class Bench:
 
     def call(self, kind: Any, request: Any) -> Any:
         answer = self.request(kind, request)
-        self.spin_until(answer.done, f"answer from {SERVICES[kind]}")
+        self.spin_until(answer.done, f"answer from {self.services[kind]}")
         return answer.result()
 
     def _meet(self) -> None:
@@ -171,7 +171,7 @@ class Bench:
         if self._met:
             return
         for kind, client in self._clients.items():
-            self.spin_until(client.service_is_ready, f"service {SERVICES[kind]}")
+            self.spin_until(client.service_is_ready, f"service {self.services[kind]}")
         try:
             self._lifecycle.state(TIMEOUT_S)
         except NodeError as error:

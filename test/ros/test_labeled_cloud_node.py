@@ -22,6 +22,7 @@ from node_fixture import (
     CLEANUP,
     CONFIGURE,
     DEACTIVATE,
+    SERVICES,
     Bench,
     header,
     start_process,
@@ -52,6 +53,8 @@ def values_of(status: DiagnosticStatus) -> dict[str, str]:
 
 class CloudBench(Bench):
     """Drives a labeled cloud node."""
+
+    services = SERVICES
 
     def reset(self) -> None:
         """Unconfigure the node, set ``DEFAULTS``, and remove our entities."""
