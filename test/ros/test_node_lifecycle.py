@@ -168,7 +168,7 @@ def test_everything_answers_while_the_model_loads(bench: Bench) -> None:
     configured = bench.request_change(CONFIGURE)
     bench.spin_until(lambda: bench.state() == "configuring", "the transition has begun")
     model = bench.get(["model"])["model"]
-    refusal = bench.try_set("model", "other")
+    refusal = bench.try_set("label_size", "network")
     assert not configured.done(), "configure was over too soon to show anything"
     assert model.endswith("tiny.safetensors")
     assert not refusal.successful

@@ -37,6 +37,7 @@ class FailingImage:
 @pytest.fixture(scope="module")
 def node(tiny_model: Path) -> Iterator[SegmentationNode]:
     given = {"model": tiny_model, "backend": "torch", "device": "cpu", "precision": "fp32"}
+    given["lazy"] = "false"
     arguments = [text for name, value in given.items() for text in ("-p", f"{name}:={value}")]
     rclpy.init(args=["--ros-args", *arguments])
     node = SegmentationNode()
