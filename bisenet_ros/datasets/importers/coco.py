@@ -119,6 +119,15 @@ def _document(path: Path) -> dict[str, list[Any]]:
     return {key: value for key, value in lists.items() if value is not None}
 
 
+def _id(value: object) -> int | str | None:
+    """Return an id; 7.0 of a table's export and "7" of a web page's are 7. None if it is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        return int(value) if re.fullmatch("[0-9]{1,18}", value) else value
+    return value if type(value) is int else None
+
+
 def _categories(documents: Mapping[Path, Mapping[str, list[Any]]]) -> tuple[SourceClass, ...]:
     """Return the categories of all files, sorted by id."""
     names: dict[int, str] = {}
@@ -127,10 +136,11 @@ def _categories(documents: Mapping[Path, Mapping[str, list[Any]]]) -> tuple[Sour
     groups: dict[object, set[int]] = {}
     for path, document in documents.items():
         for entry in document["categories"]:
-            id_, name = entry.get("id"), entry.get("name")
-            if type(id_) is not int or not isinstance(name, str):
+            given, name = entry.get("id"), entry.get("name")
+            id_ = _id(given)
+            if not isinstance(id_, int) or not isinstance(name, str):
                 raise DatasetError(
-                    f"{path} has category {quoted(id_)} {quoted(name)}; the id must be a whole "
+                    f"{path} has category {quoted(given)} {quoted(name)}; the id must be a whole "
                     "number and the name text"
                 )
             if names.setdefault(id_, name) != name:
@@ -148,9 +158,8 @@ def _categories(documents: Mapping[Path, Mapping[str, list[Any]]]) -> tuple[Sour
         for entry in document["annotations"]:
             segments = entry.get("segments_info")
             for each in segments if isinstance(segments, list) else [entry]:
-                match each:
-                    case {"category_id": int(id_)}:
-                        used.add(id_)
+                if isinstance(each, dict):
+                    used.add(_id(each.get("category_id")))
     return tuple(
         # Roboflow adds a category that only groups the others, often of the same name.
         SourceClass(
@@ -177,20 +186,22 @@ def _pictures(
     index: Mapping[int | None, int],
     tally: _Tally,
 ) -> tuple[list[Picture], list[str]]:
-    shapes: dict[int, _Shapes] = {}
+    shapes: dict[int | str, _Shapes] = {}
     for entry in document["images"]:
-        id_ = entry.get("id")
-        if type(id_) is not int or id_ in shapes:
-            raise DatasetError(f"{path}: image id {quoted(id_)} is no number or given twice")
+        id_ = _id(entry.get("id"))
+        if id_ is None or id_ in shapes:
+            raise DatasetError(
+                f"{path}: image id {quoted(entry.get('id'))} is no number or name, or given twice"
+            )
         shapes[id_] = _Shapes()
     for entry in document["annotations"]:
-        image_id = entry.get("image_id")
-        if type(image_id) is not int or image_id not in shapes:
+        image_id = _id(entry.get("image_id"))
+        if image_id is None or image_id not in shapes:
             tally.without_image += 1
         else:
             _add(entry, shapes[image_id], path, tally)
     pictures, problems = [], []
-    for entry in document["images"]:
+    for entry, shapes_of_image in zip(document["images"], shapes.values(), strict=True):
         name, width, height = entry.get("file_name"), entry.get("width"), entry.get("height")
         if not isinstance(name, str):
             problems.append(f"{path}: image {entry['id']} has no file_name")
@@ -201,7 +212,7 @@ def _pictures(
         except DatasetError as error:
             problems.append(str(error))
             continue
-        draw = _Drawer(shapes[entry["id"]], index)
+        draw = _Drawer(shapes_of_image, index)
         size = (sizes[0], sizes[1]) if len(sizes) == 2 else None
         pictures.append(
             Picture(PurePosixPath(file.relative_to(finder.root)), file, size, draw, split)
@@ -283,11 +294,12 @@ class _Drawer:
         return drawing
 
     def _position(self, category: Any) -> int:
-        if type(category) is not int or category not in self.index:
+        id_ = _id(category)
+        if not isinstance(id_, int) or id_ not in self.index:
             raise DatasetError(
                 f"an annotation has category {quoted(category)}, which is not listed"
             )
-        return self.index[category]
+        return self.index[id_]
 
 
 def _run_lengths(outline: Any, width: int, height: int) -> Any:

@@ -1,5 +1,6 @@
 """COCO's JSON: every kind of outline gives the pixels that an independent rasterisation gives."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -333,13 +334,13 @@ def test_categories_of_the_same_name_need_a_map(tmp_path: Path) -> None:
     ("change", "text"),
     [
         ({"images": {}}, "has no list of 'images'"),
-        ({"categories": [{"id": "1", "name": "x"}]}, "category '1' 'x'; the id must be a whole"),
+        ({"categories": [{"id": "x1", "name": "x"}]}, "category 'x1' 'x'; the id must be a whole"),
         ({"categories": [{"id": 1, "name": 5}]}, "category 1 5"),
         (
             {"categories": [{"id": 1, "name": "x"}, {"id": 1, "name": "y"}]},
             "category 1 is 'y', and also 'x'",
         ),
-        ({"images": [{"id": 1}, {"id": 1}]}, "image id 1 is no number or given twice"),
+        ({"images": [{"id": 1}, {"id": 1}]}, "image id 1 is no number or name, or given twice"),
     ],
 )
 def test_malformed_documents_are_named(tmp_path: Path, change: dict, text: str) -> None:
@@ -490,3 +491,24 @@ def test_images_that_are_listed_twice_are_refused(tmp_path: Path) -> None:
     assert summary.splits == {"": 1}
     with pytest.raises(OutputError, match=r"out exists; give --output a folder that does not"):
         import_export(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("convert", [str, float])
+def test_ids_of_other_json_types_are_the_same_ids(
+    tmp_path: Path, convert: Callable[[int], object]
+) -> None:
+    write_picture(tmp_path / "in/a.png")
+    outline = [rectangle(0, 0, 4, HEIGHT)]
+    document = coco_document([(7, "a.png")], [shape(7, 3, outline)], {3: "car"})
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[:, :4] = 1
+    for name in ("image_id", "category_id"):
+        document["annotations"][0][name] = convert(document["annotations"][0][name])
+    write_json(tmp_path / "in/a.json", document)
+    dataset = imported(tmp_path / "in", tmp_path / "out", background="ground")
+    np.testing.assert_array_equal(dataset.read_labels(0), expected)
+    document["images"][0]["id"] = document["annotations"][0]["image_id"] = "drive/a"
+    document["categories"][0]["id"] = convert(3)
+    write_json(tmp_path / "in/a.json", document)
+    dataset = imported(tmp_path / "in", tmp_path / "named", background="ground")
+    np.testing.assert_array_equal(dataset.read_labels(0), expected)
