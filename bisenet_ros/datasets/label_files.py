@@ -185,7 +185,7 @@ class LabelReader:
             ):
                 raise
             # Black may mean class 0 or no class, so these are not read as ids.
-            hint = "if the gray values are class ids, save them with one channel"
+            hint = "if the gray values are class ids, save them as PNG with one channel"
             found = replace(error.values, rule=f"{error.values.rule}; {hint}")
             raise UndefinedValuesError(str(found), found) from None
 

@@ -143,6 +143,8 @@ def exif_orientation(path: Path) -> int:
     """
     from PIL import Image
 
+    if not path.is_file():  # a FIFO would never open
+        return 1
     try:
         with Image.open(path) as image:
             # Asking for EXIF decodes PNG files that have none.
@@ -191,8 +193,9 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
         )
     if color_type == _PALETTE:
         return _read_indices(path)
-    if path.suffix.lower() in JPEG_SUFFIXES:
-        raise ImageFileError(f"{path} is a JPEG, which blurs labels: save them as PNG")
+    lossy = _lossy_format(path)
+    if lossy:
+        raise ImageFileError(f"{path} is {lossy}, which blurs labels: save them as PNG")
     values = _read(path, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ImageFileError(f"{path} is not a readable label image")
@@ -216,6 +219,32 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
             if clear is not None and (values == clear).any():
                 raise _transparent(path)
     return values.astype(np.uint8, copy=False), []
+
+
+def _lossy_format(path: Path) -> str:
+    """Return the format of a file whose pixels are not those that were saved, else nothing.
+
+    Its name may state another one, and blurred ids are other valid ids.
+    """
+    from PIL import Image
+
+    with path.open("rb") as file:
+        start = file.read(12)
+        if start.startswith(SOI):
+            return "a JPEG"
+        if start.startswith(b"RIFF") and start.endswith(b"WEBP"):
+            while len(header := file.read(8)) == 8 and not header.startswith(b"VP8L"):
+                if header.startswith(b"VP8 "):
+                    return "a lossy WebP"
+                size = int.from_bytes(header[4:], "little")
+                file.seek(size + size % 2, os.SEEK_CUR)
+    if start.startswith((b"II", b"MM")):
+        try:
+            with Image.open(path) as image:
+                return "a TIFF with JPEG compression" * ("jpeg" in image.info["compression"])
+        except Exception:  # on damaged files Pillow raises almost anything; OpenCV refuses them
+            return ""
+    return ""
 
 
 def _opaque(values: NDArray[Any], gray: bool, path: Path) -> NDArray[Any]:

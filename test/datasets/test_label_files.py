@@ -170,7 +170,7 @@ def test_ids_saved_as_rgb_are_refused_with_the_remedy(tmp_path: Path) -> None:
     assert cv2.imwrite(str(path), np.uint8([[[0] * 3, [1] * 3, [255] * 3]]))
     text = refusal(path, CLASSES)
     assert "has colors (0, 0, 0) (1 pixels), (1, 1, 1) (1 pixels), (255, 255, 255) (1 pix" in text
-    assert text.endswith("; if the gray values are class ids, save them with one channel")
+    assert text.endswith("; if the gray values are class ids, save them as PNG with one channel")
     assert cv2.imwrite(str(path), np.uint8([[[0] * 3, [3] * 3]]))  # 3 is no id
     assert "gray values" not in refusal(path, CLASSES)
     assert cv2.imwrite(str(path), np.uint8([[[1, 1, 0]]]))

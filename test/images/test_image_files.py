@@ -4,10 +4,12 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from bisenet_ros.errors import ImageFileError
 from bisenet_ros.images.bit_depth import BitDepth
@@ -131,6 +133,33 @@ def test_a_header_with_too_many_pixels_is_refused(tmp_path: Path) -> None:
 def test_jpeg_labels_are_refused(jpeg: Path) -> None:
     with pytest.raises(ImageFileError, match="a JPEG, which blurs labels: save them as PNG"):
         read_label_image(jpeg)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "cause"),
+    [
+        (".png", {"format": "JPEG"}, "is a JPEG, which blurs"),
+        (".webp", {"quality": 95}, "is a lossy WebP, which blurs"),
+        (".webp", {"quality": 95, "icc_profile": bytes(9001)}, "is a lossy WebP, which blurs"),
+        (".tif", {"compression": "jpeg"}, "is a TIFF with JPEG compression, which blurs"),
+        (".webp", {"lossless": True, "icc_profile": bytes(9001)}, ""),
+        (".tif", {"compression": "tiff_lzw"}, ""),
+        (".jpg", {"format": "PNG"}, ""),
+    ],
+)
+def test_lossy_labels_are_refused_whatever_their_name(
+    tmp_path: Path, suffix: str, options: dict[str, Any], cause: str
+) -> None:
+    """Blurred ids are valid ids of other classes."""
+    labels = np.zeros((48, 64, 3), np.uint8)
+    labels[10:30, 7:50] = 128, 64, 128
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(labels).save(path, **options)
+    if cause:
+        with pytest.raises(ImageFileError, match=cause):
+            read_label_image(path)
+    else:
+        np.testing.assert_array_equal(read_label_image(path), labels)
 
 
 def test_hidden_files_are_not_images() -> None:
