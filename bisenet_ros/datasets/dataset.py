@@ -134,15 +134,20 @@ def list_files(
 
 
 def files_by_key(folder: Path, paths: Iterable[Path], ending: str = "") -> Files:
-    """Return files by their path relative to ``folder`` without ``ending`` and suffix."""
+    """Return files by their path relative to ``folder`` without ``ending`` and suffix.
+
+    Files of the same name are problems and left out: nothing tells which one is meant.
+    """
     files: dict[str, Path] = {}
+    twins: set[str] = set()
     problems = []
     for path in paths:
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
         twin = files.setdefault(key, path)
         if twin != path:
             problems.append(f"{twin} and {path.name} have the same name; rename or remove one")
-    return Files(files, tuple(problems))
+            twins.add(key)
+    return Files({k: path for k, path in files.items() if k not in twins}, tuple(problems))
 
 
 def select(images: Files, labels: Files, keys: set[str], source: Path) -> tuple[Files, Files]:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from bisenet_ros.classes import IGNORE_ID, read_entries
+from bisenet_ros.datasets.dataset import Files, files_by_key, pair_up
 from bisenet_ros.datasets.importers.export import (
     SPLITS,
     UNLABELLED,
@@ -24,7 +25,7 @@ from bisenet_ros.datasets.importers.export import (
     SourceClass,
     split_name,
 )
-from bisenet_ros.datasets.label_files import ColorTable, IdTable
+from bisenet_ros.datasets.label_files import IdTable, LabelReader
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import ClassesError, DatasetError, DocumentError, first_line, quoted
 from bisenet_ros.images.files import (
@@ -32,13 +33,10 @@ from bisenet_ros.images.files import (
     check_regular,
     files_below,
     is_image_file,
-    read_label_image_and_palette,
 )
 
 FOLDERS = "images/ and labels/ or masks/, also in or above folders of splits"
 LABEL_FOLDERS = ("labels", "masks")
-LABEL_ENDINGS = ("_mask", "_label", "_labels", "_L")
-"""Endings that label images may have after the image's name."""
 
 
 def recognize(root: Path) -> bool:
@@ -52,7 +50,7 @@ def has_label_images(folder: Path) -> bool:
 
 
 def read(source: Source) -> Export:
-    """Read folders of images and label images of the same names.
+    """Read folders of images and label images, paired by name as in a dataset, see ``pair_up``.
 
     Raises:
         DatasetError: there are no such folders.
@@ -66,31 +64,27 @@ def read(source: Source) -> Export:
         (f for f in (root / "classes.txt", root.parent / "classes.txt") if f.is_file()), None
     )
     masks = mask_reader(source, source.classes or own)
-    pictures, problems = [], []
+    pictures: list[Picture] = []
+    problems: list[str] = []
     for images, labels in pairs:
-        by_key = {
-            path.relative_to(labels).with_suffix("").as_posix(): path
-            for path in filter(is_image_file, files_below(labels))
-        }
-        for path in filter(is_image_file, files_below(images)):
-            inner = PurePosixPath(path.relative_to(images).as_posix())
-            name = (
-                inner if source.images else PurePosixPath(images.parent.relative_to(root)) / inner
-            )
-            stem = inner.with_suffix("").as_posix()
-            keys = [stem + ending for ending in ("", *LABEL_ENDINGS) if stem + ending in by_key]
-            if not keys:
-                problems.append(f"{path} has no label image in {labels}")
-                continue
+        found, unpaired = pair_up(image_files(images), image_files(labels))
+        problems += unpaired
+        for path, mask in found:
+            name = PurePosixPath(path.relative_to(images).as_posix())
+            if not source.images:
+                name = PurePosixPath(images.parent.relative_to(root).as_posix()) / name
             # Of images in train/images/ or images/train/.
             split = split_name(name.parts[0]) if len(name.parts) > 1 else ""
-            mask = by_key.pop(keys[0])
             try:
                 pictures.append(masks.picture(name, path, mask, split))
             except DatasetError as error:
                 problems.append(str(error))
-        problems += [f"{path} has no image in {images}" for path in by_key.values()]
     return Export(masks.classes, tuple(pictures), problems=tuple(problems))
+
+
+def image_files(folder: Path) -> Files:
+    """Return the images at any depth of ``folder``."""
+    return files_by_key(folder, filter(is_image_file, files_below(folder)))
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, Path]]:
@@ -136,58 +130,28 @@ class MaskReader:
     def read(self, path: Path) -> Drawing:
         """Read a label image.
 
-        Colors count where the file has colors. The indices of a palette are ids unless the
-        palette shows that they are not: image editors number colors in order of appearance.
-
         Raises:
-            DatasetError: the image has values that are not defined, or a palette that contradicts.
-            ImageFileError: not a label image.
+            DatasetError, ImageFileError: as ``LabelReader``.
         """
-        values, palette = read_label_image_and_palette(path)
-        if values.ndim == 3:
-            labels = self._colors.decode(values, path)
-        elif palette:
-            used = np.flatnonzero(np.bincount(values.ravel())).tolist()
-            shown = {i: palette[i] for i in used if i < len(palette) and i != IGNORE_ID}
-            labels = self._table_of(shown, path).decode(values, path)
-        else:
-            labels = self._ids.decode(values, path)
-        drawing = labels.astype(np.int16)
+        drawing = self._read(path).astype(np.int16)
         drawing[drawing == IGNORE_ID] = UNLABELLED
         return drawing
 
-    def _table_of(self, shown: dict[int, Color], path: Path) -> IdTable:
-        """Return the table of palette indices, given the colors of those in the image."""
-        known = self._colors.ids
-        if shown and all(color in known for color in shown.values()):
-            return IdTable.of({i: known[c] for i, c in shown.items()}, self._ids.rule)
-        for index, color in shown.items():
-            if color in known and known[color] != self._ids.table[index]:
-                raise DatasetError(
-                    f"{path} has a palette in which index {index} is {color}, which {self.origin} "
-                    "gives to another class, beside colors of no class; save it as RGB, without a "
-                    "palette"
-                )
-        return self._ids
-
     @cached_property
-    def _ids(self) -> IdTable:
+    def _read(self) -> LabelReader:
         ids = {entry.id: k for k, entry in enumerate(self.classes) if entry.id is not None}
+        colors = [(entry.color, k) for k, entry in enumerate(self.classes) if entry.color]
         listed = ", ".join(map(str, sorted(ids))) or "none"
-        rule = f"the ids of {self.origin} are {listed}, and 255 for no class; --map can name others"
-        return IdTable.of(ids, rule)
-
-    @cached_property
-    def _colors(self) -> ColorTable:
-        colors: dict[Color, int] = {}
-        values = [(entry.color, k) for k, entry in enumerate(self.classes) if entry.color]
-        for color, position in [*values, *((color, IGNORE_ID) for color in self.void)]:
-            if colors.setdefault(color, position) != position:
-                raise DatasetError(f"{self.origin} gives color {color} to two classes")
-        rule = (
-            f"the colors are those of {self.origin}; --map can name others, as in '64 0 64: void'"
+        return LabelReader(
+            IdTable.of(
+                ids,
+                f"the ids of {self.origin} are {listed}, and 255 for no class; --map can name "
+                "others",
+            ),
+            (*colors, *((color, IGNORE_ID) for color in self.void)),
+            self.origin,
+            f"the colors are those of {self.origin}; --map can name others, as in '64 0 64: void'",
         )
-        return ColorTable(colors, rule)
 
 
 def mask_reader(

@@ -5,22 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from bisenet_ros.images.files import exif_orientation
 
 UPRIGHT = 1
-_TAG = 0x0112
-
-
-def orientation_tag(path: Path) -> int:
-    """Return the EXIF orientation that a file states, 1 to 8; 1 if it states none."""
-    if not path.is_file():
-        return UPRIGHT
-    try:
-        with Image.open(path) as image:
-            tag = image.getexif().get(_TAG, UPRIGHT)
-    except Exception:  # Pillow raises errors of any type on damaged tags, which OpenCV ignores
-        return UPRIGHT
-    return tag if tag in range(1, 9) else UPRIGHT
 
 
 def applied_orientation(path: Path, image: NDArray[np.uint8]) -> int:
@@ -30,7 +18,7 @@ def applied_orientation(path: Path, image: NDArray[np.uint8]) -> int:
         path: its file.
         image: the image that ``read_image`` gives, uint8 [H,W,3] RGB.
     """
-    tag = orientation_tag(path)
+    tag = exif_orientation(path)
     if tag == UPRIGHT:
         return UPRIGHT
     stored = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -3,9 +3,11 @@
 import csv
 from pathlib import Path, PurePosixPath
 
+from bisenet_ros.datasets.dataset import files_by_key
 from bisenet_ros.datasets.importers.export import (
     SPLITS,
     Export,
+    Picture,
     Source,
     SourceClass,
     split_name,
@@ -41,12 +43,16 @@ def read(source: Source) -> Export:
         if other != classes:
             raise ClassesError(f"{path} and {first} differ; export all splits of one version")
     masks = mask_reader(source, source.classes, classes, (), str(first))
-    pictures, problems = [], []
+    pictures: list[Picture] = []
+    problems: list[str] = []
     for folder in folders:
         split = split_name(folder.name) if folder != source.folder else ""
         prefix = folder.relative_to(source.folder).as_posix()
         unused = {path.name: path for path in sorted(folder.glob("*_mask.png"))}
-        for path in sorted({*filter(is_image_file, folder.iterdir())} - {*unused.values()}):
+        images = sorted({*filter(is_image_file, folder.iterdir())} - {*unused.values()})
+        found = files_by_key(folder, images)
+        problems += found.problems
+        for path in found.by_key.values():
             mask = unused.pop(f"{path.stem}_mask.png", None)
             if mask is None:
                 problems.append(f"{path} has no {path.stem}_mask.png beside it")

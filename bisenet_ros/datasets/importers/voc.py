@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from bisenet_ros.classes import numbered_classes
-from bisenet_ros.datasets.dataset import MAX_LIST_BYTES
+from bisenet_ros.datasets.dataset import MAX_LIST_BYTES, list_files
 from bisenet_ros.datasets.importers.export import (
     Export,
     Picture,
@@ -18,10 +18,10 @@ from bisenet_ros.datasets.importers.export import (
     relative_path,
     split_name,
 )
-from bisenet_ros.datasets.importers.masks import MaskReader, mask_reader
+from bisenet_ros.datasets.importers.masks import MaskReader, image_files, mask_reader
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import DatasetError, DocumentError
-from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file
+from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below
 
 FOLDERS = "JPEGImages/ and SegmentationClass/"
 NAMES = [
@@ -109,16 +109,10 @@ def list_pictures(
         raise DatasetError(
             f"there is no folder {images}; export with images, or give theirs with --images"
         )
-    by_key = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for path in files_below(folder)
-        if path.suffix.lower() == ".png" and not path.name.startswith(".")
-    }
-    files = {
-        path.relative_to(images).with_suffix("").as_posix(): path
-        for path in filter(is_image_file, files_below(images))
-    }
+    found, masked = image_files(images), list_files(folder, (".png",), deep=True)
+    files, by_key = found.by_key, masked.by_key
     splits, problems = _splits(root / "ImageSets" / "Segmentation")
+    problems += [*found.problems, *masked.problems]
     listed = splits or dict.fromkeys(by_key, "")
     pictures = []
     for key, split in sorted(listed.items()):

@@ -20,13 +20,13 @@ from bisenet_ros.datasets.importers.export import UNLABELLED, Export, Picture
 from bisenet_ros.datasets.importers.orientation import (
     UPRIGHT,
     applied_orientation,
-    orientation_tag,
     swaps_sides,
     turn,
 )
 from bisenet_ros.datasets.importers.sequences import validation_part
 from bisenet_ros.errors import DatasetError, ImageFileError, OutputError, UsageError
-from bisenet_ros.images.files import check_regular, is_image_file, read_image
+from bisenet_ros.images.bit_depth import BitDepth
+from bisenet_ros.images.files import check_regular, exif_orientation, is_image_file, read_image
 
 SHOWN = 20
 """Most problems that a summary lists."""
@@ -244,7 +244,8 @@ def _draw(picture: Picture, path: Path, as_stored: bool) -> tuple[NDArray[np.int
         DatasetError: the labels are for an image of another size, or malformed.
         ImageFileError: the image is not readable.
     """
-    image = read_image(path)
+    # Only its size counts here: the commands that use its values warn of dark ones.
+    image = read_image(path, BitDepth(warn=lambda _: None))
     shown = image.shape[1], image.shape[0]
     orientation = applied_orientation(path, image)
     stored = shown[::-1] if swaps_sides(orientation) else shown
@@ -274,7 +275,7 @@ def _labelled_as_stored(pictures: Sequence[Picture]) -> bool:
     for picture in pictures:
         if not isinstance(picture.content, Path) or picture.size is None:
             continue
-        if picture.size[0] != picture.size[1] and swaps_sides(orientation_tag(picture.content)):
+        if picture.size[0] != picture.size[1] and swaps_sides(exif_orientation(picture.content)):
             with Image.open(picture.content) as image:
                 return picture.size == image.size
     return False

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from exports import (
@@ -271,6 +272,83 @@ def test_masks_palette_of_other_colors_gives_its_indices(tmp_path: Path) -> None
     )
 
 
+def test_masks_palette_of_renumbered_gray_levels_is_refused(tmp_path: Path) -> None:
+    """The ids 0, 3 and 7, of which a program that shrinks files made indices, are not 0, 1, 2."""
+    write_picture(tmp_path / "in/images/a.png")
+    write_palette(tmp_path / "in/labels/a.png", blocks(0, 1, 2, 2), [(k, k, k) for k in (0, 3, 7)])
+    lines = (f"{k} class{k} {10 * k} {200 - k} 9\n" for k in range(9))
+    (tmp_path / "in/classes.txt").write_text("".join(lines))
+    with pytest.raises(DatasetError, match="index 1 is the gray level 3"):
+        import_export(tmp_path / "in", tmp_path / "out")
+
+
+def test_masks_palette_whose_index_255_has_a_class_color_is_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/images/a.png")
+    palette = [(128, 64, 128), (0, 0, 142), *[(9, 9, 9)] * 253, (70, 130, 180)]
+    write_palette(tmp_path / "in/labels/a.png", blocks(0, 1, 1, 255), palette)
+    (tmp_path / "in/classes.txt").write_text("0 sky 70 130 180\n1 road 128 64 128\n2 car 0 0 142\n")
+    with pytest.raises(DatasetError, match=r"index 255, which means no class, is \(70, 1"):
+        import_export(tmp_path / "in", tmp_path / "out")
+
+
+def test_masks_are_paired_by_name_as_in_a_dataset(tmp_path: Path) -> None:
+    for name, value in (("frame_1", 0), ("frame_10", 1)):
+        write_picture(tmp_path / f"in/images/{name}_leftImg8bit.png")
+        write_labels(tmp_path / f"in/labels/{name}_gtFine_labelIds.png", blocks(value))
+    (tmp_path / "in/classes.txt").write_text("0 road 128 64 128\n1 car 0 0 142\n")
+    labels = labels_of(imported(tmp_path / "in", tmp_path / "out"))
+    np.testing.assert_array_equal(labels["frame_1_leftImg8bit"], blocks(0))
+    np.testing.assert_array_equal(labels["frame_10_leftImg8bit"], blocks(1))
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (("a_mask.png", "a_label.png"), "a_label.png and .*a_mask.png are labels of .*a.png"),
+        (("a.png", "a.bmp"), "a.bmp and a.png have the same name"),
+    ],
+)
+def test_masks_of_which_several_fit_an_image_are_refused(
+    tmp_path: Path, labels: tuple[str, ...], problem: str
+) -> None:
+    write_picture(tmp_path / "in/images/a.png")
+    for value, name in enumerate(labels):
+        write_labels(tmp_path / "in/labels" / name, blocks(value))
+    (tmp_path / "in/classes.txt").write_text("0 road 128 64 128\n1 car 0 0 142\n")
+    with pytest.raises(DatasetError, match=problem):
+        import_export(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "more"),
+    [
+        ("JPEGImages/a", "SegmentationClass/a.png", {}),
+        ("train/a", "train/a_mask.png", {"train/_classes.csv": "Pixel Value, Class\n0, a\n1, b\n"}),
+    ],
+)
+def test_images_that_share_a_mask_by_name_are_refused(
+    tmp_path: Path, image: str, mask: str, more: dict[str, str]
+) -> None:
+    for suffix in (".jpg", ".png"):
+        write_picture(tmp_path / "in" / f"{image}{suffix}")
+    write_labels(tmp_path / "in" / mask, blocks(0, 1))
+    for name, text in more.items():
+        (tmp_path / "in" / name).write_text(text)
+    with pytest.raises(DatasetError, match=r"a\.jpg and a\.png have the same name"):
+        import_export(tmp_path / "in", tmp_path / "out")
+
+
+def test_import_of_dark_16_bit_images_names_no_argument_of_python(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_picture(tmp_path / "in/images/a.png")
+    cv2.imwrite(str(tmp_path / "in/images/a.png"), np.full((HEIGHT, WIDTH), 4095, np.uint16))
+    write_labels(tmp_path / "in/labels/a.png", blocks(0, 1))
+    (tmp_path / "in/classes.txt").write_text("0 road 128 64 128\n1 car 0 0 142\n")
+    import_export(tmp_path / "in", tmp_path / "out")
+    assert not caplog.records
+
+
 def test_masks_without_names_or_partners(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_picture(tmp_path / f"in/images/{name}.png")
@@ -283,8 +361,8 @@ def test_masks_without_names_or_partners(tmp_path: Path) -> None:
     rules = ClassMap(ids={0: "road", 1: "car"})
     summary = import_export(tmp_path / "in", tmp_path / "out", rules=rules)
     assert summary.problems == (
-        f"{tmp_path}/in/images/b.png has no label image in {tmp_path}/in/labels",
-        f"{tmp_path}/in/labels/c.png has no image in {tmp_path}/in/images",
+        f"{tmp_path}/in/images/b.png has no labels",
+        f"{tmp_path}/in/labels/c.png has no image",
     )
     assert summary.pixels.tolist() == [WIDTH * HEIGHT // 2, WIDTH * HEIGHT // 2, 0]
 
