@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.cli.frame_labels import LabelFiles, find_label_files
-from bisenet_ros.datasets.dataset import Files, files_by_key
+from bisenet_ros.datasets.dataset import Files, describe_mismatch, files_by_key
 from bisenet_ros.datasets.pairing import is_label_folder
 from bisenet_ros.errors import SourceError, UserError
 from bisenet_ros.images.bit_depth import FULL_DEPTH, BitDepth
@@ -55,12 +55,14 @@ class Frame:
         labels: Class ids uint8 [H,W], 255 = ignore; None if unknown.
         name: Path of an image relative to the source's folder, without its suffix where that is not
             needed to tell two images apart; None for other sources.
+        path: File of an image; None for other sources.
         recorded: Stamp and frame of an image from a bag; None for other sources.
     """
 
     image: Image
     labels: Labels | None = None
     name: str | None = None
+    path: Path | None = None
     recorded: "BagImage | None" = None
 
 
@@ -163,6 +165,8 @@ class _Frames(Iterator[Frame]):
         path = self._label_file(self._source.labels, frame)
         labels = self._decode(path)
         if labels.shape != frame.image.shape[:2]:
+            if frame.path is not None:
+                raise SourceError(describe_mismatch(frame.path, frame.image, path, labels))
             raise SourceError(
                 f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
                 f"{frame.image.shape[1]}x{frame.image.shape[0]}: both must have the same size"
@@ -271,14 +275,16 @@ def _is_url(given: str) -> bool:
 def is_bag(path: Path) -> bool:
     """Return whether ``path`` is a bag: a file or a folder.
 
-    A folder has no metadata.yaml if its recorder was killed.
+    A folder has no metadata.yaml if its recorder was killed. Other programs write files of that
+    name, too, beside images.
     """
     if not path.is_dir():
         return path.name.lower().endswith(BAG_SUFFIXES)
-    if (path / "metadata.yaml").is_file():
-        return True
+    described = (path / "metadata.yaml").is_file()
     named_so = any(file.name.lower().endswith(BAG_SUFFIXES) for file in path.iterdir())
-    return named_so and not any(map(is_image_file, files_below(path)))
+    if described and named_so:
+        return True
+    return (described or named_so) and not any(map(is_image_file, files_below(path)))
 
 
 def _street(length: int) -> Source:
@@ -303,7 +309,8 @@ def _images(name: str, folder: Path, paths: list[Path], depth: BitDepth) -> Sour
         name = path.relative_to(folder)
         stem = name.with_suffix("")
         is_unique = stems[stem] == 1 and stem not in names
-        return Frame(read_image(path, depth), name=(stem if is_unique else name).as_posix())
+        shown = (stem if is_unique else name).as_posix()
+        return Frame(read_image(path, depth), name=shown, path=path)
 
     return Source(name, len(paths), lambda: map(frame, paths))
 

@@ -64,19 +64,7 @@ class Dataset:
         with _dataset_errors():
             image = read_image(image_path, self.depth)
         if image.shape[:2] != labels.shape:
-            (height, width), (label_height, label_width) = image.shape[:2], labels.shape
-            turn = exif_orientation(image_path)
-            if turn > 4 and (label_width, label_height) == (height, width):
-                raise DatasetError(
-                    f"{image_path} is turned to {width}x{height} by its EXIF orientation {turn}, "
-                    f"but its labels {label_path} have the size before turning, {label_width}x"
-                    f"{label_height}: turn the labels, too, or remove the orientation from the "
-                    "picture ('exiftool -Orientation= FILE')"
-                )
-            raise DatasetError(
-                f"{image_path} is {width}x{height} and its labels {label_path} "
-                f"{label_width}x{label_height}; they must have the same size"
-            )
+            raise DatasetError(describe_mismatch(image_path, image, label_path, labels))
         return image, labels
 
     def read_labels(self, index: int) -> Labels:
@@ -87,6 +75,25 @@ class Dataset:
         """
         with _dataset_errors():
             return self.decode(self.pairs[index][1])
+
+
+def describe_mismatch(
+    image_path: Path, image: NDArray[np.uint8], label_path: Path, labels: Labels
+) -> str:
+    """Return a sentence on labels, [H,W], that are not of the size of their image, [H,W,3]."""
+    (height, width), (label_height, label_width) = image.shape[:2], labels.shape
+    turn = exif_orientation(image_path)
+    if turn > 4 and (label_width, label_height) == (height, width):
+        return (
+            f"{image_path} is turned to {width}x{height} by its EXIF orientation {turn}, but its "
+            f"labels {label_path} have the size before turning, {label_width}x{label_height}: turn "
+            "the labels, too, or remove the orientation from the picture ('exiftool -Orientation= "
+            "FILE')"
+        )
+    return (
+        f"{image_path} is {width}x{height} and its labels {label_path} "
+        f"{label_width}x{label_height}; they must have the same size"
+    )
 
 
 @dataclass(frozen=True)

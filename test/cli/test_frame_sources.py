@@ -464,8 +464,11 @@ def test_number_of_labels_must_equal_number_of_frames(tmp_path: Path) -> None:
 def test_labels_must_have_the_size_of_the_frame_and_defined_values(tmp_path: Path) -> None:
     image = str(write_image(tmp_path / "000.png", picture(0)))
     small = write_labels(tmp_path / "small", 1, width=32)
-    with pytest.raises(SourceError, match=r"000\.png is 32x48, but its frame is 64x48"):
+    with pytest.raises(SourceError, match=r"000\.png is 64x48 and its labels .*000\.png 32x48"):
         list(open_source(image, labels=small).frames(CLASSES))
+    video = str(write_video(tmp_path / "a.avi", 1))
+    with pytest.raises(SourceError, match=r"000\.png is 32x48, but its frame is 64x48"):
+        list(open_source(video, labels=small).frames(CLASSES))
     (tmp_path / "color").mkdir()
     write_image(tmp_path / "color" / "000.png", picture(0))
     text = (
@@ -482,6 +485,21 @@ def test_labels_must_have_the_size_of_the_frame_and_defined_values(tmp_path: Pat
         list(open_source(image, labels=tmp_path / "high").frames(CLASSES))
     with pytest.raises(SourceError, match="no folder of label images"):
         open_source(image, labels=tmp_path / "none")
+
+
+def test_labels_of_a_picture_before_it_was_turned_name_exif(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(picture(0)).save(tmp_path / "000.jpg", exif=exif)
+    labels = write_labels(tmp_path / "labels", 1)
+    with pytest.raises(SourceError, match=r"turned to 48x64 by its EXIF orientation 6, but its la"):
+        list(open_source(str(tmp_path / "000.jpg"), labels=labels).frames(CLASSES))
+
+
+def test_images_beside_a_metadata_file_of_another_program_are_no_bag(tmp_path: Path) -> None:
+    write_image(tmp_path / "000.png", picture(0))
+    (tmp_path / "metadata.yaml").write_text("camera: 1")
+    assert len(list(open_source(str(tmp_path)).frames())) == 1
 
 
 def test_labels_are_read_as_for_training(tmp_path: Path) -> None:
