@@ -119,7 +119,8 @@ def _of_split(root: Path, split: str) -> tuple[Files, Files]:
     images, labels = list_files(root / IMAGES), list_files(root / LABELS, ending="_L")
     listed = root / f"{split}.txt"
     if listed.is_file():
-        return select(images, labels, read_list(listed), listed)
+        known = {*images.by_key, *labels.by_key}
+        return select(images, labels, read_list(listed, known), listed)
     if split not in ("train", "val", "test"):
         raise DatasetError(
             f"{root} has no split {quoted(split)}: create a list {listed}, or use one of SegNet's "

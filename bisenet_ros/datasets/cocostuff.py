@@ -63,7 +63,8 @@ def find(root: Path, split: str) -> Dataset:
             existing = ", ".join(sorted(path.stem for path in lists.glob("*.txt")))
             raise DatasetError(f"there is no {listed}; {lists} has {existing or 'no lists'}")
         files = list_files(root / "images"), list_files(root / "annotations", (".mat", ".png"))
-        images, labels = select(*files, read_list(listed), listed)
+        known = {key for each in files for key in each.by_key}
+        images, labels = select(*files, read_list(listed, known), listed)
     else:
         name = f"{split}2017"
         folders = [root / kind / name for kind in MAPS]

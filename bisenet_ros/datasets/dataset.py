@@ -1,7 +1,7 @@
 """Pairs of image and label files, independent of the folder layout."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,8 +168,16 @@ def select(images: Files, labels: Files, keys: set[str], source: Path) -> tuple[
     return Files(selected[0], images.problems + problems), Files(selected[1], labels.problems)
 
 
-def read_list(path: Path) -> set[str]:
-    """Read a list of names: the stem of the first path in each line of a text file.
+def read_list(path: Path, known: Container[str]) -> set[str]:
+    """Read a list of names in a text file: one, or the paths of an image and its labels, a line.
+
+    Args:
+        path: the text file.
+        known: names of the files that there are, without suffix. They tell names with spaces or
+            dots from paths in columns and with suffixes.
+
+    Returns:
+        The name of the first file in each line, without suffix.
 
     Raises:
         DatasetError: not a text file, or larger than ``MAX_LIST_BYTES``.
@@ -178,7 +186,12 @@ def read_list(path: Path) -> set[str]:
         lines = read_text(path, MAX_LIST_BYTES).splitlines()
     except DocumentError as error:
         raise DatasetError(f"cannot use a split's list: {error}; give a name a line") from error
-    return {Path(line.split()[0]).stem for line in lines if line.split()}
+    names = set()
+    for line in filter(None, map(str.strip, lines)):
+        whole, first = Path(line), Path(line.split()[0])
+        tries = [whole.name, whole.stem, first.name, first.stem]
+        names.add(next((name for name in tries if name in known), first.stem))
+    return names
 
 
 def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...], tuple[str, ...]]:
