@@ -87,10 +87,13 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.cli.frame_sources import open_source
     from bisenet_ros.cli.readable_frames import readable_frames
     from bisenet_ros.cli.segment_output import SegmentOutput
+    from bisenet_ros.resources import expand_home
 
     check_output_files([args.output_bag], folders=[args.output])
     output = SegmentOutput(args.output, alpha=args.alpha, confidence=args.confidence)
     source = open_source(args.input, topic=args.topic, limit=args.frames, bit_depth=args.bit_depth)
+    if source.stated is None and not expand_home(args.input).exists():
+        output.check_no_labels(source.name)
     if args.output_bag is not None:
         _check_output_bag(args, source)
     model = open_model(args)
@@ -110,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         )
         for index, frame in readable_frames(source, args.strict, failed):
             name = frame.name or f"{index:06}"
-            if output.has(name):
+            if output.has(name, frame.path):
                 reused += 1
                 pictures = output.read(name, frame.image) if bag is not None else None
             else:
@@ -169,7 +172,7 @@ def _settings(args: argparse.Namespace, source: "Source", segmenter: "Segmenter"
     model = segmenter.model
     return {
         "input": name,
-        "input_bytes": path.stat().st_size if path.is_file() else None,
+        "input_bytes": _size(path),
         # The streets of a synthetic frame depend on how many there are.
         "input_frames": source.length if args.input == SYNTHETIC else None,
         "bit_depth": args.bit_depth,
@@ -180,6 +183,17 @@ def _settings(args: argparse.Namespace, source: "Source", segmenter: "Segmenter"
         "backend": segmenter.backend.name,
         "precision": segmenter.backend.precision,
     }
+
+
+def _size(path: Path) -> int | None:
+    """Return the bytes of a file or of a bag's folder; None for others."""
+    from bisenet_ros.cli.frame_sources import is_bag
+
+    if path.is_file():
+        return path.stat().st_size
+    if not (path.is_dir() and is_bag(path)):
+        return None
+    return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
 
 
 def _times(frame: "Frame", index: int, source: "Source") -> dict[str, Any]:

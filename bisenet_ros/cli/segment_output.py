@@ -80,9 +80,21 @@ class SegmentOutput:
         )
         (self._folder / "classes.txt").write_text("".join(lines), encoding="utf-8")
 
-    def has(self, name: str) -> bool:
-        """Return whether all pictures of a frame are there."""
-        return all(path.is_file() for path in self._paths(name))
+    def check_no_labels(self, source: str) -> None:
+        """Raise OutputError if there are labels, which are not those of ``source``'s new frames."""
+        if self._has_labels:
+            raise OutputError(
+                f"{self._labels} already contains files, and no run of live images of {source} can "
+                "be continued: remove them, or use another --output"
+            )
+
+    def has(self, name: str, file: Path | None) -> bool:
+        """Return whether all pictures of a frame are there, and none is older than its file."""
+        paths = self._paths(name)
+        if not all(path.is_file() for path in paths):
+            return False
+        since = 0 if file is None else file.stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns >= since for path in paths)
 
     def read(self, name: str, image: Pixels) -> Pictures:
         """Return the pictures of a frame that the folder has.

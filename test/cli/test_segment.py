@@ -1,6 +1,7 @@
 """``bisenet segment``: names and contents of its output files."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from rosbags.interfaces import QosDurability
 from tiny_model import make_model
 
 from bisenet_ros.classes import read_classes
+from bisenet_ros.cli import frame_sources
 from bisenet_ros.cli.main import main
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.segmenter import Segmenter
@@ -281,6 +283,42 @@ def test_a_replaced_video_is_not_continued(
     write_video(video, 3)
     assert run("--input", video) == 1
     assert "has labels of input_bytes" in capsys.readouterr().err
+
+
+def test_a_replaced_image_is_labeled_again(
+    run: Run, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--input", images) == 0
+    label = tmp_path / "out" / "labels" / "left.png"
+    before = label.stat().st_mtime_ns
+    image = images / "left.png"
+    cv2.imwrite(str(image), cv2.imread(str(image))[:40])
+    os.utime(image, ns=(before + 1, before + 1))
+    capsys.readouterr()
+    assert run("--input", images) == 0
+    assert ", 2 of them in an earlier run" in capsys.readouterr().out
+    assert cv2.imread(str(label)).shape[0] == 40
+
+
+def test_a_replaced_bag_is_not_continued(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (2, 3):
+        shutil.rmtree(tmp_path / "bag", ignore_errors=True)
+        write_bag(tmp_path / "bag", [("/image", IMAGE, image_message(picture(0)))] * number)
+        assert run("--input", tmp_path / "bag") == number - 2
+    assert "has labels of input_bytes" in capsys.readouterr().err
+
+
+def test_live_images_are_not_continued(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames of another time have the numbers, not the content, of the first ones."""
+    source = frame_sources.Source("camera 0", None, lambda: iter([frame_sources.Frame(picture(0))]))
+    monkeypatch.setattr(frame_sources, "_camera", lambda index: source)
+    assert run("--input", "0", "--frames", "1") == 0
+    assert run("--input", "0", "--frames", "1") == 1
+    assert "no run of live images of camera 0 can be continued" in capsys.readouterr().err
 
 
 def test_confidence(run: Run, tiny_model: Path, images: Path, tmp_path: Path) -> None:
