@@ -21,7 +21,13 @@ from bisenet_ros.datasets.dataset import Files, describe_mismatch, files_by_key
 from bisenet_ros.datasets.pairing import is_label_folder
 from bisenet_ros.errors import SourceError, UserError
 from bisenet_ros.images.bit_depth import FULL_DEPTH, BitDepth
-from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below, is_image_file, read_image
+from bisenet_ros.images.files import (
+    IMAGE_SUFFIXES,
+    files_below,
+    is_image_file,
+    read_image,
+    unread_pictures,
+)
 from bisenet_ros.resources import expand_home
 from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
@@ -319,7 +325,8 @@ def _image_files(folder: Path, labels: Path | None) -> list[Path]:
     """Return the image files in a folder and its subfolders, except those that have labels."""
     images = []
     skipped = set()
-    for path in filter(is_image_file, files_below(folder)):
+    paths = files_below(folder)
+    for path in filter(is_image_file, paths):
         above = [parent for parent in path.parents if folder in parent.parents]
         if labels is not None and labels.resolve() in (parent.resolve() for parent in above):
             continue
@@ -330,9 +337,13 @@ def _image_files(folder: Path, labels: Path | None) -> list[Path]:
             images.append(path)
     for unread_folder in sorted(skipped):
         logger.warning("not reading %s: its name is that of a folder of labels", unread_folder)
-    if images:
-        return images
-    raise SourceError(f"{folder} contains no images ({', '.join(IMAGE_SUFFIXES)})")
+    unread_types = unread_pictures(folder, paths)
+    if not images:
+        found = "".join(f"; {sentence}" for sentence in unread_types)
+        raise SourceError(f"{folder} contains no images ({', '.join(IMAGE_SUFFIXES)}){found}")
+    for sentence in unread_types:
+        logger.warning("%s", sentence)
+    return images
 
 
 def _video(given: str | Path) -> Source:

@@ -20,6 +20,7 @@ from bisenet_ros.images.files import (
     files_below,
     is_image_file,
     read_image,
+    unread_pictures,
 )
 
 Labels = NDArray[np.uint8]
@@ -121,17 +122,15 @@ def list_files(
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
-    found = [
-        path
-        for path in files_below(folder)
-        if is_image_file(path, suffixes) and path.stem.endswith(ending)
-    ]
+    paths = files_below(folder)
+    found = [path for path in paths if is_image_file(path, suffixes) and path.stem.endswith(ending)]
     read = [path for path in found if deep or path.parent == folder]
     nested = Counter(path.parent for path in found if not deep and path.parent != folder)
     problems = [
         f"{subfolder} has {count} files that are not read; move them into {folder}, or elsewhere"
         for subfolder, count in nested.items()
     ]
+    problems += unread_pictures(folder, paths)
     if not read:
         raise DatasetError(
             "; ".join([f"{folder} has no files *{ending}{{{','.join(suffixes)}}}", *problems])

@@ -25,6 +25,12 @@ Color = tuple[int, int, int]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
+OTHER_SUFFIXES = (
+    *(".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pnm", ".tga"),
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef"),
+)
+"""Suffixes of pictures that are not read."""
+
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 NETPBM_SUFFIXES = (".ppm", ".pgm")
 NETPBM_HEADER = 4096
@@ -54,6 +60,18 @@ def is_image_file(path: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> bool:
     Archives made on macOS have a hidden ``._a.png``, which is not an image, next to ``a.png``.
     """
     return path.suffix.lower() in suffixes and not path.name.startswith(".")
+
+
+def unread_pictures(folder: Path, paths: Iterable[Path]) -> list[str]:
+    """Return a sentence on those of ``paths``, in ``folder``, that are pictures of other types."""
+    found = sorted(path for path in paths if is_image_file(path, OTHER_SUFFIXES))
+    if not found:
+        return []
+    types = ", ".join(sorted({path.suffix.lower() for path in found}))
+    return [
+        f"{folder} has pictures of types that are not read ({types}): {len(found)}, such as "
+        f"{found[0].name}; convert them to PNG or JPEG, or move them elsewhere"
+    ]
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -502,6 +502,19 @@ def test_images_beside_a_metadata_file_of_another_program_are_no_bag(tmp_path: P
     assert len(list(open_source(str(tmp_path)).frames())) == 1
 
 
+def test_pictures_of_types_that_are_not_read_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "1.HEIC").touch()
+    (tmp_path / "notes.txt").touch()
+    named = r"has pictures of types that are not read \(\.heic\): 1, such as 1\.HEIC; convert"
+    with pytest.raises(SourceError, match=named):
+        open_source(str(tmp_path))
+    write_image(tmp_path / "0.png", picture(0))
+    open_source(str(tmp_path))
+    assert re.search(named, caplog.text)
+
+
 def test_labels_are_read_as_for_training(tmp_path: Path) -> None:
     """1-bit and palette PNGs contain ids, which OpenCV alone would not return."""
     image = str(write_image(tmp_path / "a.png", picture(0)))

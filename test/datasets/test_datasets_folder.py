@@ -253,6 +253,15 @@ def test_pictures_are_turned_by_exif_and_labels_are_not(two_tone: Path, suffix: 
         open_dataset(two_tone)[1]
 
 
+def test_pictures_of_types_that_are_not_read_are_errors(two_tone: Path) -> None:
+    """Without a word, an image and labels of such types would be missing."""
+    (two_tone / "images" / "x.heic").touch()
+    (two_tone / "labels" / "x.gif").touch()
+    heic, gif = find_dataset(two_tone).problems
+    assert "images has pictures of types that are not read (.heic): 1, such as x.heic" in heic
+    assert "labels has pictures of types that are not read (.gif): 1, such as x.gif" in gif
+
+
 def test_labels_may_have_a_suffix(two_tone: Path) -> None:
     before = open_dataset(two_tone)
     expected = [before.read_labels(index) for index in range(5)]
