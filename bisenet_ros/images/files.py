@@ -31,6 +31,9 @@ OTHER_SUFFIXES = (
 )
 """Suffixes of pictures that are not read."""
 
+STACK_SUFFIXES = (".tif", ".tiff", ".webp")
+"""Suffixes of files that can have several pictures, of which OpenCV reads the first."""
+
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 NETPBM_SUFFIXES = (".ppm", ".pgm")
 NETPBM_HEADER = 4096
@@ -116,8 +119,9 @@ def read_image(path: str | Path, depth: BitDepth = FULL_RANGE) -> NDArray[np.uin
         depth: number of bits of the values in 16-bit images, which are scaled to 8 bits.
 
     Raises:
-        ImageFileError: not a regular file, not one that OpenCV can read, truncated, several JPEGs
-            in one file, or with values of other types than 8 or 16 bits or beyond ``depth``.
+        ImageFileError: not a regular file, not one that OpenCV can read, truncated, several
+            pictures in one file, or with values of other types than 8 or 16 bits or beyond
+            ``depth``.
     """
     path = Path(path)
     check_regular(path)
@@ -125,6 +129,8 @@ def read_image(path: str | Path, depth: BitDepth = FULL_RANGE) -> NDArray[np.uin
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV can read: repair or remove it")
     _check_jpeg(path)
+    if path.suffix.lower() in STACK_SUFFIXES:
+        _check_single(path)
     rgb: NDArray[Any] = cv2.cvtColor(_to_8_bits(image, path, depth), cv2.COLOR_BGR2RGB)
     return rgb.astype(np.uint8, copy=False)
 
@@ -217,6 +223,8 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
     values = _read(path, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ImageFileError(f"{path} is not a readable label image")
+    if path.suffix.lower() in STACK_SUFFIXES:
+        _check_single(path)
     if values.dtype in (np.uint8, np.uint16) and values.ndim == 3 and values.shape[2] == 4:
         values = _opaque(values, color_type == _GRAY_ALPHA, path)
     if values.dtype == np.uint16 and values.ndim == 2:
@@ -352,6 +360,22 @@ def _check_jpeg(path: Path) -> None:
         )
     if layout.is_truncated():
         raise ImageFileError(f"{path} is truncated: download it again or remove it")
+
+
+def _check_single(path: Path) -> None:
+    """Raise ImageFileError if ``path`` has several pictures; smaller ones are thumbnails."""
+    from PIL import Image, ImageSequence
+
+    try:
+        with Image.open(path) as image:
+            sizes = [page.size for page in ImageSequence.Iterator(image)]
+    except Exception:  # Pillow raises almost anything for what only OpenCV reads
+        return
+    if len(sizes) > 1 and sizes[0] in sizes[1:]:
+        raise ImageFileError(
+            f"{path} has {len(sizes)} pictures: save each in a file of its own, for example with "
+            f"`magick {quote(str(path))} frame_%06d.png`"
+        )
 
 
 def _png_header(path: Path) -> tuple[int, int]:

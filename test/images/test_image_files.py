@@ -216,3 +216,18 @@ def test_any_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: st
     assert list(Path().iterdir()) == [path]
     np.testing.assert_array_equal(read_image(path), pixels)
     np.testing.assert_array_equal(read_label_image(path), pixels)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp"])
+def test_files_of_several_pictures_are_refused_unless_others_are_thumbnails(
+    tmp_path: Path, suffix: str
+) -> None:
+    pages = [Image.fromarray(np.full((48, 64, 3), value, np.uint8)) for value in (0, 100, 200)]
+    path = tmp_path / f"a{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:], lossless=True)
+    for read in (read_image, read_label_image):
+        with pytest.raises(ImageFileError, match="has 3 pictures: save each in a file of its own"):
+            read(path)
+    if suffix == ".tif":
+        pages[1].save(path, save_all=True, append_images=[pages[0].resize((16, 12))])
+        np.testing.assert_array_equal(read_image(path), np.asarray(pages[1]))
