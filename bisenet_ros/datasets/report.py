@@ -131,6 +131,8 @@ def check_dataset(
     if usable and len(seen) < 2:
         only = f"'{dataset.classes[seen[0]].name}' or " if len(seen) else ""
         nothing = f"all pixels of {dataset.root} are {only}unlabelled, so there is nothing to learn"
+        if len(seen) and pixels[-1]:
+            nothing += "; if 255 is a class, as in masks of 0 and 255, save its id instead"
         details.append(nothing)
         problems.append(nothing)
     warnings = []

@@ -207,7 +207,8 @@ def test_a_mask_of_0_and_255_is_a_fault(two_tone: Path) -> None:
     for number in range(5):
         write_labels(two_tone, number, np.eye(64, dtype=np.uint8) * 255)
     assert check_dataset(find_dataset(two_tone)).problems == (
-        f"all pixels of {two_tone} are 'dark' or unlabelled, so there is nothing to learn",
+        f"all pixels of {two_tone} are 'dark' or unlabelled, so there is nothing to learn; if 255 "
+        "is a class, as in masks of 0 and 255, save its id instead",
     )
 
 

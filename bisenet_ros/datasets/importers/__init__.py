@@ -13,6 +13,9 @@ __all__ = ["AUTO", "FORMATS", "read_export", "recognize"]
 
 AUTO = "auto"
 
+MAX_CAUSES = 3
+"""Most causes that an error lists."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -48,7 +51,8 @@ def read_export(source: Source, format_: str = AUTO) -> Export:
         format_: a key of ``FORMATS``, or "auto" for the only one that it is in.
 
     Raises:
-        DatasetError: there is no export, its format is not clear, or it is malformed.
+        DatasetError: there is no export, its format is not clear, it is malformed, or it has no
+            labels.
         ClassesError: its classes are malformed.
         UsageError: ``source`` has a field that the format does not use.
     """
@@ -65,7 +69,11 @@ def read_export(source: Source, format_: str = AUTO) -> Export:
     for option in ("images", "classes"):
         if getattr(source, option) is not None and option not in FORMATS[name].options:
             raise UsageError(f"--{option}: format {name} has its own {option}; omit the option")
-    return FORMATS[name].read(source)
+    export = FORMATS[name].read(source)
+    if not export.classes:
+        causes = "; ".join([*export.problems, *export.notes][:MAX_CAUSES])
+        raise DatasetError(f"{root} has no labels of areas{causes and f': {causes}'}")
+    return export
 
 
 def recognize(source: Source) -> str:

@@ -262,3 +262,15 @@ def test_two_files_of_one_image_are_refused(tmp_path: Path) -> None:
     summary = import_export(tmp_path / "in", tmp_path / "out")
     assert summary.problems == (f"{tmp_path}/in/a.png has labels 2 times; keep one of them",)
     assert summary.splits == {"": 1}
+
+
+def test_an_export_without_areas_is_refused_with_the_causes(tmp_path: Path) -> None:
+    line = {"label": "wire", "points": [[1, 1], [9, 9]], "shape_type": "line"}
+    write_picture(tmp_path / "in/a.png")
+    write_json(tmp_path / "in/a.json", labelme_document("a.png", [line]))
+    write_json(tmp_path / "in/b.json", labelme_document("b.png", [{"label": 3, "points": []}]))
+    text = (
+        r"in has no labels of areas: .*b\.json has a shape without label.*; 1 shapes of type line"
+    )
+    with pytest.raises(DatasetError, match=text):
+        import_export(tmp_path / "in", tmp_path / "out", background="ground")
