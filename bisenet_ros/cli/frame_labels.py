@@ -11,7 +11,7 @@ from bisenet_ros.classes import SemanticClass, read_classes
 from bisenet_ros.datasets import cityscapes
 from bisenet_ros.datasets.dataset import Files, ReadLabels, list_files, pair_up
 from bisenet_ros.datasets.folder import find_class_file
-from bisenet_ros.datasets.label_files import class_file_reader
+from bisenet_ros.datasets.label_files import class_file_reader, have_same_names
 from bisenet_ros.datasets.pairing import in_order, labels_by_image
 from bisenet_ros.errors import SourceError
 from bisenet_ros.resources import share_directory
@@ -50,7 +50,7 @@ class LabelFiles:
         official_classes = read_classes(
             share_directory() / "config" / "classes" / "cityscapes.yaml"
         )
-        if [entry.name for entry in classes] != [entry.name for entry in official_classes]:
+        if not have_same_names(classes, official_classes):
             return read
 
         def read_official(path: Path) -> Labels:

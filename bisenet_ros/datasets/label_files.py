@@ -301,15 +301,17 @@ def classes_and_reader(
     if not class_file.is_file():
         return classes, official
     own = read_classes(class_file)
-    if [_words(entry) for entry in own] == [_words(entry) for entry in classes]:
+    if have_same_names(own, classes):
         return own, official
     reader = class_file_reader(class_file, own)
     rule = f"{reader.ids.rule}, by {class_file}; remove it to read the dataset's official ids"
     return own, replace(reader, ids=replace(reader.ids, rule=rule))
 
 
-def _words(entry: SemanticClass) -> str:
-    return entry.name.replace("_", " ")
+def have_same_names(first: Sequence[SemanticClass], second: Sequence[SemanticClass]) -> bool:
+    """Return whether classes have the same names in the same order, '_' being a space."""
+    names = ([entry.name.replace("_", " ") for entry in classes] for classes in (first, second))
+    return next(names) == next(names)
 
 
 def class_ids(colors: Sequence[tuple[Color, int]]) -> dict[Color, int]:

@@ -3,6 +3,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -552,6 +553,9 @@ def test_label_ids_of_cityscapes_are_those_of_its_classes(tmp_path: Path) -> Non
     cityscapes = read_classes(share_directory() / "config" / "classes" / "cityscapes.yaml")
     (frame,) = open_source(image, labels=labels).frames(cityscapes)
     assert np.unique(frame.labels).tolist() == [0]  # 7 is road, whose train id is 0
+    underscored = [replace(entry, name=entry.name.replace(" ", "_")) for entry in cityscapes]
+    (frame,) = open_source(image, labels=labels).frames(underscored)
+    assert np.unique(frame.labels).tolist() == [0]
     (frame,) = open_source(image, labels=labels).frames(cityscapes[:8])
     assert np.unique(frame.labels).tolist() == [7]
 
