@@ -173,9 +173,11 @@ class _Frames(Iterator[Frame]):
         if labels.shape != frame.image.shape[:2]:
             if frame.path is not None:
                 raise SourceError(describe_mismatch(frame.path, frame.image, path, labels))
+            height, width = frame.image.shape[:2]
+            hint = " (videos are turned by the rotation in their header)"
             raise SourceError(
-                f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is "
-                f"{frame.image.shape[1]}x{frame.image.shape[0]}: both must have the same size"
+                f"{path} is {labels.shape[1]}x{labels.shape[0]}, but its frame is {width}x{height}"
+                f": both must have the same size{hint * (labels.shape == (width, height))}"
             )
         return replace(frame, labels=labels)
 

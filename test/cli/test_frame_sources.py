@@ -497,6 +497,17 @@ def test_labels_of_a_picture_before_it_was_turned_name_exif(tmp_path: Path) -> N
         list(open_source(str(tmp_path / "000.jpg"), labels=labels).frames(CLASSES))
 
 
+def test_labels_of_a_video_before_it_was_turned_name_its_rotation(tmp_path: Path) -> None:
+    data = bytearray(write_mp4(tmp_path / "a.mp4", 1))
+    matrix = data.index(b"tkhd") + 44
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    data[matrix : matrix + len(quarter)] = quarter
+    (tmp_path / "a.mp4").write_bytes(data)
+    labels = write_labels(tmp_path / "labels", 1)
+    with pytest.raises(SourceError, match=r"frame is 48x64: both .* turned by the rotation in"):
+        list(open_source(str(tmp_path / "a.mp4"), labels=labels).frames(CLASSES))
+
+
 def test_images_beside_a_metadata_file_of_another_program_are_no_bag(tmp_path: Path) -> None:
     write_image(tmp_path / "000.png", picture(0))
     (tmp_path / "metadata.yaml").write_text("camera: 1")
