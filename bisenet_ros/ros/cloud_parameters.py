@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS
+from bisenet_ros.ros.manager_bond import heartbeat_period_field
 from bisenet_ros.ros.parameter_set import ParameterSet, parameter_field
 from bisenet_ros.ros.qos import RELIABILITY
 
@@ -119,6 +120,7 @@ class CloudParameters:
         minimum=1,
         maximum=100,
     )
+    bond_heartbeat_period: float = heartbeat_period_field()
     autostart: bool = parameter_field(
         False, "Configure and activate at startup, without a lifecycle manager.", effect="start"
     )

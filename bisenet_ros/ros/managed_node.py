@@ -23,6 +23,7 @@ from rclpy.node import Node
 from rclpy.task import Future as Answer
 
 from bisenet_ros.errors import EXPECTED, describe, describe_bug, quoted
+from bisenet_ros.ros.manager_bond import ManagerBond, form_bond
 from bisenet_ros.ros.worker import Worker
 
 T = TypeVar("T")
@@ -55,6 +56,9 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     A transition that is requested waits for the one under way, however long that takes, but for a
     frame no longer than ``FRAME_PATIENCE_S``: then it is refused.
+
+    While it is active, the node has a bond to Nav2's lifecycle manager, where bondpy is installed.
+    It must have the parameters ``autostart`` and that of ``heartbeat_period_field``.
     """
 
     def __init__(self, name: str, worker: Worker[Any]) -> None:
@@ -64,6 +68,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
         self.worker = worker
         self.failure = ""
         """Error of the latest transition; empty after a success."""
+        self._bond: ManagerBond | None = None
         service = self._service_change_state
         self._rclpy_change_state: Callable[[Any, Any], Any] = service.callback
         service.callback = self._change_state  # type: ignore[assignment]  # may be a coroutine
@@ -75,6 +80,7 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
         rclpy does not destroy the state machine, which keeps the DDS participant alive.
         """
+        self._close_bond()
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
@@ -104,11 +110,11 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``activate``; after a failure release what it acquired."""
-        return self._transition("activate", self.activate, undo=self.deactivate)
+        return self._transition("activate", self._activate, undo=self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``deactivate``."""
-        return self._transition("deactivate", self.deactivate)
+        return self._transition("deactivate", self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``cleanup``."""
@@ -124,8 +130,23 @@ class ManagedNode(LifecycleNodeMixin, Node):
 
     def release(self) -> None:
         """Release everything, from any state."""
-        self.deactivate()
+        self._deactivate()
         self.cleanup()
+
+    def _activate(self) -> None:
+        self.activate()
+        self._bond = form_bond(self)
+
+    def _deactivate(self) -> None:
+        if self._bond is not None:
+            self._bond.break_bond()
+            self.call_on_executor(self._close_bond)
+        self.deactivate()
+
+    def _close_bond(self) -> None:
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            bond.close()
 
     def run_on_worker(self, job: Callable[[], Any]) -> Future[Any]:
         """Run ``job`` on ``worker`` without waiting for it, and log what it raises."""

@@ -24,6 +24,7 @@ from bisenet_ros.inference.resolution import (
     parse_resolution,
 )
 from bisenet_ros.resources import SHIPPED_MODEL, expand_home
+from bisenet_ros.ros.manager_bond import heartbeat_period_field
 from bisenet_ros.ros.parameter_set import ParameterSet
 from bisenet_ros.ros.parameter_set import parameter_field as _parameter
 from bisenet_ros.ros.qos import DURABILITY, RELIABILITY
@@ -255,6 +256,7 @@ class Parameters:
         minimum=1,
         maximum=100,
     )
+    bond_heartbeat_period: float = heartbeat_period_field()
     autostart: bool = _parameter(
         False, "Configure and activate at startup, without a lifecycle manager.", effect="start"
     )

@@ -85,6 +85,7 @@ DEFAULTS = {
     "output_qos.reliability": "reliable",
     "output_qos.durability": "volatile",
     "output_qos.depth": 2,
+    "bond_heartbeat_period": 0.1,
 }
 """Those of the node, except device and precision, which depend on the machine, the QoS of images:
 best effort loses what is sent during discovery, and lazy: a camera waits for the subscription."""

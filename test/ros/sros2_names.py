@@ -1,5 +1,6 @@
 """Names that config/sros2_policy.xml allows, and those that a node has in the ROS graph."""
 
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ Names = set[tuple[str, str]]
 
 
 def names_in_policy(node: str) -> Names:
+    """Return what the policy allows ``node``, without the bond where bondpy is not installed."""
     root = ElementTree.parse(share_directory() / "config" / "sros2_policy.xml").getroot()
     (enclave,) = root.findall(f"enclaves/enclave[@path='/{node}']")
     (profile,) = enclave.findall("profiles/profile")
@@ -28,7 +30,9 @@ def names_in_policy(node: str) -> Names:
             name = entry.text.replace("~", f"{namespace.rstrip('/')}/{node}")
             # As sros2 does, whose names are those of the graph.
             found.add((kind, str(PurePosixPath(namespace, name))))
-    return found
+    bond = {("publish", "/bond"), ("subscribe", "/bond")}
+    assert found >= bond
+    return found if find_spec("bondpy") else found - bond
 
 
 def names_in_graph(bench: Bench) -> Names:

@@ -73,6 +73,7 @@ NUMBERS = {
     "confidence_threshold": ([0.0, 1.0], [-0.1, 1.1, float("nan")]),
     "image_qos.depth": ([1, 100], [0, 101]),
     "output_qos.depth": ([1, 100], [0, 101]),
+    "bond_heartbeat_period": ([0.0, 2.0], [-0.1, 2.1, float("nan")]),
 }
 
 
@@ -225,6 +226,7 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
         "output_qos.reliability": "best_effort",
         "output_qos.durability": "transient_local",
         "output_qos.depth": 1,
+        "bond_heartbeat_period": 0.5,
     }
     engine = {"model", "classes", "backend", "device", "precision", "threads", "engine_cache"}
     live = {
