@@ -4,8 +4,7 @@
     ros2 launch bisenet_ros segment.launch.py cameras:="[front, rear]" image:=image_raw
 
 The node configures and activates itself (parameter `autostart`). Set autostart:=false for a
-lifecycle manager; one of Nav2 needs bond_timeout: 0.0 and must manage no other node, since this one
-has no bond.
+lifecycle manager; for one of Nav2 install bondpy, by which the node has a bond.
 """
 
 import os

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 from catkin_pkg.changelog import get_changelog_from_path
 from catkin_pkg.package import parse_package
 
@@ -258,3 +259,21 @@ def test_latest_version_of_the_changelog_is_the_package_version() -> None:
     latest, _, content = next(changelog.foreach_version())
     assert latest == parse_package(ROOT).version
     assert content
+
+
+def test_the_nav2_example_gives_every_class_of_the_shipped_model_a_cost() -> None:
+    """A class that the layer's parameters do not name costs nothing."""
+    (text,) = (each.text for each in blocks("yaml") if "SemanticSegmentationLayer" in each.text)
+    costmap = yaml.safe_load(text)["local_costmap"]["local_costmap"]["ros__parameters"]
+    source = costmap["semantic_layer"]["front"]
+    cost = {
+        name: source[kind]["max_cost"]
+        for kind in source["class_types"]
+        for name in source[kind]["classes"]
+    }
+    listed = [name for kind in source["class_types"] for name in source[kind]["classes"]]
+    classes = [entry.name for entry in model_file.load(model_path("")).metadata.classes]
+    assert sorted(listed) == sorted(classes)
+    free = {name for name, value in cost.items() if value == 0}
+    assert free == {"road", "pavement", "sky"}
+    assert cost["building"] == 254
