@@ -70,6 +70,7 @@ class Manager:
         node, path = self._bench.node, PurePosixPath(self._bench.process.name)
         topic = str(path.with_name("bond"))
         self.bond = bond_type(node, topic, path.name, on_formed=lambda: formed.append(True))
+        self.bond.heartbeat_period = 0.25
         self.bond.start()
         self._bench.spin_until(lambda: formed, "the bond is formed")
 
@@ -158,10 +159,12 @@ def test_a_manager_that_hangs_does_not_end_the_bond(bonded: BondedBench) -> None
     manager = Manager(bonded, bonded.bond_type)
     manager.change(CONFIGURE)
     manager.change(ACTIVATE)
-    manager.bond.is_shutdown = True  # its thread ends without a word
     heard: list[Any] = []
     kind, topic = manager.bond.pub.msg_type, manager.bond.topic
     listener = bonded.node.create_subscription(kind, topic, heard.append, 10)
+    bonded.spin_until(lambda: len(heard) > 20, "heartbeats of both")
+    manager.bond.is_shutdown = True  # its thread ends without a word
+    heard.clear()
     bonded.spin_until(lambda: len(heard) > 60, "more heartbeats than in the 4 s of a timeout")
     bonded.node.destroy_subscription(listener)
     manager.forget_bond()
