@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bisenet_ros.benchmark.interleave import Budget
+    from bisenet_ros.benchmark.machine import CpuLoad
     from bisenet_ros.benchmark.measurement import Engine, Result
     from bisenet_ros.inference.backend import EngineOptions
     from bisenet_ros.model.file import Model
@@ -135,6 +136,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plot", type=Path, metavar="FILE", help="plot time against resolution to this file"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to this file")
+    parser.add_argument(
+        "--node",
+        action="store_true",
+        help="measure the node between a camera and a viewer instead: age and rate of labels, "
+        "several cameras, idle, start; --seconds is then the time of each measurement",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -144,21 +151,22 @@ def run(args: argparse.Namespace) -> int:
     benchmark nothing is measured; during it the affected resolution is reported without ratios.
 
     Raises:
-        UsageError: The preset is unknown.
+        UsageError: The preset is unknown, or an argument has no meaning with --node.
         OutputError: A file cannot be written.
         ModelFileError: The model file cannot be used.
         InferenceError: The reference engine fails.
+        NodeError: The node does not start, or sends no labels.
     """
     from bisenet_ros.benchmark.interleave import Budget
     from bisenet_ros.benchmark.machine import BUSY, watch
 
     check_output_files([args.json], plots=[args.plot])
     allowed = 1.0 if args.allow_busy else BUSY
+    if args.node:
+        return _run_node(args, allowed)
     budget = Budget(args.seconds, args.rounds)  # the setup below counts as well
     engines, reference, unserved = _engines(args)
-    load = watch(WATCH_SECONDS)
-    if load.others() > allowed:
-        _report_busy(f"use {load.others():.0%} of the CPU ({load.busiest()}): nothing was measured")
+    if _is_busy(watch(WATCH_SECONDS), allowed):
         return EXIT_BUSY
 
     with tempfile.TemporaryDirectory() as folder:
@@ -179,6 +187,33 @@ def run(args: argparse.Namespace) -> int:
             "omitted"
         )
         return EXIT_BUSY
+    return 0
+
+
+def _run_node(args: argparse.Namespace, allowed: float) -> int:
+    """Measure the node, print a table and write JSON; the status is that of ``run``."""
+    from bisenet_ros.benchmark.machine import describe_machine, watch
+    from bisenet_ros.benchmark.node_report import table
+    from bisenet_ros.cli.benchmark_node import NodeBenchmark, check_arguments
+
+    check_arguments(args, _engine(REFERENCE))
+    load = watch(WATCH_SECONDS)
+    if _is_busy(load, allowed):
+        return EXIT_BUSY
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark = NodeBenchmark(args, Path(folder))
+        figures = benchmark.measure()
+    print(f"{benchmark.engine}, image {_size(args.input_size)}")
+    print(table(figures))
+    if args.json is not None:
+        document = {
+            "node": figures.document(),
+            "engine": benchmark.engine,
+            "input_size": list(args.input_size),
+            "others_cpu_share": load.others(),
+            "machine": describe_machine(),
+        }
+        write_json(args.json, document)
     return 0
 
 
@@ -407,6 +442,14 @@ def _image(size: tuple[int, int]) -> "NDArray[np.uint8]":
 
     width, height = size
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _is_busy(load: "CpuLoad", allowed: float) -> bool:
+    """Return whether other processes use more than ``allowed``, 0..1, of the CPU, and report it."""
+    if load.others() <= allowed:
+        return False
+    _report_busy(f"use {load.others():.0%} of the CPU ({load.busiest()}): nothing was measured")
+    return True
 
 
 def _report_busy(what: str) -> None:
