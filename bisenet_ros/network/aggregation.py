@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from bisenet_ros.network.layers import Conv, Upsampling, enlarge
+from bisenet_ros.network.architecture import Upsampling
+from bisenet_ros.network.layers import Conv, enlarge
 
 
 class BilateralGuidedAggregation(nn.Module):

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-Upsampling = Literal["bilinear", "nearest"]
+from bisenet_ros.network.architecture import Upsampling
 
 
 class Conv(nn.Sequential):

@@ -5,9 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bisenet_ros.network.architecture import ExpandIn
 from bisenet_ros.network.layers import Conv
-
-ExpandIn = Literal["depthwise", "conv"]
 
 
 class Stem(nn.Module):
