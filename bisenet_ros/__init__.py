@@ -2,8 +2,8 @@
 
     from bisenet_ros import Segmenter, load_model
 
-docs/python.md has an example of each public name. They are imported when they are first used:
-PyTorch takes seconds to load, and ``bisenet --help`` needs none of it.
+docs/python.md has an example of each public name. They are imported when they are first used, so
+that ``bisenet --help`` answers at once.
 """
 
 import os

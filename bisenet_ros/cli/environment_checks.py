@@ -62,6 +62,7 @@ def check_model(load: "Callable[[], Model]") -> "tuple[Check, Model | None]":
     """Check that the model can be loaded, and return it if so."""
     try:
         model = load()
+        _ = model.network  # checks the weights, too
     except ImportError as error:
         return Check("model", ok=False, detail=str(error), remedy=LIBRARIES), None
     except UserError as error:

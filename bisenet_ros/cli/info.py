@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _refuse_with_model(args)
         model = load(model_path(args.model))
+        _ = model.network  # checks the weights, too
         title, metadata = model.name, model.metadata
         architecture, resolution = metadata.architecture, metadata.resolution
     resolution = args.resolution or resolution

@@ -1,29 +1,36 @@
 """Model files: one ``.safetensors`` with the weights and, in its header, their ``Metadata``.
 
-Loading validates the metadata and checks the weights against the architecture that it names.
+Loading validates the metadata and checks that the weights are finite. They are checked against the
+architecture when ``Model.network`` is built, since only PyTorch knows its layers.
 """
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
+import safetensors.numpy
 
 from bisenet_ros.atomic import atomic_write
 from bisenet_ros.classes import read_classes
 from bisenet_ros.documents import parse_json
-from bisenet_ros.errors import DocumentError, ModelFileError, UserError, quoted
-from bisenet_ros.model.converters import read_checkpoint
-from bisenet_ros.model.metadata import Metadata, abbreviate, from_json, to_json
-from bisenet_ros.network import BiSeNetV2
+from bisenet_ros.errors import DocumentError, ModelFileError, UserError
+from bisenet_ros.model.metadata import Metadata, from_json, to_json
+from bisenet_ros.model.weights import (
+    Arrays,
+    StoredWeights,
+    check_finite,
+    in_float16,
+    network_arrays,
+)
 from bisenet_ros.resources import SHIPPED_MODEL, classes_path, model_path
+
+if TYPE_CHECKING:
+    from bisenet_ros.network import BiSeNetV2
 
 __all__ = [
     "Metadata",
@@ -41,19 +48,38 @@ _KEY = "bisenet_ros"
 MAX_HEADER = 4 * 1024 * 1024
 """Largest header of a file, which names its tensors and holds its metadata, in bytes."""
 
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_NUMPY_TYPES = {"F16", "F32", "F64"}
+"""Types of weights that are read without PyTorch, by their names in the file."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model: ``network`` is in eval mode, float32, on the CPU, without booster heads."""
+    """A model.
+
+    - ``weights``: of a file; or a network in eval mode, float32, on the CPU, without booster heads.
+    """
 
     name: str
-    network: BiSeNetV2
+    weights: "BiSeNetV2 | StoredWeights"
     metadata: Metadata
 
+    @property
+    def network(self) -> "BiSeNetV2":
+        """The network in PyTorch, built on first use; see ``weights``.
 
-def save(path: str | Path, network: BiSeNetV2, metadata: Metadata) -> None:
+        Raises:
+            ModelFileError: the weights of the file do not match its architecture.
+        """
+        weights = self.weights
+        return weights.network if isinstance(weights, StoredWeights) else weights
+
+    def arrays(self) -> Arrays:
+        """Return the weights by name, float32, whether or not the network has been built."""
+        weights = self.weights
+        return weights.arrays() if isinstance(weights, StoredWeights) else network_arrays(weights)
+
+
+def save(path: str | Path, network: "BiSeNetV2", metadata: Metadata) -> None:
     """Write the weights of ``network`` as float16, and ``metadata``, atomically.
 
     Booster heads are left out. Missing parent folders are created.
@@ -64,13 +90,9 @@ def save(path: str | Path, network: BiSeNetV2, metadata: Metadata) -> None:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    tensors = {
-        name: tensor.detach().cpu().to(torch.float16).contiguous()
-        for name, tensor in network.state_dict().items()
-        if tensor.is_floating_point() and not name.startswith("boosters.")
-    }
+    weights = in_float16(network_arrays(network))
     try:
-        _check_finite(tensors)
+        check_finite(weights)
         document = json.dumps(to_json(metadata))
         if from_json(json.loads(document)).architecture != network.architecture:
             raise ModelFileError("its metadata describes another architecture than the network has")
@@ -79,7 +101,7 @@ def save(path: str | Path, network: BiSeNetV2, metadata: Metadata) -> None:
     try:
         # safetensors creates files that only their owner can read.
         with atomic_write(path, mode=0o644) as written:
-            safetensors.torch.save_file(tensors, written, metadata={"format": "pt", _KEY: document})
+            safetensors.numpy.save_file(weights, written, metadata={"format": "pt", _KEY: document})
     except safetensors.SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}; is the disk full?") from error
 
@@ -94,7 +116,8 @@ def load_model(model: str | Path = "", classes: str | Path = "") -> Model:
             replace those in the model file; empty to keep the model's own.
 
     Returns:
-        The model; its ``network`` is a torch module in eval mode on the CPU.
+        The model; its ``network`` is a torch module in eval mode on the CPU, built on first use,
+        which raises ModelFileError if the weights do not match the architecture.
 
     Raises:
         ModelFileError: the file is missing, damaged, of an unknown format, or its number of
@@ -127,14 +150,17 @@ def load(path: str | Path, classes: str | Path | None = None) -> Model:
             f"no model file at {path}: check the path; {SHIPPED_MODEL} is the shipped model"
         )
     try:
-        read = _read if path.suffix == ".safetensors" else read_checkpoint
-        metadata, tensors = read(path)
+        read = _read if path.suffix == ".safetensors" else _read_checkpoint
+        metadata, arrays = read(path)
         if classes is not None:
             metadata = _with_classes(metadata, Path(classes))
-        network = _network(metadata, tensors)
+        check_finite(arrays)
     except UserError as error:
         raise ModelFileError(f"model {path}: {error}") from error
-    return Model(path.stem, network, metadata)
+    weights = StoredWeights(path, metadata.architecture, arrays)
+    if read is _read_checkpoint:
+        _ = weights.network  # PyTorch is imported already, so report a wrong shape at once
+    return Model(path.stem, weights, metadata)
 
 
 def update_metadata(path: str | Path, model: Model, change: Callable[[Metadata], Metadata]) -> None:
@@ -161,22 +187,22 @@ def update_metadata(path: str | Path, model: Model, change: Callable[[Metadata],
     save(path, now.network, change(now.metadata))
 
 
-def has_weights_of(stored: Model, network: BiSeNetV2) -> bool:
+def has_weights_of(stored: Model, network: "BiSeNetV2") -> bool:
     """Return whether ``stored`` has the architecture and, in float16, the weights of ``network``.
 
     Args:
         stored: a model loaded from a file that ``save`` wrote.
         network: a network of any precision on any device.
     """
-    found, wanted = stored.network.state_dict(), network.state_dict()
-    return stored.metadata.architecture == network.architecture and all(
-        torch.equal(tensor, wanted[name].cpu().to(torch.float16).to(tensor.dtype))
-        for name, tensor in found.items()
-        if tensor.is_floating_point()
+    found, wanted = stored.arrays(), in_float16(network_arrays(network))
+    return (
+        stored.metadata.architecture == network.architecture
+        and found.keys() == wanted.keys()
+        and all(np.array_equal(array, wanted[name]) for name, array in found.items())
     )
 
 
-def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
+def _read(path: Path) -> tuple[Metadata, Arrays]:
     try:
         with path.open("rb") as file:
             # The header begins with its own length, little-endian.
@@ -186,9 +212,11 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
                 f"its header has {length >> 20} MiB, more than the {MAX_HEADER >> 20} MiB of any "
                 "model file; download it again"
             )
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            readable = _NUMPY_TYPES.issuperset(types.values())
+            arrays = {name: file.get_tensor(name) for name in types} if readable else None
     except (safetensors.SafetensorError, OSError) as error:
         raise ModelFileError(
             f"not a readable .safetensors file ({error}); it may be truncated or a Git LFS "
@@ -203,64 +231,25 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
         document = parse_json(header[_KEY])
     except DocumentError as error:
         raise ModelFileError(f"its metadata cannot be read: {error}; create it again") from error
-    return from_json(document), tensors
+    metadata = from_json(document)
+    return metadata, _read_by_torch(path) if arrays is None else arrays
 
 
-def _network(metadata: Metadata, tensors: Mapping[str, Tensor]) -> BiSeNetV2:
-    """Return the network of ``metadata`` with the weights ``tensors``, which are checked."""
-    # Without memory for weights that the file may not have.
-    with torch.device("meta"), _NoRandomNumbers():
-        wanted = _weights(BiSeNetV2(metadata.architecture))
-    missing = sorted(wanted.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - wanted.keys())
-    if missing or extra:
-        raise ModelFileError(
-            f"its tensors do not match its architecture (missing: {abbreviate(missing)}; "
-            f"unknown: {abbreviate(extra)}); the file is of another version or variant"
-        )
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise ModelFileError(
-                f"tensor {quoted(name)} has shape {tuple(tensor.shape)}, but its architecture "
-                f"needs {tuple(wanted[name].shape)}; check num_classes and head_channels"
-            )
-        plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
-        if tensor.dtype not in _FLOATS or not plain:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise ModelFileError(
-                f"tensor {quoted(name)} is {kind}{'' if plain else ', not dense'}; weights must be "
-                "dense float16, bfloat16, float32 or float64: save the original ones"
-            )
-    _check_finite(tensors)
-    network = BiSeNetV2(metadata.architecture)
-    wanted = _weights(network)
-    for name, tensor in tensors.items():
-        wanted[name].copy_(tensor)
-    return network.eval()
+def _read_by_torch(path: Path) -> Arrays:
+    """Return the weights of a file with types that NumPy does not have."""
+    from safetensors.torch import load_file
+
+    from bisenet_ros.model.build_network import to_arrays
+
+    return to_arrays(load_file(path))
 
 
-class _NoRandomNumbers(TorchFunctionMode):
-    """Leaves weights as they are allocated; to draw them, the meta device imports the compiler."""
+def _read_checkpoint(path: Path) -> tuple[Metadata, Arrays]:
+    from bisenet_ros.model.build_network import to_arrays
+    from bisenet_ros.model.converters import read_checkpoint
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func in (Tensor.normal_, Tensor.uniform_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
-
-
-def _weights(network: BiSeNetV2) -> dict[str, Tensor]:
-    return {n: t for n, t in network.state_dict().items() if t.is_floating_point()}
-
-
-def _check_finite(tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise ModelFileError(
-                f"tensor {quoted(name)} contains NaN or infinity in float16: the training "
-                "diverged; use an earlier checkpoint"
-            )
+    metadata, tensors = read_checkpoint(path)
+    return metadata, to_arrays(tensors)
 
 
 def _with_classes(metadata: Metadata, path: Path) -> Metadata:

@@ -270,7 +270,7 @@ def test_bad_metadata(
 ) -> None:
     path = rewrite(good, tmp_path / "x.safetensors", document=change)
     with pytest.raises(ModelFileError, match=message) as caught:
-        load(path)
+        _ = load(path).network
     assert str(caught.value).startswith(f"model {path}: ")
 
 
@@ -306,17 +306,48 @@ def test_bad_tensors(
     message: str,
 ) -> None:
     path = rewrite(good, tmp_path / "x.safetensors", tensors=change)
-    with pytest.raises(ModelFileError, match=message):
-        load(path)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        _ = load(path).network
+    assert str(caught.value).startswith(f"model {path}: ")
 
 
-def test_loading_imports_no_compiler(good: Path) -> None:
-    """It takes seconds, at every start of a node."""
-    code = (
-        f"import sys; from bisenet_ros.model.file import load; load({str(good)!r}); "
-        "sys.exit('sympy' in sys.modules)"
+def imported(code: str, *arguments: object) -> set[str]:
+    """Return the modules that a new process has imported after ``code``."""
+    code += "; import sys; print(*sys.modules)"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_a_model_is_read_without_pytorch_and_its_network_built_without_the_compiler(
+    good: Path,
+) -> None:
+    """They take seconds, at every start of a node."""
+    code = "import sys; from bisenet_ros import load_model; model = load_model(sys.argv[1])"
+    assert "torch" not in imported(f"{code}; model.arrays()", good)
+    with_network = imported(f"{code}; model.network", good)
+    assert "torch" in with_network
+    assert "sympy" not in with_network
+
+
+def test_weights_are_the_same_whether_or_not_the_network_was_built(good: Path) -> None:
+    model = load(good)
+    before = {name: array.tobytes() for name, array in model.arrays().items()}
+    with torch.no_grad():
+        model.network.head[2].bias += 1
+    after = {name: array.tobytes() for name, array in model.arrays().items()}
+    assert {name for name in before if before[name] != after[name]} == {"head.2.bias"}
+    assert before.keys() == after.keys()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.float64])
+def test_weights_of_other_types_are_read(good: Path, tmp_path: Path, kind: torch.dtype) -> None:
+    path = rewrite(
+        good, tmp_path / "x.safetensors", tensors=lambda t: {n: v.to(kind) for n, v in t.items()}
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    expected = load_file(good)[LAST].to(kind).float()
+    assert torch.equal(torch.from_numpy(load(path).arrays()[LAST]), expected)
+    assert torch.equal(load(path).network.head[2].weight, expected)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
@@ -368,7 +399,7 @@ def test_tensors_of_another_variant(good: Path, tmp_path: Path) -> None:
         good, tmp_path / "x.safetensors", document=architecture("expand_in", "depthwise")
     )
     with pytest.raises(ModelFileError, match=r"'semantic\.S\S+' has shape"):
-        load(path)
+        _ = load(path).network
 
 
 def test_update_metadata_keeps_changes_of_other_processes(good: Path, tmp_path: Path) -> None:
