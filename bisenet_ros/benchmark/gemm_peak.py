@@ -9,7 +9,7 @@ import torch
 
 from bisenet_ros.benchmark.interleave import Budget
 from bisenet_ros.inference.backend import native_precisions
-from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.inference.torch_engine import DTYPES
 
 SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
 """Rows and columns to try by kind of device; the fastest depends on its caches."""

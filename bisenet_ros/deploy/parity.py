@@ -3,18 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bisenet_ros.deploy.deploy_module import DeployModule
-from bisenet_ros.deploy.reference_images import reference_images
-from bisenet_ros.deploy.upsample_argmax import upsample_argmax
 from bisenet_ros.errors import ParityError
 from bisenet_ros.model.file import Model
-from bisenet_ros.network import upsample
+
+if TYPE_CHECKING:
+    from bisenet_ros.deploy.reference_logits import ReferenceLogits
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Returns labels uint8 [H,W] of an image uint8 [H,W,3] RGB."""
@@ -52,7 +50,8 @@ class ParityCheck:
     best one than rounding explains. Counting mismatches would penalize low-margin pixels, of which
     a model has many on images unlike its training data.
 
-    The logits are computed at the first comparison and shared by all engines of the model.
+    Images and logits are computed at the first comparison and shared by all engines of the model;
+    what they need, such as PyTorch, is imported then, since engines in the cache need no check.
 
     Args:
         model: the reference.
@@ -98,30 +97,16 @@ class ParityCheck:
     @cached_property
     def images(self) -> Mapping[str, NDArray[np.uint8]]:
         """Images uint8 [H,W,3] RGB by name, see ``reference_images``."""
+        from bisenet_ros.deploy.reference_images import reference_images
+
         return reference_images(self._resolution)
 
     @cached_property
-    def _logits(self) -> dict[str, Tensor]:
-        """Logits float32 [1,C,H/8,W/8] by name of the image."""
-        deployed = DeployModule(self._model).on("cpu")
-        with torch.inference_mode():
-            return {
-                name: deployed.logits(torch.from_numpy(image[None]))
-                for name, image in self.images.items()
-            }
+    def _reference(self) -> "ReferenceLogits":
+        from bisenet_ros.deploy.reference_logits import ReferenceLogits
+
+        return ReferenceLogits(self._model, self.images)
 
     def _compare(self, run: Run, name: str, precision: str) -> tuple[float, float]:
         """Return the shares of wrong and of equal labels of one image."""
-        labels = torch.from_numpy(run(self.images[name]).astype(np.int64))
-        with torch.inference_mode():
-            logits = self._logits[name]
-            spread = logits.std(dim=1).square().mean().sqrt()
-            # The candidates of upsample_argmax are the reference, even where they miss a class.
-            expected = upsample_argmax(logits)[0][0].long()
-            logits = upsample(logits, tuple(labels.shape))[0]
-            known = labels.clamp(max=len(logits) - 1)
-            below = logits.amax(dim=0) - logits.gather(0, known[None])[0]
-            wrong = ((below > MARGINS[precision] * spread) & (labels != expected)) | (
-                labels != known
-            )
-            return float(wrong.double().mean()), float((labels == expected).double().mean())
+        return self._reference.compare(name, run(self.images[name]), MARGINS[precision])

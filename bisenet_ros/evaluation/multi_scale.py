@@ -12,7 +12,7 @@ from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.errors import InferenceError, quoted
 from bisenet_ros.images.resize import resize_image, resize_labels
 from bisenet_ros.inference.segmenter import Segmenter
-from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.inference.torch_engine import DTYPES
 
 
 class MultiScale:

@@ -85,7 +85,7 @@ def engine_key(
     engine: str,
     precision: str,
     device: str,
-    content: bytes,
+    content: str,
     build: str = "",
 ) -> Key:
     """Return the key of an engine, readable enough for a listing of the cache.
@@ -96,9 +96,9 @@ def engine_key(
         engine: the library and its exact version.
         precision: precision of the computation.
         device: all properties of the device that engines depend on.
-        content: what the engine is made from. This is the ONNX file, which contains weights,
-            calibration and the exporter's decisions, so that a change of any gives another key;
-            without an ONNX file, ``model_content``.
+        content: digest of what the engine is made from. This is ``Graph.digest``: the ONNX file
+            contains weights, calibration and the exporter's decisions, so that a change of any
+            gives another key; without an ONNX file, ``model_digest``.
         build: other options of the compiler.
     """
     width, height = options.resolution_for(model)
@@ -110,15 +110,18 @@ def engine_key(
         "confidence": "yes" if options.confidence else "no",
         "device": device,
         "build": build,
-        "content": hashlib.sha256(content).hexdigest(),
+        "content": content,
     }
 
 
-def model_content(model: "Model") -> bytes:
-    """Return the weights and metadata of ``model``, including scores and calibration."""
-    document = json.dumps(to_json(model.metadata), sort_keys=True, default=str).encode()
-    tensors = (tensor.numpy().tobytes() for tensor in model.network.state_dict().values())
-    return b"".join((document, *tensors))
+def model_digest(model: "Model") -> str:
+    """Return the SHA-256 of weights and metadata of ``model``, with scores and calibration."""
+    document = json.dumps(to_json(model.metadata), sort_keys=True, default=str)
+    digest = hashlib.sha256(document.encode())
+    for name, array in sorted(model.arrays().items()):
+        digest.update(f"{name} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 class EngineCache:

@@ -13,7 +13,6 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset15 as opset
 
-from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 from bisenet_ros.deploy.openvino_core import openvino_core
 from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.deploy.precision import check_precision
@@ -28,7 +27,7 @@ from bisenet_ros.inference.engine_cache import (
     pack,
     unpack,
 )
-from bisenet_ros.inference.int8_probe import exact_weight_bits
+from bisenet_ros.inference.graph import Graph
 from bisenet_ros.model.file import Model
 
 logger = logging.getLogger(__name__)
@@ -75,20 +74,20 @@ class OpenVINOBackend:
         in_int8 = self.precision == "int8"
         with engine_errors("openvino", self.device):
             bits = _weight_bits(core, device, identity, cache) if in_int8 else 8
-            graph = build_onnx(
+            graph = Graph(
                 model,
-                resolution=options.resolution_for(model),
+                options,
+                cache,
                 precision="int8" if in_int8 else "fp32",
-                confidence=options.confidence,
                 weight_bits=bits,
-            ).SerializeToString()
+            )
             key = engine_key(
                 model,
                 options,
                 engine=f"openvino {openvino.get_version()}",
                 precision=self.precision,
                 device=identity,
-                content=graph,
+                content=graph.digest,
                 build=str(config),
             )
             parity_check = check or ParityCheck(model, options.resolution_for(model))
@@ -99,7 +98,7 @@ class OpenVINOBackend:
                     lambda image: request.infer({0: image[None]})[0][0],
                     self.precision,
                     "the OpenVINO engine",
-                    ExactRunner(graph) if in_int8 else None,
+                    graph.exact_runner() if in_int8 else None,
                 )
 
             engine, self.parity = _compile(core, device, graph, config, cache, key, compare)
@@ -169,19 +168,19 @@ def _device(asked: str, available: list[str]) -> str:
 def _compile(
     core: openvino.Core,
     device: str,
-    graph: bytes,
+    graph: Graph,
     config: dict[str, Any],
     cache: EngineCache,
     key: Key,
     compare: Callable[[openvino.CompiledModel], Parity],
 ) -> tuple[openvino.CompiledModel, Parity]:
-    """Return the engine of an ONNX graph and its parity, from the cache if possible.
+    """Return the engine of a graph and its parity, from the cache if possible.
 
     OpenVINO's own cache (CACHE_DIR) is not used: it does not detect damaged files.
     """
 
     def compile_and_compare() -> tuple[openvino.CompiledModel, Parity]:
-        engine = core.compile_model(core.read_model(graph), device, config)
+        engine = core.compile_model(core.read_model(graph.content), device, config)
         return engine, compare(engine)
 
     def build() -> bytes:
@@ -216,6 +215,8 @@ def _weight_bits(core: openvino.Core, device: str, identity: str, cache: EngineC
     key = {"probe": "int8", "device": identity}
     bits = cache.recall(key)
     if bits is None:
+        from bisenet_ros.inference.int8_probe import exact_weight_bits  # needs onnx
+
         bits = exact_weight_bits(lambda graph, image: _run_once(core, device, graph, image))
         cache.remember(key, bits or 0)
         if bits == 7:

@@ -3,10 +3,10 @@
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ from bisenet_ros.inference.engine_cache import (
     Key,
     cache_folder,
     engine_key,
-    model_content,
+    model_digest,
 )
 from bisenet_ros.model.file import Model
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +137,6 @@ class _Selection:
 
     def __init__(self, model: Model, options: EngineOptions, timer: EngineTimer) -> None:
         self.failed: dict[str, str] = {}
-        self._identities: dict[str, str] = {}
         self._model = model
         self._options = options
         self._timer = timer
@@ -145,10 +146,14 @@ class _Selection:
 
     def fastest(self, group: Sequence[tuple[str, str]]) -> Backend | None:
         """Return the fastest accurate engine of (backend, device) pairs, or None."""
-        candidates = list(self._candidates(group))
-        if not candidates:
+        answers = {
+            each: self._ask(*each, lambda backend, device: backend.identity(device))
+            for each in group
+        }
+        identities = {each: answer for each, answer in answers.items() if answer is not None}
+        if not identities:
             return None
-        key = self._key(candidates)
+        key = self._key(identities)
         before = dict(self.failed)
         choice = self._cache.recall(key)
         if choice is not None:
@@ -158,7 +163,7 @@ class _Selection:
                 self._log(engine, choice["told"])
                 return engine
         with ExitStack() as opened:
-            engines = self._build(candidates, opened)
+            engines = self._build(self._candidates(list(identities)), opened)
             if not engines:
                 return None
             timed = self._timer(list(engines.values()), self._check.images["street"])
@@ -174,14 +179,18 @@ class _Selection:
         self._log(engines[best], times)
         return engines[best]
 
+    def _ask(self, name: str, device: str, question: Callable[[type[Backend], str], T]) -> T | None:
+        """Return what a backend answers about the device, or None with the reason in ``failed``."""
+        try:
+            return question(backend_class(name), device)
+        except InferenceError as error:
+            self.failed[name] = str(error)
+            return None
+
     def _candidates(self, group: Sequence[tuple[str, str]]) -> Iterator[_Candidate]:
         for index, (name, device) in enumerate(group):
-            try:
-                backend = backend_class(name)
-                native = backend.native_precisions(device)
-                self._identities[name] = backend.identity(device)
-            except InferenceError as error:
-                self.failed[name] = str(error)
+            native = self._ask(name, device, lambda backend, on: backend.native_precisions(on))
+            if native is None:
                 continue
             if self._options.precision != "auto":
                 yield _Candidate(name, device, self._options.precision)
@@ -193,7 +202,7 @@ class _Selection:
                 yield _Candidate(name, device, precision)
 
     def _build(
-        self, candidates: Sequence[_Candidate], opened: ExitStack
+        self, candidates: Iterable[_Candidate], opened: ExitStack
     ) -> dict[_Candidate, Backend]:
         """Return the engines that work and are accurate, and register them with ``opened``."""
         engines: dict[_Candidate, Backend] = {}
@@ -244,16 +253,18 @@ class _Selection:
             )
         return ""
 
-    def _key(self, candidates: Sequence[_Candidate]) -> Key:
-        """Return the key under which the choice among the candidates is stored."""
-        names = dict.fromkeys(each.backend for each in candidates)
+    def _key(self, identities: Mapping[tuple[str, str], str]) -> Key:
+        """Return the key under which the choice among (backend, device) pairs is stored.
+
+        The candidates follow from it; to list them, PyTorch would have to be imported.
+        """
         return engine_key(
             self._model,
             self._options,
             engine="auto",
-            precision=", ".join(map(str, candidates)),
-            device="; ".join(f"{name} on {self._identities[name]}" for name in names),
-            content=model_content(self._model),
+            precision=self._options.precision,
+            device="; ".join(f"{name} on {what}" for (name, _), what in identities.items()),
+            content=model_digest(self._model),
             build=f"{self._options.threads or default_threads()} threads",
         )
 

@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.deploy.precision import ONNX_PRECISIONS, check_precision
 from bisenet_ros.errors import InferenceError, engine_errors, quoted
@@ -24,6 +22,7 @@ from bisenet_ros.inference.engine_cache import (
     pack,
     unpack,
 )
+from bisenet_ros.inference.graph import Graph
 from bisenet_ros.inference.tensorrt_library import (
     TENSORRT_RTX,
     Capability,
@@ -35,6 +34,8 @@ from bisenet_ros.inference.tensorrt_library import (
 from bisenet_ros.model.file import Model
 
 if TYPE_CHECKING:
+    import torch
+
     from bisenet_ros.inference.tensorrt_engine import Engine, TensorRT
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class TensorRTBackend:
         major, minor = gpu.capability
         self.instruction_set = f"sm_{major}{minor}"
         self.arithmetic = f"{self.name} {self.instruction_set}"
+        import torch
+
         with engine_errors(self.name, self.device), torch.cuda.device(gpu.device):
             parity_check = check or ParityCheck(model, options.resolution_for(model))
             self._engine, self.parity = _open(model, options, gpu, parity_check)
@@ -123,14 +126,15 @@ def build_for(model: Model, options: EngineOptions, gpus: Sequence[str]) -> list
         version = library.version()
     except InferenceError as error:
         raise InferenceError(f"{error}: {how_to_install_rtx()}") from error
-    onnx = _onnx(model, options)
-    keys = [_key(model, options, onnx, library, version, gpu) for gpu in gpus]
+    cache = EngineCache(cache_folder(options.engine_cache))
+    graph = _graph(model, options, cache)
+    keys = [_key(model, options, graph, library, version, gpu) for gpu in gpus]
     for gpu, key in zip(gpus, keys, strict=True):
 
         def build(gpu: str = gpu, key: Key = key) -> bytes:
-            return pack({}, _build(start_tensorrt(library), onnx, gpu, key))
+            return pack({}, _build(start_tensorrt(library), graph, gpu, key))
 
-        EngineCache(cache_folder(options.engine_cache)).get(key, build, bytes)
+        cache.get(key, build, bytes)
     return keys
 
 
@@ -141,7 +145,7 @@ class _Gpu:
     - ``description``: properties that engines tuned on the GPU depend on.
     """
 
-    device: torch.device
+    device: "torch.device"
     capability: Capability
     description: str
     library: Library
@@ -151,6 +155,8 @@ class _Gpu:
 def _find_gpu(name: str) -> _Gpu:
     number = 0 if name == "auto" else cuda_number(name, "tensorrt", "auto")
     device = cuda_device(number)
+    import torch
+
     with engine_errors("tensorrt", str(device)):
         gpu = torch.cuda.get_device_properties(device)
     library, version = choose_library((gpu.major, gpu.minor), torch.version.cuda)
@@ -162,19 +168,12 @@ def _find_gpu(name: str) -> _Gpu:
     return _Gpu(device, (gpu.major, gpu.minor), description, library, version)
 
 
-def _onnx(model: Model, options: EngineOptions) -> bytes:
-    content: bytes = build_onnx(
-        model,
-        resolution=options.resolution_for(model),
-        precision=options.precision,
-        confidence=options.confidence,
-        fp16_rest=True,
-    ).SerializeToString()
-    return content
+def _graph(model: Model, options: EngineOptions, cache: EngineCache) -> Graph:
+    return Graph(model, options, cache, precision=options.precision, fp16_rest=True)
 
 
 def _key(
-    model: Model, options: EngineOptions, onnx: bytes, library: Library, version: str, device: str
+    model: Model, options: EngineOptions, graph: Graph, library: Library, version: str, device: str
 ) -> Key:
     return engine_key(
         model,
@@ -182,14 +181,14 @@ def _key(
         engine=f"{library.module} {version}",
         precision=options.precision,
         device=device,
-        content=onnx,
+        content=graph.digest,
         build=_BUILD,
     )
 
 
-def _build(tensorrt: "TensorRT", onnx: bytes, gpu: str, key: Key) -> bytes:
+def _build(tensorrt: "TensorRT", graph: Graph, gpu: str, key: Key) -> bytes:
     logger.info("building an engine with %s, which may take minutes: %s", tensorrt, key)
-    return tensorrt.build(onnx, gpu)
+    return tensorrt.build(graph.content, gpu)
 
 
 def _open(
@@ -199,11 +198,11 @@ def _open(
     from bisenet_ros.inference.tensorrt_engine import Engine, start_tensorrt
 
     tensorrt = start_tensorrt(gpu.library)
-    onnx = _onnx(model, options)
     cache = EngineCache(cache_folder(options.engine_cache))
+    graph = _graph(model, options, cache)
     ahead = bool(gpu.library.targets)  # engines are built ahead, and kernels compiled here
     device = target(gpu.capability) if ahead else gpu.description
-    key = _key(model, options, onnx, gpu.library, gpu.version, device)
+    key = _key(model, options, graph, gpu.library, gpu.version, device)
     here: Key = {**key, "device": gpu.description}
     kept = cache.recall_kernels(here) if ahead else b""
 
@@ -212,7 +211,7 @@ def _open(
             lambda image: engine.run(image)[0],
             options.precision,
             f"the {gpu.library.title} engine",
-            ExactRunner(onnx) if options.precision == "int8" else None,
+            graph.exact_runner() if options.precision == "int8" else None,
         )
 
     def load(content: bytes) -> "tuple[Engine, dict[str, float], str]":
@@ -221,7 +220,7 @@ def _open(
         return Engine(tensorrt, serialized, gpu.device, kept), facts, digest
 
     def build() -> bytes:
-        serialized = _build(tensorrt, onnx, target(gpu.capability), key)
+        serialized = _build(tensorrt, graph, target(gpu.capability), key)
         facts = {} if ahead else asdict(check(Engine(tensorrt, serialized, gpu.device)))
         return pack(facts, serialized)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bisenet_ros.classes import IGNORE_ID
-from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.inference.torch_engine import DTYPES
 from bisenet_ros.network import BiSeNetV2, upsample
 from bisenet_ros.training.settings import Settings
 

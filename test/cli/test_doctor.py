@@ -27,6 +27,7 @@ from std_msgs.msg import Header
 import bisenet_ros.model
 from bisenet_ros.cli.environment_checks import check_engine
 from bisenet_ros.cli.main import main
+from bisenet_ros.inference import cuda
 from bisenet_ros.inference.cpu import default_threads
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model import file as model_file
@@ -138,6 +139,7 @@ def test_pytorch_on_a_gpu_passes_and_tensorrt_is_recommended(
     for name in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, name, None)  # as if not installed
     gpu = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, multi_processor_count=132)
+    monkeypatch.setattr(cuda, "has_cuda_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
     segmenter = Segmenter(model_file.load(tiny_model), EngineOptions(backend="torch", device="cpu"))

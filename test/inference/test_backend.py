@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bisenet_ros.errors import InferenceError
+from bisenet_ros.inference import cuda
 from bisenet_ros.inference.backend import BACKENDS, EngineOptions
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model import file as model_file
@@ -65,6 +66,7 @@ def broken_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(device: object) -> None:
         raise RuntimeError("The NVIDIA driver on your system is too old")
 
+    monkeypatch.setattr(cuda, "has_cuda_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", start)
     monkeypatch.setattr(torch.cuda, "get_device_capability", start)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bisenet_ros.deploy.deploy_module import DeployModule
 from bisenet_ros.inference.cuda_runner import CudaRunner, fastest_kernels, graphed
-from bisenet_ros.inference.torch_backend import DTYPES
+from bisenet_ros.inference.torch_engine import DTYPES
 from bisenet_ros.model import file as model_file
 from bisenet_ros.model.file import Model
 from bisenet_ros.resources import model_path

@@ -18,6 +18,7 @@ import torch
 from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 from bisenet_ros.deploy.parity import Parity, ParityCheck
 from bisenet_ros.errors import InferenceError, ParityError
+from bisenet_ros.inference import cuda
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder, pack
 from bisenet_ros.inference.selection import load_backend
@@ -177,6 +178,7 @@ def geforce(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = SimpleNamespace(
         name="NVIDIA GeForce RTX 3060", major=8, minor=6, multi_processor_count=28
     )
+    monkeypatch.setattr(cuda, "has_cuda_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
 

@@ -186,8 +186,11 @@ def test_sigint_ends_a_node_that_loads(tmp_path: Path, tiny_model: Path) -> None
 @pytest.mark.parametrize("library", ["libtorch_cpu", "cv2", "_rclpy_pybind11", "rmw_fastrtps"])
 def test_sigint_ends_a_node_that_imports(tmp_path: Path, tiny_model: Path, library: str) -> None:
     log = tmp_path / "node.log"
+    # PyTorch is imported by the worker, to build an engine.
+    values = {"model": str(tiny_model), "device": "cpu", "autostart": True}
+    values |= {"engine_cache": str(tmp_path)}
     command = installed_command()
-    with start_process(log, {}, namespace="/own", command=command) as process:
+    with start_process(log, values, namespace="/own", command=command) as process:
         maps = Path(f"/proc/{process.pid}/maps")
         deadline = time.monotonic() + TIMEOUT_S
         while library not in maps.read_text():

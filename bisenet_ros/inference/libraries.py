@@ -1,0 +1,30 @@
+"""Facts about installed libraries that need no import of them."""
+
+import ctypes
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_AMD_GPU = Path("/dev/kfd")
+
+
+def library_version(name: str) -> str:
+    """Return the version of an installed library, which is imported only if pip does not know it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        found: str = import_module(name).__version__
+        return found
+
+
+def has_cuda_driver() -> bool:
+    """Return False if PyTorch can find no GPU, since neither NVIDIA's nor AMD's driver is there."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return _AMD_GPU.exists()
+    return True
