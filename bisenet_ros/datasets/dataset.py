@@ -189,6 +189,8 @@ def read_list(path: Path, known: Container[str]) -> set[str]:
     for line in filter(None, map(str.strip, lines)):
         whole, first = Path(line), Path(line.split()[0])
         tries = [whole.name, whole.stem, first.name, first.stem]
+        if first.suffix.lower() in IMAGE_SUFFIXES:  # else a name with spaces
+            tries = tries[2:]
         names.add(next((name for name in tries if name in known), first.stem))
     return names
 
