@@ -41,7 +41,7 @@ class CameraOutputs:
     pipeline: FramePipeline
 
 
-class Camera:
+class ActiveCamera:
     """A camera while the node is active.
 
     All methods are for the worker's thread.
@@ -67,7 +67,7 @@ class Camera:
         outputs: CameraOutputs,
         transport: str,
         qos: QoSProfile,
-        receive: Callable[["Camera", ImageMessage], None],
+        receive: Callable[["ActiveCamera", ImageMessage], None],
         call_on_executor: Callable[[Callable[[], None]], None],
     ) -> None:
         self.outputs = outputs

@@ -26,7 +26,7 @@ from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
 from bisenet_ros.resources import expand_home
-from bisenet_ros.ros.camera import Camera, CameraOutputs, ImageMessage
+from bisenet_ros.ros.camera import ActiveCamera, CameraOutputs, ImageMessage
 from bisenet_ros.ros.diagnostics import diagnostic_array, frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.fastdds import remove_stale_segments
 from bisenet_ros.ros.frame_pipeline import FramePipeline
@@ -57,7 +57,7 @@ class _Active:
 
     clock_watchdog: ClockWatchdog
     enabled: bool = True
-    cameras: list[Camera] = field(default_factory=list)
+    cameras: list[ActiveCamera] = field(default_factory=list)
     report: Future[None] | None = None
 
 
@@ -66,7 +66,7 @@ class _Frame:
     """A message and the camera that sent it, which belongs to one activation."""
 
     message: ImageMessage
-    camera: Camera
+    camera: ActiveCamera
 
 
 class SegmentationNode(ManagedNode):
@@ -212,7 +212,7 @@ class SegmentationNode(ManagedNode):
         # Before the subscriptions, whose first message may be the only one.
         self._active = _Active(ClockWatchdog(self))
         for outputs in self._configured.cameras:
-            camera = Camera(
+            camera = ActiveCamera(
                 self,
                 outputs,
                 values.input_transport,
@@ -236,7 +236,7 @@ class SegmentationNode(ManagedNode):
         for camera in self._active.cameras:
             camera.listen(not self._idle_reason(camera))
 
-    def _idle_reason(self, camera: Camera) -> str:
+    def _idle_reason(self, camera: ActiveCamera) -> str:
         """Return why no image of ``camera`` is wanted, or ""."""
         if self._active is not None and not self._active.enabled:
             return "paused by ~/enable"
@@ -267,7 +267,7 @@ class SegmentationNode(ManagedNode):
 
     # Frames: received on the executor's thread, processed on the worker's.
 
-    def _receive(self, camera: Camera, message: ImageMessage) -> None:
+    def _receive(self, camera: ActiveCamera, message: ImageMessage) -> None:
         if self._active is None or camera not in self._active.cameras:
             return
         camera.statistics.frame_received()
@@ -335,7 +335,7 @@ class SegmentationNode(ManagedNode):
             *(self._report_camera(camera, segmenter) for camera in active.cameras)
         )
 
-    def _report_camera(self, camera: Camera, segmenter: Segmenter) -> DiagnosticStatus:
+    def _report_camera(self, camera: ActiveCamera, segmenter: Segmenter) -> DiagnosticStatus:
         stats = self._stats(camera, segmenter)
         camera.outputs.stats.publish(stats)
         camera.errors.summarize()
@@ -351,7 +351,7 @@ class SegmentationNode(ManagedNode):
     def _publish_diagnostics(self, *statuses: DiagnosticStatus) -> None:
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), *statuses))
 
-    def _stats(self, camera: Camera, segmenter: Segmenter) -> SegmentationStats:
+    def _stats(self, camera: ActiveCamera, segmenter: Segmenter) -> SegmentationStats:
         message = SegmentationStats(
             model=segmenter.model.name,
             backend=segmenter.backend.name,
