@@ -200,6 +200,20 @@ def test_sigint_ends_a_node_that_imports(tmp_path: Path, tiny_model: Path, libra
         assert "ERROR" not in log.read_text()
 
 
+@pytest.mark.parametrize("choice", ["auto", "fp32"])
+def test_a_node_with_an_engine_in_the_cache_does_not_import_pytorch(
+    tmp_path: Path, tiny_model: Path, choice: str
+) -> None:
+    values = {"model": str(tiny_model), "device": "cpu", "backend": "openvino"}
+    values |= {"precision": choice, "engine_cache": str(tmp_path), "autostart": True}
+    imported = []
+    for _ in range(2):
+        with node(tmp_path, tiny_model, values) as bench:
+            bench.wait_for_log("active: waiting for images")
+            imported.append("libtorch" in Path(f"/proc/{bench.process.pid}/maps").read_text())
+    assert imported == [True, False]
+
+
 def test_memory_that_a_killed_node_left_is_removed_by_the_next(
     tmp_path: Path, tiny_model: Path
 ) -> None:
