@@ -147,12 +147,16 @@ def backend_class(name: str) -> type[Backend]:
     try:
         module = import_module(f"bisenet_ros.inference.{name}_backend")
     except ImportError as error:
-        raise InferenceError(
-            f"backend {quoted(name)} needs a library that cannot be imported ({error}); install "
-            "it for this Python, or use another backend"
-        ) from error
+        raise _missing_library(name, error) from error
     found: type[Backend] = getattr(module, BACKENDS[name])
     return found
+
+
+def _missing_library(name: str, error: ImportError) -> InferenceError:
+    return InferenceError(
+        f"backend {quoted(name)} needs a library that cannot be imported ({error}); install "
+        "it for this Python, or use another backend"
+    )
 
 
 def native_precisions(name: str, device: str) -> tuple[str, ...]:
@@ -188,7 +192,10 @@ def open_engine(
     Raises:
         InferenceError: see ``Backend``.
     """
-    engine = backend_class(options.backend)(model, options, check)
+    try:
+        engine = backend_class(options.backend)(model, options, check)
+    except ImportError as error:  # of what only a new engine needs, such as onnx
+        raise _missing_library(options.backend, error) from error
     width, height = options.resolution_for(model)
     try:
         engine.run(np.zeros((height, width, 3), np.uint8))

@@ -9,16 +9,19 @@ _AMD_GPU = Path("/dev/kfd")
 
 
 def library_version(name: str) -> str:
-    """Return the version of an installed library, which is imported only if pip does not know it.
+    """Return the version of a library, "none" if it is not installed.
 
-    Raises:
-        ImportError: it is not installed.
+    The library is imported only if pip does not know it.
     """
     try:
         return version(name)
     except PackageNotFoundError:
+        pass
+    try:
         found: str = import_module(name).__version__
-        return found
+    except ImportError:
+        return "none"
+    return found
 
 
 def has_cuda_driver() -> bool:

@@ -153,14 +153,14 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[2])
 from parity_models import MODELS
-from bisenet_ros.inference import openvino_backend
+from bisenet_ros.inference import int8_probe, openvino_backend
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.deploy.parity import ParityError
 from bisenet_ros.inference.segmenter import Segmenter
 
 assert torch.backends.cpu.get_cpu_capability() == "AVX2"
 cache, size = Path(sys.argv[1]), (256, 128)
-probe = openvino_backend.exact_weight_bits
+probe = int8_probe.exact_weight_bits
 for name, make in MODELS.items():
     model = make()
     options = EngineOptions(
@@ -168,7 +168,7 @@ for name, make in MODELS.items():
     )
     engine = openvino_backend.OpenVINOBackend(model, options)
     print(name, engine.arithmetic)
-    openvino_backend.exact_weight_bits = lambda run: 8
+    int8_probe.exact_weight_bits = lambda run: 8
     options = replace(options, engine_cache=cache / "8 bits")
     try:
         openvino_backend.OpenVINOBackend(model, options)
@@ -178,7 +178,7 @@ for name, make in MODELS.items():
     if name == "shipped":
         chosen = Segmenter(model, replace(options, precision="auto")).backend
         print("auto", chosen.precision)
-    openvino_backend.exact_weight_bits = probe
+    int8_probe.exact_weight_bits = probe
 """
 
 

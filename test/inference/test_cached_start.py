@@ -13,6 +13,7 @@ import torch
 import bisenet_ros
 from bisenet_ros.deploy import onnx
 from bisenet_ros.deploy.calibration import calibrate
+from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference import graph
 from bisenet_ros.inference.backend import EngineOptions
 from bisenet_ros.inference.engine_cache import EngineCache, cache_folder
@@ -233,3 +234,14 @@ def test_without_a_cache_the_graph_is_exported(
     assert one.digest == two.digest
     assert one.content == two.content
     assert len(exports) == 2
+
+
+def test_a_new_engine_without_onnx_is_an_error_and_a_cached_one_needs_none(
+    path: Path, model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = replace(options, backend="openvino")
+    load_backend(model, named).close()
+    monkeypatch.setitem(sys.modules, "bisenet_ros.deploy.onnx", None)
+    load_backend(model_file.load(path), named).close()
+    with pytest.raises(InferenceError, match="'openvino' needs a library that cannot be imported"):
+        load_backend(model, replace(named, resolution=(64, 64)))
