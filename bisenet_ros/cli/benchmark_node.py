@@ -115,7 +115,7 @@ class NodeBenchmark:
                 "inference_ms": stats.inference_ms,
                 "age_p50_ms": float(age_p50),
                 "age_p99_ms": float(age_p99),
-                "rate_hz": _rate(labels),
+                "rate_hz": _rate(_in_statistics(viewer)),
             }
 
     def _one_camera(self, rate: float) -> dict[str, Any]:
@@ -123,8 +123,6 @@ class NodeBenchmark:
         import numpy as np
         import psutil
         from lifecycle_msgs.msg import Transition
-
-        from bisenet_ros.ros.frame_counts import WINDOW
 
         started = time.monotonic()
         with self._node("alone", autostart=True) as viewer:
@@ -147,15 +145,14 @@ class NodeBenchmark:
             viewer.lifecycle.change(Transition.TRANSITION_ACTIVATE, TIMEOUT_S)
             with self._camera(rate):
                 self._hear(viewer)
-            stats = viewer.stats[""]
-            ways_ms = [label.way_ms for label in viewer.labels[""][: stats.processed]]
+            ways_ms = [label.way_ms for label in _in_statistics(viewer)]
             used_s = after.user + after.system - before.user - before.system
             return {
                 "start_s": start_s,
                 "start_rss_mb": start_rss_mb,
                 "idle_cpu_percent": 100 * used_s / self._seconds,
                 "first_label_frame": first,
-                "outside_ms": float(np.mean(ways_ms[-WINDOW:])) - stats.inference_ms,
+                "outside_ms": float(np.mean(ways_ms)) - viewer.stats[""].inference_ms,
                 "rss_mb": 1e-6 * process.memory_info().rss,
             }
 
@@ -234,6 +231,13 @@ class NodeBenchmark:
     @staticmethod
     def _spin(viewer: "BenchmarkViewer", seconds: float) -> None:
         viewer.lifecycle.spin_until(lambda: False, seconds)
+
+
+def _in_statistics(viewer: "BenchmarkViewer") -> "Sequence[LabelTimes]":
+    """Return the labels of the one camera over which the latest statistics are averaged."""
+    from bisenet_ros.ros.frame_counts import WINDOW
+
+    return viewer.labels[""][: viewer.stats[""].processed][-WINDOW:]
 
 
 def _rate(labels: "Sequence[LabelTimes]") -> float:
