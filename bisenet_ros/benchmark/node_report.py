@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class NodeFigures:
-    """What ``bisenet benchmark --node`` measures.
+    """Measurements of ``bisenet benchmark --node``.
 
     - ``start_s``: from the start of the process until it waits for images, with a cached engine.
     - ``start_rss_mb``: resident memory then, in 1e6 bytes.

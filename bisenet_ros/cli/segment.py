@@ -205,6 +205,6 @@ def _times(frame: "Frame", index: int, source: "Source") -> dict[str, Any]:
             "time_ns": frame.recorded.time_ns,
         }
     assert source.rate is not None, "checked at the start"
-    # From 1 on: a stamp of 0 means that there is none.
+    # Start at 1, since a stamp of 0 means that there is none.
     time_ns = round(1e9 * (index + 1) / source.rate)
     return {"stamp_ns": time_ns, "frame_id": VIDEO_FRAME_ID, "time_ns": time_ns}

@@ -107,7 +107,7 @@ class _Shapes:
     annotations: list[tuple[Any, Any]] = field(default_factory=list)
     """(category id, outline): polygons as lists of numbers, or run lengths."""
     panoptic: tuple[list[Path], list[Any]] | None = None
-    """Where the image of segment ids may be, and the segments."""
+    """Candidate paths of the image of segment ids, and the segments."""
 
 
 def _document(path: Path) -> dict[str, list[Any]]:
@@ -120,7 +120,7 @@ def _document(path: Path) -> dict[str, list[Any]]:
 
 
 def _id(value: object) -> int | str | None:
-    """Return an id; 7.0 of a table's export and "7" of a web page's are 7. None if it is none."""
+    """Return an id, or None if ``value`` is not one. 7.0 and "7", as some tools write, are 7."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):

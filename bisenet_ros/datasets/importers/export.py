@@ -1,4 +1,4 @@
-"""What a labelling tool's export holds, whatever its format."""
+"""Contents of a labelling tool's export, independent of its format."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ image, but libraries take memory by their extent."""
 
 @dataclass(frozen=True)
 class Source:
-    """Where an export is.
+    """Location of an export.
 
     - ``root``: its folder, or its file if the format has a single one.
     - ``images``: folder of its images, if they are elsewhere.

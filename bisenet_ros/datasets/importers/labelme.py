@@ -89,7 +89,7 @@ def read(source: Source) -> Export:
 
 @dataclass(frozen=True)
 class _File:
-    """What a .json holds, without the embedded image, which all together could fill the memory.
+    """Contents of a .json, without the embedded image: all of them could fill the memory.
 
     ``head`` is the beginning of the embedded image, base64, or empty.
     """

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 _ROBOFLOW = re.compile(r"_(jpe?g|png|bmp|webp|tiff?)\.rf\.\w+$")
-"""What Roboflow appends to the name of an image."""
+"""Suffix that Roboflow appends to the name of an image."""
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 

@@ -34,7 +34,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Summary:
-    """What was imported; ``str`` formats it.
+    """Summary of an import; ``str`` formats it.
 
     - ``splits``: number of images by split.
     - ``pixels``: int64 [classes + 1], number of pixels of each class, last of unlabelled ones.
