@@ -21,8 +21,8 @@ DISTORTION_MODELS = {
 FISHEYE = ("equidistant", "fisheye")
 
 MAX_ERROR_PX = 0.1
-"""Maximum distance of the projection of a pixel's ray from the pixel. Beyond the angle up to which a
-lens was calibrated its polynomial may turn back, so that a pixel has no ray, or a wrong one."""
+"""Maximum distance of the projection of a pixel's ray from the pixel. Beyond the angle up to which
+a lens was calibrated its polynomial may turn back, so that a pixel has no ray, or a wrong one."""
 
 
 @dataclass(frozen=True)

@@ -109,13 +109,7 @@ class LabeledCloudNode(ManagedNode):
         # Steady: reports must continue while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(REPORT_PERIOD_S, self._request_report, clock=steady)
-        if self.get_parameter("autostart").value:
-            self.start()
-        else:
-            self.get_logger().info(
-                "unconfigured: waiting for the transitions configure and activate; with "
-                "'--ros-args -p autostart:=true' the node makes them itself"
-            )
+        self.start_or_wait()
 
     # Transitions, on the worker's thread.
 

@@ -104,6 +104,16 @@ class ManagedNode(LifecycleNodeMixin, Node):
         """Configure, and activate if that succeeds."""
         self.run_on_worker(lambda: self.trigger_configure() == SUCCESS and self.trigger_activate())
 
+    def start_or_wait(self) -> None:
+        """Start if parameter ``autostart`` is true, else log that transitions are awaited."""
+        if self.get_parameter("autostart").value:
+            self.start()
+        else:
+            self.get_logger().info(
+                "unconfigured: waiting for the transitions configure and activate; with "
+                "'--ros-args -p autostart:=true' the node makes them itself"
+            )
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``configure``; after a failure release what it acquired."""
         return self._transition("configure", self.configure, undo=self.cleanup)

@@ -94,13 +94,7 @@ class SegmentationNode(ManagedNode):
         self.create_service(
             Trigger, "~/reload", self._reload, callback_group=ReentrantCallbackGroup()
         )
-        if self.get_parameter("autostart").value:
-            self.start()
-        else:
-            self.get_logger().info(
-                "unconfigured: waiting for the transitions configure and activate; with "
-                "'--ros-args -p autostart:=true' the node makes them itself"
-            )
+        self.start_or_wait()
 
     # Transitions, on the worker's thread.
 
@@ -285,8 +279,10 @@ class SegmentationNode(ManagedNode):
 
     def _why_too_old(self, message: ImageMessage) -> str:
         max_age, stamp = self.get_parameter("max_age").value, message.header.stamp
+        if not max_age or not (stamp.sec or stamp.nanosec):
+            return ""
         age_s = stamp_age_s(stamp, self.get_clock().now().nanoseconds)
-        if not max_age or age_s <= max_age or not (stamp.sec or stamp.nanosec):
+        if age_s <= max_age:
             return ""
         return f"images are dropped, since they arrive {age_s:.1f} s old and max_age is {max_age:g}"
 
