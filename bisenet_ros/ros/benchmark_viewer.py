@@ -7,17 +7,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from bisenet_ros.msg import SegmentationStats
 from bisenet_ros.ros.camera import camera_topic
-from bisenet_ros.ros.node_process import Lifecycle, NodeProcess
+from bisenet_ros.ros.node_process import NodeProcess, client_node
 
 DEPTH = 10
 
@@ -63,16 +59,9 @@ class BenchmarkViewer:
         self.stats: dict[str, SegmentationStats] = {}
         self._subscriptions: list[Subscription] = []
         with ExitStack() as undo:
-            context = rclpy.Context()
-            # Ctrl-C remains a KeyboardInterrupt, so that the node can be stopped in order.
-            rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-            undo.callback(context.try_shutdown)
-            self._node = Node("benchmark_viewer", namespace=namespace, context=context)
-            undo.callback(self._node.destroy_node)
-            executor = SingleThreadedExecutor(context=context)
-            undo.callback(executor.shutdown)
-            executor.add_node(self._node)
-            self.lifecycle = Lifecycle(process, self._node, executor)
+            self._node, self.lifecycle = undo.enter_context(
+                client_node("benchmark_viewer", namespace, process)
+            )
             for name in cameras:
                 self._node.create_subscription(
                     SegmentationStats,

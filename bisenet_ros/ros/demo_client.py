@@ -7,12 +7,8 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -21,7 +17,7 @@ from bisenet_ros.classes import SemanticClass
 from bisenet_ros.errors import NodeError
 from bisenet_ros.msg import ClassMap
 from bisenet_ros.ros.image_messages import ImageDecoder, image_message
-from bisenet_ros.ros.node_process import Lifecycle, NodeProcess
+from bisenet_ros.ros.node_process import NodeProcess, client_node
 
 FRAME_ID = "camera"
 MATCH_TIMEOUT_S = 20.0
@@ -45,16 +41,7 @@ class DemoClient:
         self._class_map: ClassMap | None = None
         self._last_stamp = 0
         with ExitStack() as undo:
-            context = rclpy.Context()
-            # Ctrl-C remains a KeyboardInterrupt, so that the node can be stopped in order.
-            rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-            undo.callback(context.try_shutdown)
-            self._node = Node("demo", namespace=namespace, context=context)
-            undo.callback(self._node.destroy_node)
-            executor = SingleThreadedExecutor(context=context)
-            undo.callback(executor.shutdown)
-            executor.add_node(self._node)
-            self.lifecycle = Lifecycle(process, self._node, executor)
+            self._node, self.lifecycle = undo.enter_context(client_node("demo", namespace, process))
             # Reliable, which matches best-effort subscriptions too.
             self._images = self._node.create_publisher(Image, "image", DEPTH)
             self._node.create_subscription(Image, f"{process.name}/label", self._hear_label, DEPTH)

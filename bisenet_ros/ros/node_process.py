@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
+import rclpy
 import rclpy.client
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.executors import Executor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 import bisenet_ros
@@ -151,6 +154,27 @@ class NodeProcess:
     def _started(self) -> "subprocess.Popen[bytes]":
         assert self._process is not None, "use it in a `with` block"
         return self._process
+
+
+@contextmanager
+def client_node(
+    name: str, namespace: str, process: NodeProcess
+) -> Iterator[tuple[Node, "Lifecycle"]]:
+    """Yield a ROS node that drives ``process``, in a context of its own, and its ``Lifecycle``.
+
+    Its callbacks run in ``Lifecycle.spin_until`` only. Ctrl-C remains a KeyboardInterrupt, so that
+    the process can be stopped in order.
+    """
+    with ExitStack() as undo:
+        context = rclpy.Context()
+        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        undo.callback(context.try_shutdown)
+        node = Node(name, namespace=namespace, context=context)
+        undo.callback(node.destroy_node)
+        executor = SingleThreadedExecutor(context=context)
+        undo.callback(executor.shutdown)
+        executor.add_node(node)
+        yield node, Lifecycle(process, node, executor)
 
 
 class Lifecycle:

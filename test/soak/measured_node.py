@@ -11,14 +11,11 @@ from types import TracebackType
 from typing import Any
 
 import psutil
-import rclpy
 from bisenet_ros.msg import SegmentationStats
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from bisenet_ros.errors import NodeError
-from bisenet_ros.ros.node_process import Lifecycle, NodeProcess, ParameterValue
+from bisenet_ros.ros.node_process import NodeProcess, ParameterValue, client_node
 
 START_TIMEOUT_S = 1800.0
 """For one transition: the first configure may build an engine."""
@@ -120,15 +117,9 @@ class MeasuredNode:
             environ={"ROS_LOG_DIR": str(folder), "PYTHONFAULTHANDLER": "1"},
         )
         with ExitStack() as undo:
-            context = rclpy.Context()
-            rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-            undo.callback(context.try_shutdown)
-            node = rclpy.create_node("camera", namespace=namespace, context=context)
-            undo.callback(node.destroy_node)
-            executor = SingleThreadedExecutor(context=context)
-            undo.callback(executor.shutdown)
-            executor.add_node(node)
-            self.lifecycle = Lifecycle(self.process, node, executor)
+            node, self.lifecycle = undo.enter_context(
+                client_node("camera", namespace, self.process)
+            )
             topic = "image" if kind is Image else "image/compressed"
             self._images = node.create_publisher(kind, topic, 200)
             self._camera_infos = node.create_publisher(CameraInfo, "camera_info", 10)
