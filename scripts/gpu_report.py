@@ -29,7 +29,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -71,6 +71,9 @@ AFTER_ENGINES_SHARE = 0.3
 """Share of --minutes reserved for the parts after the benchmark."""
 ROUNDS_S = 10.0
 """Duration of the rounds of one resolution."""
+BATCH_SIZES = (1, 2, 4)
+BATCH_S = 2.0
+"""Duration of the measurement of one batch size."""
 EXPECTED_LOAD_S = {"torch": 5.0, "tensorrt": 60.0}
 """Expected time of the first load. Loading cannot be interrupted."""
 NO_TIME = "no time left, increase --minutes"
@@ -137,7 +140,9 @@ class Setup:
         """The resolution of the parts that use only one."""
         return self.resolutions[len(self.resolutions) // 2]
 
-    def options(self, resolution: tuple[int, int], backend: str, precision: str) -> EngineOptions:
+    def options(
+        self, resolution: tuple[int, int], backend: str, precision: str, batch_size: int = 1
+    ) -> EngineOptions:
         """Return the options of an engine."""
         return EngineOptions(
             backend=backend,
@@ -145,6 +150,7 @@ class Setup:
             precision=precision,
             resolution=resolution,
             engine_cache=self.cache,
+            batch_size=batch_size,
         )
 
 
@@ -173,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Engines at {}x{}".format(*each): partial(engines, resolution=each)
             for each in setup.resolutions
         },
+        "Batches": batches,
         f"Memory over {args.frames:,} frames": memory_over_frames,
         f"{args.loads} loads and closes": loads_and_closes,
         "The node": node,
@@ -373,10 +380,10 @@ class Eager:
         self._deployed = DeployModule(setup.model).on(setup.device)
 
     @torch.inference_mode()
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        """Run one image, see ``Backend.run``."""
-        outputs = self._deployed(torch.from_numpy(image[None]).to(self._device))
-        return tuple(output[0].cpu().numpy() for output in outputs)
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """Run a batch, see ``Backend.run``."""
+        outputs = self._deployed(torch.from_numpy(images).to(self._device))
+        return tuple(output.cpu().numpy() for output in outputs)
 
 
 @dataclass(frozen=True)
@@ -423,7 +430,7 @@ def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
         raise NotRunError(NO_TIME)
     parts = count_macs(setup.model.metadata.architecture, resolution)
     gmacs = sum(part.gmacs for part in parts.values())
-    image = _street(resolution)
+    images = _streets(resolution)
     check = ParityCheck(setup.model, resolution)
     wanted, skipped = _wanted(setup.device)
     runs: dict[str, Run] = {}
@@ -452,7 +459,7 @@ def engines(setup: Setup, resolution: tuple[int, int]) -> list[str]:
             facts[engine] = time.monotonic() - started, opened.parity.equal
             slowest = max(setup.slowest_load_s.get(backend, 0.0), facts[engine][0])
             setup.slowest_load_s[backend] = slowest
-        calls = [partial(_time, run, image) for run in runs.values()]
+        calls = [partial(_time, run, images) for run in runs.values()]
         seconds = [_warm_up(call) for call in calls]
         times = take_turns(calls, Budget(ROUNDS_S), seconds)
         at_clocks = f"; clocks after it: {clocks(setup)}" if setup.on_gpu else ""
@@ -482,16 +489,39 @@ def _wanted(device: str) -> tuple[list[tuple[str, str]], dict[str, str]]:
     return wanted, skipped
 
 
-def _time(run: Run, image: NDArray[np.uint8]) -> float:
+def _time(run: Run, images: NDArray[np.uint8]) -> float:
     """Run once and return the time in milliseconds."""
     started = time.perf_counter()
-    run(image)
+    run(images)
     return 1e3 * (time.perf_counter() - started)
 
 
 def _warm_up(call: Callable[[], float]) -> float:
     """Return the time of the last of several calls in seconds."""
     return [call() for _ in range(WARM_UP_FRAMES)][-1] / 1e3
+
+
+def batches(setup: Setup) -> list[str]:
+    """Measure the fastest precision of each backend at several batch sizes."""
+
+    def row(backend: str, precision: str) -> list[str]:
+        cells = []
+        for batch_size in BATCH_SIZES:
+            if setup.deadline.left() < EXPECTED_LOAD_S[backend]:
+                cells.append("-")
+                continue
+            images = _streets(setup.middle, batch_size)
+            options = setup.options(setup.middle, backend, precision, batch_size)
+            with closing(open_engine(setup.model, options)) as engine:
+                call = partial(_time, engine.run, images)
+                seconds = _warm_up(call)
+                (times,) = take_turns([call], Budget(BATCH_S), [seconds])
+            median = float(np.median(times))
+            cells.append(f"{median:.2f} ms, {1e3 * batch_size / median:.0f} images/s")
+        return cells
+
+    columns = [f"{size} image{'s' if size > 1 else ''} a run" for size in BATCH_SIZES]
+    return _for_each_backend(setup, "Median time of a run", columns, row)
 
 
 def memory_over_frames(setup: Setup) -> list[str]:
@@ -502,7 +532,7 @@ def memory_over_frames(setup: Setup) -> list[str]:
         engine = open_engine(setup.model, setup.options(setup.middle, backend, precision))
         try:
             loaded = used_mb(setup)
-            images = [_street(setup.middle, index) for index in (0, 60)]
+            images = [_streets(setup.middle, first=frame) for frame in (0, 60)]
             warm, done = loaded, 0
             while done < setup.frames and setup.deadline.left() > 0:
                 engine.run(images[done % 2])
@@ -516,21 +546,22 @@ def memory_over_frames(setup: Setup) -> list[str]:
         return [f"{done}", *(f"{each:,.0f}" for each in figures), f"{last - warm:+,.0f}"]
 
     columns = ["frames", "before", "loaded", f"after {WARM_UP_FRAMES} frames", "after all"]
-    return _for_each_backend(setup, [*columns, "closed", "growth over the frames"], row)
+    columns += ["closed", "growth over the frames"]
+    return _for_each_backend(setup, _memory(setup), columns, row)
 
 
 def loads_and_closes(setup: Setup) -> list[str]:
     """Measure memory while repeatedly loading the fastest precision of each backend."""
 
     def row(backend: str, precision: str) -> list[str]:
-        image = _street(setup.middle)
+        images = _streets(setup.middle)
         seconds: list[float] = []
         closed: list[float] = []
         while len(seconds) < setup.loads and setup.deadline.left() > 0:
             started = time.monotonic()
             engine = open_engine(setup.model, setup.options(setup.middle, backend, precision))
             try:
-                engine.run(image)
+                engine.run(images)
                 seconds.append(time.monotonic() - started)
             finally:
                 engine.close()
@@ -546,14 +577,17 @@ def loads_and_closes(setup: Setup) -> list[str]:
         ]
 
     columns = ["loads", "first s", "median s", "after the first", "after the last", "growth"]
-    return _for_each_backend(setup, columns, row)
+    return _for_each_backend(setup, _memory(setup), columns, row)
+
+
+def _memory(setup: Setup) -> str:
+    return ("Memory of the GPU" if setup.on_gpu else "Resident memory of the process") + " in MB"
 
 
 def _for_each_backend(
-    setup: Setup, columns: Sequence[str], row: Callable[[str, str], list[str]]
+    setup: Setup, what: str, columns: Sequence[str], row: Callable[[str, str], list[str]]
 ) -> list[str]:
-    """Return a memory table with one ``row`` for the fastest precision of each backend."""
-    what = "Memory of the GPU" if setup.on_gpu else "Resident memory of the process"
+    """Return a table of ``what`` with one ``row`` for the fastest precision of each backend."""
     rows = []
     wanted, skipped = _wanted(setup.device)
     for backend in dict.fromkeys(name for name, _ in wanted):
@@ -565,7 +599,7 @@ def _for_each_backend(
             rows.append([f"{backend} {precision}", *row(backend, precision)])
         except InferenceError as error:
             skipped[f"{backend} {precision}"] = str(error)
-    lines = [f"{what} in MB, at {'{}x{}'.format(*setup.middle)}:", ""]
+    lines = [f"{what}, at {'{}x{}'.format(*setup.middle)}:", ""]
     lines += _table(["engine", *columns], rows)
     for engine, reason in skipped.items():
         lines += ["", f"Not run: {engine}: {reason}."]
@@ -637,8 +671,10 @@ def run_program(arguments: Sequence[str], seconds: float) -> tuple[int | None, s
         return None, out, error
 
 
-def _street(resolution: tuple[int, int], index: int = 0) -> NDArray[np.uint8]:
-    return Street(SEED, *resolution).frame(index)[0]
+def _streets(resolution: tuple[int, int], count: int = 1, first: int = 0) -> NDArray[np.uint8]:
+    """Return frames of a street, uint8 [N,H,W,3] RGB."""
+    street = Street(SEED, *resolution)
+    return np.stack([street.frame(index)[0] for index in range(first, first + count)])
 
 
 def _last_line(text: str) -> str:

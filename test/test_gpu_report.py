@@ -99,7 +99,7 @@ def test_dry_run_on_the_cpu_prints_the_section(tiny_model: Path, tmp_path: Path)
     section = dict(zip(parts[::2], parts[1::2], strict=True))
     sizes = ["Engines at 64x32", "Engines at 96x32"]
     memory_titles = ["Memory over 25 frames", "3 loads and closes"]
-    assert list(section) == ["Tests", *sizes, *memory_titles, "The node"]
+    assert list(section) == ["Tests", *sizes, "Batches", *memory_titles, "The node"]
     assert section["Tests"].strip() == "Not run: no GPU, this is a dry run on the CPU."
     assert section["The node"].strip() == "Not run: rclpy is not installed."
 
@@ -117,8 +117,14 @@ def test_dry_run_on_the_cpu_prints_the_section(tiny_model: Path, tmp_path: Path)
             assert float(row["FPS"]) == pytest.approx(1e3 / float(row["p50 ms"]), rel=0.05, abs=1)
     assert section[sizes[0]].startswith("\n0.06 GMAC a frame.\n")
     refusal = r"^Not run: tensorrt: device 'cpu' is not supported by tensorrt"
-    for title in (*sizes, *memory_titles):
+    for title in (*sizes, "Batches", *memory_titles):
         assert re.search(refusal, section[title], re.MULTILINE)
+
+    (batches,) = rows(section["Batches"])
+    for size, plural in ((1, ""), (2, "s"), (4, "s")):
+        cell = batches[f"{size} image{plural} a run"]
+        milliseconds, rate = re.fullmatch(r"([\d.]+) ms, (\d+) images/s", cell).groups()  # type: ignore[union-attr]
+        assert float(rate) == pytest.approx(1e3 * size / float(milliseconds), rel=0.05, abs=1)
 
     (memory,) = rows(section["Memory over 25 frames"])
     assert memory["frames"] == "25"

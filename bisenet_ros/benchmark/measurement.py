@@ -31,12 +31,13 @@ class Engine(NamedTuple):
 class Result:
     """Figures of one engine at one resolution, (width, height) in pixels.
 
-    - ``p50_ms``, ``p95_ms``, ``p99_ms``: percentiles of the engine's time in milliseconds, from
-      image to labels at ``resolution``, without resizing.
+    - ``p50_ms``, ``p95_ms``, ``p99_ms``: percentiles of the engine's time for a batch in
+      milliseconds, from images to labels at ``resolution``, without resizing.
     - ``fps``: frames per second at the median time.
     - ``ratio``: median time of the reference divided by that of this engine; None if unreliable.
-    - ``stages_ms``: median times of resizing the input, inference, and resizing the labels.
-    - ``frames``: number of counted frames.
+    - ``stages_ms``: median times of resizing the input, inference, and resizing the labels; of
+      one image, except for inference.
+    - ``frames``: number of counted batches.
     - ``gmacs_per_s``: 1e9 multiply-adds of the network's convolutions per second.
     - ``peak_memory_mb``: see ``peak_memory``; None if not measured.
     """
@@ -150,12 +151,12 @@ def _loaded(
     wanted = replace(options, backend=engine.backend, precision=engine.precision)
     with closing(Segmenter(model, wanted)) as segmenter:
         started = clock()
-        segmenter.segment(image)
+        _times(segmenter, image)
         yield segmenter, clock() - started
 
 
 def _times(segmenter: Segmenter, image: NDArray[np.uint8]) -> StageTimes:
-    return segmenter.segment(image).times
+    return segmenter.segment_batch([image] * segmenter.batch_size)[0].times
 
 
 def _result(
@@ -170,9 +171,9 @@ def _result(
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
-        fps=1e3 / p50,
+        fps=1e3 * segmenter.batch_size / p50,
         ratio=None,
         stages_ms=stages_ms,
         frames=len(times),
-        gmacs_per_s=gmacs * 1e3 / p50,
+        gmacs_per_s=gmacs * segmenter.batch_size * 1e3 / p50,
     )

@@ -68,9 +68,8 @@ def _send(sender: Connection, load: Callable[[], Model], options: EngineOptions)
 def _measure(load: Callable[[], Model], options: EngineOptions) -> float:
     model = load()
     engine = load_backend(model, options)
-    width, height = options.resolution_for(model)
     for _ in range(FRAMES):
-        engine.run(np.zeros((height, width, 3), np.uint8))
+        engine.run(np.zeros(options.input_shape(model), np.uint8))
     engine.close()
     return _peak_bytes() / 1e6
 

@@ -19,6 +19,7 @@ from bisenet_ros.cli.argument_types import (
     whole_number,
 )
 from bisenet_ros.cli.engine_arguments import (
+    add_batch_size_argument,
     add_engine_cache_argument,
     add_model_argument,
     add_threads_argument,
@@ -105,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BACKEND:PRECISION",
         help="reference engine for ratios (default: %(default)s)",
     )
+    add_batch_size_argument(parser)
     add_threads_argument(parser)
     add_engine_cache_argument(parser)
     length = parser.add_mutually_exclusive_group()
@@ -140,7 +142,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--node",
         action="store_true",
         help="measure the node between a camera and a viewer instead: age and rate of labels, "
-        "several cameras, idle, start; --seconds is then the time of each measurement",
+        "several cameras, idle, start; --seconds is then the time with a fast camera, and each "
+        "other measurement takes up to 20",
     )
 
 
@@ -230,6 +233,7 @@ class _Benchmark:
         self.resolutions = list(dict.fromkeys(chain.from_iterable(wanted)))
         self.image = _image(args.input_size)
         self.device = args.device
+        self.batch_size = args.batch_size
         self.asked_threads = args.threads
         self.threads = args.threads or default_threads()
         self.with_memory = not args.no_memory
@@ -278,6 +282,7 @@ class _Benchmark:
             device=self.device,
             threads=self.asked_threads,
             engine_cache=self.cache,
+            batch_size=self.batch_size,
         )
         measurement = measure(
             self.model,
@@ -305,6 +310,7 @@ class _Benchmark:
         print(
             f"{self.model.name} at {name}: {self.gmacs[name]:.2f} GMAC, threads {self.threads} "
             f"({instruction_set()}), image {width}x{height}, reference {self.reference}"
+            + (f", {self.batch_size} images at once" if self.batch_size > 1 else "")
         )
         print(table(results, self.peaks))
         for reason, names in by_reason(skipped).items():
@@ -321,6 +327,7 @@ class _Benchmark:
             "reference": str(self.reference),
             "threads": self.threads,
             "input_size": list(self.image.shape[1::-1]),
+            "batch_size": self.batch_size,
             "gmacs": self.gmacs,
             "results": [entry(result) for result in self.results],
             "skipped": self.skipped,

@@ -11,7 +11,7 @@ from bisenet_ros.cli.argument_types import (
     whole_number,
 )
 from bisenet_ros.deploy.precision import PRECISIONS
-from bisenet_ros.inference.backend import BACKENDS, EngineOptions
+from bisenet_ros.inference.backend import BACKENDS, MAX_BATCH_SIZE, EngineOptions
 from bisenet_ros.resources import SHIPPED_MODEL
 
 if TYPE_CHECKING:
@@ -85,6 +85,18 @@ def add_threads_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_batch_size_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--batch-size``, whose default is 1."""
+    parser.add_argument(
+        "--batch-size",
+        type=whole_number(1, MAX_BATCH_SIZE),
+        default=1,
+        metavar="N",
+        help="images that the engine labels at once, as for a node with batch_cameras and N "
+        "cameras (default: 1)",
+    )
+
+
 def add_engine_cache_argument(parser: argparse._ActionsContainer) -> None:
     """Declare ``--engine-cache``, whose default is None for the user's cache folder."""
     parser.add_argument(
@@ -113,6 +125,7 @@ def open_segmenter(
     *,
     backend: str | None = None,
     confidence: bool = False,
+    batch_size: int = 1,
 ) -> "Segmenter":
     """Return the segmenter selected by the arguments.
 
@@ -121,6 +134,7 @@ def open_segmenter(
         model: Model to run.
         backend: Overrides ``args.backend`` if given.
         confidence: Whether to compute confidence.
+        batch_size: Number of images that the engine labels at once.
 
     Raises:
         InferenceError: The engine is not available on this machine, or cannot run the model.
@@ -137,5 +151,6 @@ def open_segmenter(
             threads=args.threads,
             engine_cache=args.engine_cache,
             confidence=confidence,
+            batch_size=batch_size,
         ),
     )

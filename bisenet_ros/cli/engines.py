@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 
 from bisenet_ros.cli.engine_arguments import (
+    add_batch_size_argument,
     add_engine_arguments,
     add_engine_cache_argument,
     open_model,
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="build an engine with confidence, for outputs: confidence or confidence_threshold",
     )
+    add_batch_size_argument(build)
     summary = "list the engines in the cache"
     list_ = actions.add_parser("list", help=summary, description=summary)
     list_.set_defaults(act=_list)
@@ -49,12 +51,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> None:
-    segmenter = open_segmenter(args, open_model(args), confidence=args.confidence)
+    segmenter = open_segmenter(
+        args, open_model(args), confidence=args.confidence, batch_size=args.batch_size
+    )
     engine = segmenter.backend
     width, height = segmenter.resolution
     print(
         f"ready: {segmenter.model.name} at {width}x{height} on {engine.name}, {engine.device}, "
-        f"{engine.precision}{', with confidence' if args.confidence else ''}"
+        f"{engine.precision}{_more(args.batch_size, args.confidence)}"
     )
     segmenter.close()
 
@@ -80,7 +84,13 @@ def _clear(args: argparse.Namespace) -> None:
 
 def _describe(key: Mapping[str, str]) -> str:
     shown = [key[name] for name in _SHOWN if name in key]
-    return ", ".join([*shown, "with confidence"] if key.get("confidence") == "yes" else shown)
+    more = _more(int(key.get("batch size", 1)), key.get("confidence") == "yes")
+    return ", ".join(shown) + more
+
+
+def _more(batch_size: int, confidence: bool) -> str:
+    batch = f", for {batch_size} images at once" if batch_size > 1 else ""
+    return batch + (", with confidence" if confidence else "")
 
 
 def _count(number: int) -> str:

@@ -4,7 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bisenet_ros.cli.engine_arguments import add_model_argument, add_resolution_argument
+from bisenet_ros.cli.engine_arguments import (
+    add_batch_size_argument,
+    add_model_argument,
+    add_resolution_argument,
+)
 from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.deploy.precision import ONNX_PRECISIONS
 from bisenet_ros.errors import OutputError, UsageError
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence", action="store_true", help="add confidence as a second output"
     )
+    add_batch_size_argument(parser)
     parser.add_argument(
         "--gpu",
         nargs="+",
@@ -94,7 +99,12 @@ def _write_file(args: argparse.Namespace, model: "Model", resolution: tuple[int,
         raise UsageError(f"--output {path} must end in {suffix}")
     write = write_onnx if args.format == "onnx" else write_openvino
     parity = write(
-        model, path, resolution=resolution, precision=precision, confidence=args.confidence
+        model,
+        path,
+        resolution=resolution,
+        precision=precision,
+        batch_size=args.batch_size,
+        confidence=args.confidence,
     )
     print(
         f"wrote {path}: {args.format} in {precision} at {width}x{height}; {parity.equal:.3%} of "
@@ -123,6 +133,7 @@ def _write_engines(args: argparse.Namespace, model: "Model", resolution: tuple[i
             resolution=resolution,
             engine_cache=folder,
             confidence=args.confidence,
+            batch_size=args.batch_size,
         )
         keys = build_for(model, options, args.gpu)
         stored = [entry.key for entry in EngineCache(cache_folder(folder)).entries()]

@@ -14,11 +14,11 @@ _FIRST_WEIGHTS = ("detail.S1.0.0.weight", "semantic.stem.conv.0.weight")
 
 
 class DeployModule(nn.Module):
-    """Map an image, uint8 [1,H,W,3] RGB, to labels, uint8 [1,H,W], and optionally confidence.
+    """Map images, uint8 [N,H,W,3] RGB, to labels, uint8 [N,H,W], and optionally confidence.
 
     It includes normalization, bilinear upsampling and argmax (see ``upsample_argmax``), so that all
     engines agree on them. H and W must be divisible by 8. Confidence is the softmax probability of
-    the label, uint8 [1,H,W], 0..255 for 0..1.
+    the label, uint8 [N,H,W], 0..255 for 0..1.
 
     Args:
         model: what to deploy; it is copied, not changed.

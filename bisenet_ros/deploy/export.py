@@ -22,6 +22,7 @@ def write_onnx(
     *,
     resolution: tuple[int, int],
     precision: str,
+    batch_size: int = 1,
     confidence: bool,
     check: ParityCheck | None = None,
 ) -> Parity:
@@ -32,6 +33,7 @@ def write_onnx(
         path: file to create or replace.
         resolution: (width, height) of the input, divisible by 8.
         precision: one of ``ONNX_PRECISIONS``, see ``build_onnx``.
+        batch_size: number of images that the file labels at once.
         confidence: also export the confidence.
         check: what the labels are compared with; None for a ``ParityCheck`` of ``model``.
 
@@ -42,11 +44,12 @@ def write_onnx(
         InferenceError: see ``build_onnx`` and ``ParityCheck``; an existing file is kept.
         OSError: the file cannot be written.
     """
-    check = check or ParityCheck(model, resolution)
+    check = check or ParityCheck(model, resolution, batch_size)
     graph = build_onnx(
         model,
         resolution=resolution,
         precision=precision,
+        batch_size=batch_size,
         confidence=confidence,
         weight_bits=WEIGHT_BITS,
     ).SerializeToString()
@@ -61,6 +64,7 @@ def write_openvino(
     *,
     resolution: tuple[int, int],
     precision: str,
+    batch_size: int = 1,
     confidence: bool,
     check: ParityCheck | None = None,
 ) -> Parity:
@@ -73,12 +77,13 @@ def write_openvino(
 
     from bisenet_ros.deploy.openvino_core import openvino_core
 
-    check = check or ParityCheck(model, resolution)
+    check = check or ParityCheck(model, resolution, batch_size)
     core = openvino_core()
     graph = build_onnx(
         model,
         resolution=resolution,
         precision="fp32" if precision == "fp16" else precision,
+        batch_size=batch_size,
         confidence=confidence,
         weight_bits=WEIGHT_BITS,
     ).SerializeToString()
@@ -91,8 +96,8 @@ def write_openvino(
             raise OSError(f"cannot write {path}: {cause(error)}; is the disk full?") from error
         engine = core.compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-        def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            return np.asarray(engine(image[None])["labels"][0], np.uint8)
+        def run(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return np.asarray(engine(images)["labels"], np.uint8)
 
         exact = ExactRunner(graph) if precision == "int8" else None
         return check(run, precision, str(path), exact)

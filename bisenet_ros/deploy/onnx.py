@@ -28,19 +28,21 @@ def build_onnx(
     *,
     resolution: tuple[int, int],
     precision: str,
+    batch_size: int = 1,
     confidence: bool = False,
     fp16_rest: bool = False,
     weight_bits: int = 8,
 ) -> ModelProto:
     """Export ``DeployModule`` of ``model`` to an ONNX graph with fixed sizes.
 
-    Input "image" uint8 [1,H,W,3]; outputs "labels" and optionally "confidence", uint8 [1,H,W].
+    Input "image" uint8 [N,H,W,3]; outputs "labels" and optionally "confidence", uint8 [N,H,W].
 
     Args:
         model: what to export.
         resolution: (width, height) in pixels, divisible by 8.
         precision: of the network: fp32, fp16, or int8, which requires a calibration in the model.
             Normalization, upsampling and argmax are always in fp32.
+        batch_size: N, number of images.
         confidence: also export the confidence.
         fp16_rest: with int8, compute in fp16 instead of fp32 what is not in INT8, for GPUs.
         weight_bits: with int8, see ``quantize``.
@@ -57,7 +59,9 @@ def build_onnx(
     in_fp16 = precision == "fp16" or (precision == "int8" and fp16_rest)
     dtype = torch.float16 if in_fp16 else torch.float32
     deployed = DeployModule(model, confidence=confidence, dtype=dtype).eval()
-    graph = _trace(deployed, resolution, ["labels", "confidence"] if confidence else ["labels"])
+    width, height = resolution
+    images = torch.zeros(batch_size, height, width, 3, dtype=torch.uint8)
+    graph = _trace(deployed, images, ["labels", "confidence"] if confidence else ["labels"])
     if precision == "int8":
         from bisenet_ros.deploy.quantization import quantize
 
@@ -66,15 +70,14 @@ def build_onnx(
     return graph
 
 
-def _trace(deployed: DeployModule, resolution: tuple[int, int], outputs: list[str]) -> ModelProto:
-    width, height = resolution
+def _trace(deployed: DeployModule, images: torch.Tensor, outputs: list[str]) -> ModelProto:
     buffer = io.BytesIO()
     with warnings.catch_warnings(), engine_errors("torch", "cpu"):
         # The newer exporter needs onnxscript, and its node names do not identify layers.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             deployed,
-            (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
+            (images,),
             buffer,  # type: ignore[arg-type]  # only the newer exporter wants a path
             dynamo=False,
             opset_version=OPSET,
@@ -137,9 +140,9 @@ class ExactRunner:
     def __init__(self, graph: bytes) -> None:
         self._graph = graph
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return labels uint8 [H,W] of an image uint8 [H,W,3] RGB."""
-        return np.asarray(self._session.run(["labels"], {"image": image[None]})[0][0], np.uint8)
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return labels uint8 [N,H,W] of images uint8 [N,H,W,3] RGB."""
+        return np.asarray(self._session.run(["labels"], {"image": images})[0], np.uint8)
 
     @cached_property
     def _session(self) -> "InferenceSession":

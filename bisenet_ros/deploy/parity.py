@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bisenet_ros.deploy.reference_logits import ReferenceLogits
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""Returns labels uint8 [H,W] of an image uint8 [H,W,3] RGB."""
+"""Returns labels uint8 [N,H,W] of images uint8 [N,H,W,3] RGB."""
 
 MARGINS = {"fp32": 0.02, "fp16": 0.02, "bf16": 0.5, "int8": 0.5}
 """Maximum distance of an acceptable label's logit from PyTorch's best, in standard deviations of
@@ -56,11 +56,13 @@ class ParityCheck:
     Args:
         model: the reference.
         resolution: (width, height) of the images in pixels.
+        batch_size: number of images that the engines take at once.
     """
 
-    def __init__(self, model: Model, resolution: tuple[int, int]) -> None:
+    def __init__(self, model: Model, resolution: tuple[int, int], batch_size: int = 1) -> None:
         self._model = model
         self._resolution = resolution
+        self._batch_size = batch_size
 
     def __call__(self, run: Run, precision: str, what: str, exact: Run | None = None) -> Parity:
         """Return the agreement of the labels of ``run``.
@@ -109,4 +111,10 @@ class ParityCheck:
 
     def _compare(self, run: Run, name: str, precision: str) -> tuple[float, float]:
         """Return the shares of wrong and of equal labels of one image."""
-        return self._reference.compare(name, run(self.images[name]), MARGINS[precision])
+        # Each image has another place in the batch, and all others have other images.
+        names = list(self.images)
+        number = names.index(name)
+        place = number % self._batch_size
+        others = (names[(number - place + i) % len(names)] for i in range(self._batch_size))
+        labels = run(np.stack([self.images[each] for each in others]))[place]
+        return self._reference.compare(name, labels, MARGINS[precision])

@@ -25,18 +25,22 @@ def upsample_argmax(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor
     all other classes are interpolated as if they were one.
 
     Args:
-        logits: float32 [1,C,h,w].
+        logits: float32 [N,C,h,w].
         confidence: also return the probability.
 
     Returns:
-        Class ids, float32 [1,8h,8w], and optionally probabilities 0..1, float32 [1,8h,8w].
+        Class ids, float32 [N,8h,8w], and optionally probabilities 0..1, float32 [N,8h,8w].
     """
     # Plain numbers, since the exporter traces all computations with tensors.
-    classes, height, width = (int(size) for size in logits.shape[1:])
+    images, classes, height, width = (int(size) for size in logits.shape)
     count = min(CANDIDATES, classes)
-    rows, columns = height + 1, width + 1  # of cells, whose corners are four logits
     padded = torch.cat((logits[:, :, :1], logits, logits[:, :, -1:]), dim=2)
     padded = torch.cat((padded[..., :1], padded, padded[..., -1:]), dim=3)
+    # Put the images one below the other, to treat them as one until they are cut out again.
+    stride = height + 2
+    if images > 1:
+        padded = padded.transpose(0, 1).reshape(1, classes, images * stride, width + 2)
+    rows, columns = images * stride - 1, width + 1  # of cells, whose corners are four logits
     above, below = padded[:, :, :-1], padded[:, :, 1:]
     corners = torch.cat((above[..., :-1], below[..., :-1], above[..., 1:], below[..., 1:]))
 
@@ -76,5 +80,12 @@ def upsample_argmax(logits: Tensor, *, confidence: bool = False) -> tuple[Tensor
         for pixel in pixels[1:]:
             total = total + (pixel - best).exp()
         found.append(total.reciprocal())
-    shape = 1, SCALE * rows, SCALE * width
-    return tuple(each.reshape(shape)[:, HALF:-HALF] for each in found)
+
+    def cut(tall: Tensor) -> Tensor:
+        """Return [N,8h,8w] of the images one below the other."""
+        tall = tall.reshape(1, SCALE * rows, SCALE * width)
+        tops = [HALF + SCALE * stride * image for image in range(images)]
+        parts = [tall[:, top : top + SCALE * height] for top in tops]
+        return torch.cat(parts) if images > 1 else parts[0]
+
+    return tuple(map(cut, found))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bisenet_ros.deploy.parity import Parity, ParityCheck
     from bisenet_ros.model.file import Model
 
+MAX_BATCH_SIZE = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
@@ -31,9 +33,10 @@ class EngineOptions:
     - ``engine_cache``: folder whose subfolder engines/ stores compiled engines; None for the
       user's cache folder.
     - ``confidence``: also compute the confidence of each label.
+    - ``batch_size``: number of images that the engine labels at once.
 
     Raises:
-        InferenceError: ``threads`` or ``resolution`` is out of range.
+        InferenceError: ``threads``, ``resolution`` or ``batch_size`` is out of range.
     """
 
     backend: str = "auto"
@@ -43,6 +46,7 @@ class EngineOptions:
     threads: int = 0
     engine_cache: str | Path | None = None
     confidence: bool = False
+    batch_size: int = 1
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -51,6 +55,10 @@ class EngineOptions:
             )
         if self.resolution is not None:
             check_resolution(self.resolution)
+        if not 1 <= self.batch_size <= MAX_BATCH_SIZE:
+            raise InferenceError(
+                f"batch size {self.batch_size} is not possible; use 1 to {MAX_BATCH_SIZE} images"
+            )
 
     def resolution_for(self, model: "Model") -> tuple[int, int]:
         """Return (width, height) of the network's input in pixels.
@@ -62,6 +70,15 @@ class EngineOptions:
             return self.resolution
         check_resolution(model.metadata.resolution)
         return model.metadata.resolution
+
+    def input_shape(self, model: "Model") -> tuple[int, int, int, int]:
+        """Return [N,H,W,3], the shape of what ``Backend.run`` takes.
+
+        Raises:
+            InferenceError: see ``resolution_for``.
+        """
+        width, height = self.resolution_for(model)
+        return self.batch_size, height, width, 3
 
 
 class Backend(Protocol):
@@ -108,15 +125,15 @@ class Backend(Protocol):
         """
         ...
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        """Label one image.
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """Label a batch of images.
 
         Args:
-            image: uint8 [H,W,3] RGB, contiguous, of the engine's resolution.
+            images: uint8 [N,H,W,3] RGB, contiguous, of the engine's batch size and resolution.
 
         Returns:
-            Class ids, uint8 [H,W], and with ``EngineOptions.confidence`` the confidence, uint8
-            [H,W], 0..255 for 0..1. The caller owns the arrays.
+            Class ids, uint8 [N,H,W], and with ``EngineOptions.confidence`` the confidence, uint8
+            [N,H,W], 0..255 for 0..1. The caller owns the arrays.
 
         Raises:
             InferenceError: the device failed, usually because memory ran out.
@@ -196,9 +213,8 @@ def open_engine(
         engine = backend_class(options.backend)(model, options, check)
     except ImportError as error:  # of what only a new engine needs, such as onnx
         raise _missing_library(options.backend, error) from error
-    width, height = options.resolution_for(model)
     try:
-        engine.run(np.zeros((height, width, 3), np.uint8))
+        engine.run(np.zeros(options.input_shape(model), np.uint8))
     except BaseException:
         engine.close()
         raise

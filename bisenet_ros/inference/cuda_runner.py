@@ -1,4 +1,4 @@
-"""``DeployModule`` on a GPU for one image size, as a CUDA graph if it can be captured."""
+"""``DeployModule`` on a GPU for images of one shape, as a CUDA graph if it can be captured."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ class CudaRunner:
 
     Args:
         deployed: the module, on ``device``.
-        resolution: (width, height) of the images in pixels.
+        shape: of the images, [N,H,W,3].
         device: a CUDA device, such as "cuda:0".
 
     Raises:
@@ -38,8 +38,7 @@ class CudaRunner:
     """
 
     @torch.inference_mode()
-    def __init__(self, deployed: DeployModule, resolution: tuple[int, int], device: str) -> None:
-        width, height = resolution
+    def __init__(self, deployed: DeployModule, shape: tuple[int, ...], device: str) -> None:
         # PyTorch has no types for some of these.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # Synchronizing the stream itself would keep a CPU core busy.
@@ -47,32 +46,32 @@ class CudaRunner:
         # Weights may still be copied on the current stream.
         self._stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(self._stream):
-            image = torch.zeros((1, height, width, 3), dtype=torch.uint8, device=device)
+            images = torch.zeros(shape, dtype=torch.uint8, device=device)
 
             def call() -> tuple[Tensor, ...]:
                 with fastest_kernels():
-                    return deployed(image)  # type: ignore[no-any-return]
+                    return deployed(images)  # type: ignore[no-any-return]
 
             for _ in range(WARM_UP):
                 outputs = call()
             self._outputs = [_pinned_like(output) for output in outputs]
             del outputs  # the graph allocates its own memory
         self._deployed = deployed  # the graph holds addresses of weights, not references
-        self._image = image
-        self._host_image = _pinned_like(image)
+        self._images = images
+        self._host_images = _pinned_like(images)
         self._label = graphed(call, self._stream)
 
     @torch.inference_mode()
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        self._host_image[0].numpy()[...] = image
+        self._host_images.numpy()[...] = images
         with torch.cuda.stream(self._stream):
-            self._image.copy_(self._host_image, non_blocking=True)
+            self._images.copy_(self._host_images, non_blocking=True)
             for host, output in zip(self._outputs, self._label(), strict=True):
                 host.copy_(output, non_blocking=True)
         self._done.record(self._stream)
         self._done.synchronize()
-        return tuple(host[0].numpy().copy() for host in self._outputs)
+        return tuple(host.numpy().copy() for host in self._outputs)
 
 
 def graphed(call: Call, stream: torch.cuda.Stream) -> Call:

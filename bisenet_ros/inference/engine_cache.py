@@ -92,7 +92,7 @@ def engine_key(
 
     Args:
         model: only its name is used.
-        options: only resolution and confidence are used.
+        options: only resolution, batch size and confidence are used.
         engine: the library and its exact version.
         precision: precision of the computation.
         device: all properties of the device that engines depend on.
@@ -106,6 +106,7 @@ def engine_key(
         "backend": engine,
         "model": model.name,
         "resolution": f"{width}x{height}",
+        "batch size": str(options.batch_size),
         "precision": precision,
         "confidence": "yes" if options.confidence else "no",
         "device": device,

@@ -29,7 +29,7 @@ class Graph:
 
     Args:
         model: what to export.
-        options: only resolution and confidence are used.
+        options: only resolution, batch size and confidence are used.
         cache: remembers the digest.
         precision: see ``build_onnx``, as for the others.
         fp16_rest: see there.
@@ -82,6 +82,7 @@ class Graph:
             self._model,
             resolution=self._options.resolution_for(self._model),
             precision=self._precision,
+            batch_size=self._options.batch_size,
             confidence=self._options.confidence,
             fp16_rest=self._fp16_rest,
             weight_bits=self._weight_bits,
@@ -101,6 +102,7 @@ class Graph:
             "exporter": exporter_digest(),
             "model": model_digest(self._model),
             "resolution": f"{width}x{height}",
+            "batch size": str(self._options.batch_size),
             "precision": self._precision,
             "rest": "fp16" if self._fp16_rest else "fp32",
             "weight bits": str(self._weight_bits),

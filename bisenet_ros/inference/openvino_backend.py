@@ -90,12 +90,14 @@ class OpenVINOBackend:
                 content=graph.digest,
                 build=str(config),
             )
-            parity_check = check or ParityCheck(model, options.resolution_for(model))
+            parity_check = check or ParityCheck(
+                model, options.resolution_for(model), options.batch_size
+            )
 
             def compare(engine: openvino.CompiledModel) -> Parity:
                 request = engine.create_infer_request()
                 return parity_check(
-                    lambda image: request.infer({0: image[None]})[0][0],
+                    lambda images: request.infer({0: images})[0],
                     self.precision,
                     "the OpenVINO engine",
                     graph.exact_runner() if in_int8 else None,
@@ -129,12 +131,12 @@ class OpenVINOBackend:
         on = f"{full}, instructions {cpu_identity()}" if name == "CPU" else full
         return f"OpenVINO {openvino.get_version()}, {on}"
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
         with engine_errors("openvino", self.device):
-            outputs = self._request.infer({0: image[None]}, share_inputs=True, share_outputs=True)
-        # Shared outputs are the request's memory, which the next frame overwrites.
-        return tuple(output[0].copy() for output in outputs.to_tuple())
+            outputs = self._request.infer({0: images}, share_inputs=True, share_outputs=True)
+        # Shared outputs are the request's memory, which the next run overwrites.
+        return tuple(output.copy() for output in outputs.to_tuple())
 
     def close(self) -> None:
         """See ``Backend.close``."""

@@ -1,7 +1,9 @@
 """The ROS-free interface to a model: an image of any size in, its labels out."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +46,19 @@ class Segmentation:
     times: StageTimes
 
 
+class _Input(NamedTuple):
+    """What the network sees of an image, uint8 [h,w,3], and where in it the image is."""
+
+    pixels: NDArray[np.uint8]
+    seen: tuple[slice, slice]
+    resize_ms: float
+
+
 class Segmenter:
     """A model on a backend, for images of any size.
+
+    - ``batch_size``: number of images that ``segment_batch`` takes at most.
+    - ``resolution``: (width, height) of the network's input in pixels.
 
     Args:
         model: from ``load_model``.
@@ -57,10 +70,10 @@ class Segmenter:
 
     def __init__(self, model: Model, options: EngineOptions = DEFAULTS) -> None:
         self.model = model
+        self.batch_size = options.batch_size
         self.resolution = options.resolution_for(model)
         self.backend = load_backend(model, options)
-        width, height = self.resolution
-        self._resized = np.zeros((height, width, 3), np.uint8)
+        self._batch = np.zeros(options.input_shape(model), np.uint8)
         mean = model.metadata.mean
         rgb = mean if model.metadata.channel_order == "rgb" else mean[::-1]
         self._mean_color = np.array([round(255 * value) for value in rgb], np.uint8)
@@ -84,34 +97,86 @@ class Segmenter:
                 network, where no label belongs to the bars.
             InferenceError: the device failed, usually because memory ran out.
         """
+        return self.segment_batch([image], size, fit)[0]
+
+    def segment_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        size: LabelSize = "input",
+        fit: Fit = "stretch",
+    ) -> list[Segmentation]:
+        """Label images in one run of the engine, whose time does not depend on their number.
+
+        Args:
+            images: 1 to ``batch_size`` images; they may differ in size. See ``segment``, also for
+                the others.
+
+        Returns:
+            Their labels in the same order; ``inference_ms`` is the time of the run.
+
+        Raises:
+            ValueError: see ``segment``, or the number of images is out of range.
+            InferenceError: see ``segment``.
+        """
+        if not 1 <= len(images) <= self.batch_size:
+            raise ValueError(f"there are {len(images)} images; give 1 to {self.batch_size}")
+        if fit == "letterbox" and size == "network":
+            raise ValueError("labels of a letterbox have the size of the input")
+        inputs = [self._fit(image, place, size, fit) for place, image in enumerate(images)]
         started = time.perf_counter()
+        outputs = self.backend.run(self._batch_of(inputs))
+        inference_ms = 1e3 * (time.perf_counter() - started)
+        return [
+            self._segmentation(
+                image, inputs[place], [o[place] for o in outputs], size, inference_ms
+            )
+            for place, image in enumerate(images)
+        ]
+
+    def _fit(self, image: NDArray[np.uint8], place: int, size: LabelSize, fit: Fit) -> _Input:
+        started = time.perf_counter()
+        buffer, seen = self._batch[place], EVERYTHING
         if fit == "letterbox":
-            if size == "network":
-                raise ValueError("labels of a letterbox have the size of the input")
-            resized, seen = self._letterbox(image)
+            check_image(image)
+            x, y, width, height = letterbox((image.shape[1], image.shape[0]), self.resolution)
+            seen = slice(y, y + height), slice(x, x + width)
+            pixels = buffer
+            pixels[:] = self._mean_color
+            pixels[seen] = resize_image(image, (width, height))
         else:
-            # The resized image is returned only for size "network"; else its memory is reused.
-            buffer = self._resized if size == "input" else None
-            resized, seen = resize_image(image, self.resolution, buffer), EVERYTHING
-        ready = time.perf_counter()
-        outputs = tuple(output[seen] for output in self.backend.run(resized))
-        done = time.perf_counter()
+            # For size "network" the pixels are returned, so they cannot be the buffer.
+            pixels = resize_image(image, self.resolution, buffer if size == "input" else None)
+        return _Input(pixels, seen, 1e3 * (time.perf_counter() - started))
+
+    def _batch_of(self, inputs: Sequence[_Input]) -> NDArray[np.uint8]:
+        """Return the engine's input; places without an image have what they had before."""
+        if self.batch_size == 1:
+            return inputs[0].pixels[None]  # without a copy
+        for buffer, each in zip(self._batch, inputs, strict=False):
+            if not np.may_share_memory(each.pixels, buffer):
+                buffer[:] = each.pixels
+        return self._batch
+
+    def _segmentation(
+        self,
+        image: NDArray[np.uint8],
+        network_input: _Input,
+        outputs: Sequence[NDArray[np.uint8]],
+        size: LabelSize,
+        inference_ms: float,
+    ) -> Segmentation:
+        started = time.perf_counter()
+        outputs = [output[network_input.seen] for output in outputs]
         if size == "input":
             target = image.shape[1], image.shape[0]
-            outputs = tuple(resize_labels(output, target) for output in outputs)
-            resized = image
-        finished = time.perf_counter()
-        times = StageTimes(1e3 * (ready - started), 1e3 * (done - ready), 1e3 * (finished - done))
-        return Segmentation(resized, outputs[0], outputs[1] if outputs[1:] else None, times)
-
-    def _letterbox(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
-        """Return the network's input, uint8 [h,w,3], and where in it the image is."""
-        check_image(image)
-        x, y, width, height = letterbox((image.shape[1], image.shape[0]), self.resolution)
-        seen = slice(y, y + height), slice(x, x + width)
-        self._resized[:] = self._mean_color
-        self._resized[seen] = resize_image(image, (width, height))
-        return self._resized, seen
+            outputs = [resize_labels(output, target) for output in outputs]
+        postprocess_ms = 1e3 * (time.perf_counter() - started)
+        return Segmentation(
+            image if size == "input" else network_input.pixels,
+            outputs[0],
+            outputs[1] if outputs[1:] else None,
+            StageTimes(network_input.resize_ms, inference_ms, postprocess_ms),
+        )
 
     def close(self) -> None:
         """Free the engine's memory."""

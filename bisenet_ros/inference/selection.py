@@ -40,23 +40,23 @@ logged_reasons: set[str] = set()
 
 def time_engines(
     engines: Sequence[Backend],
-    image: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """Return the median time of each engine in milliseconds, measured in turns.
 
     Args:
-        engines: of one resolution.
-        image: uint8 [H,W,3] RGB of that resolution.
+        engines: of one batch size and resolution.
+        images: uint8 [N,H,W,3] RGB of that batch size and resolution.
         clock: current time in seconds.
     """
     times: list[list[float]] = [[] for _ in engines]
 
     def turn(index: int) -> None:
-        engines[index].run(image)
+        engines[index].run(images)
         for _ in range(FRAMES):
             started = clock()
-            engines[index].run(image)
+            engines[index].run(images)
             times[index].append(1e3 * (clock() - started))
 
     for index in range(len(engines)):
@@ -70,7 +70,7 @@ def time_engines(
 
 
 EngineTimer = Callable[[Sequence[Backend], NDArray[np.uint8]], list[float]]
-"""Returns the time of each engine in milliseconds; the image is uint8 [H,W,3]."""
+"""Returns the time of each engine in milliseconds; the images are uint8 [N,H,W,3]."""
 
 
 def load_backend(
@@ -141,7 +141,7 @@ class _Selection:
         self._options = options
         self._timer = timer
         self._resolution = options.resolution_for(model)
-        self._check = ParityCheck(model, self._resolution)
+        self._check = ParityCheck(model, self._resolution, options.batch_size)
         self._cache = EngineCache(cache_folder(options.engine_cache))
 
     def fastest(self, group: Sequence[tuple[str, str]]) -> Backend | None:
@@ -166,7 +166,9 @@ class _Selection:
             engines = self._build(self._candidates(list(identities)), opened)
             if not engines:
                 return None
-            timed = self._timer(list(engines.values()), self._check.images["street"])
+            street = self._check.images["street"]
+            images = np.stack([street] * self._options.batch_size)
+            timed = self._timer(list(engines.values()), images)
             milliseconds = dict(zip(engines, timed, strict=True))
             best = min(engines, key=milliseconds.__getitem__)
             opened.pop_all()

@@ -69,7 +69,9 @@ class TensorRTBackend:
         import torch
 
         with engine_errors(self.name, self.device), torch.cuda.device(gpu.device):
-            parity_check = check or ParityCheck(model, options.resolution_for(model))
+            parity_check = check or ParityCheck(
+                model, options.resolution_for(model), options.batch_size
+            )
             self._engine, self.parity = _open(model, options, gpu, parity_check)
 
     @staticmethod
@@ -84,10 +86,10 @@ class TensorRTBackend:
         gpu = _find_gpu(device)
         return f"{gpu.library.module} {gpu.version}, {gpu.description}"
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
         with engine_errors(self.name, self.device):
-            return self._engine.run(image)
+            return self._engine.run(images)
 
     def close(self) -> None:
         """See ``Backend.close``."""
@@ -208,7 +210,7 @@ def _open(
 
     def check(engine: Engine) -> Parity:
         return parity_check(
-            lambda image: engine.run(image)[0],
+            lambda images: engine.run(images)[0],
             options.precision,
             f"the {gpu.library.title} engine",
             graph.exact_runner() if options.precision == "int8" else None,
@@ -231,16 +233,13 @@ def _open(
         if facts is None:
             facts = asdict(check(engine))
             cache.remember(parity_key, facts)
-        _store_kernels(engine, options.resolution_for(model), kept, cache, here)
+        engine.run(np.zeros(options.input_shape(model), np.uint8))  # compiles its kernels
+        _store_kernels(engine, kept, cache, here)
     return engine, Parity(**facts)
 
 
-def _store_kernels(
-    engine: "Engine", resolution: tuple[int, int], kept: bytes, cache: EngineCache, key: Key
-) -> None:
-    """Run the engine, which compiles its kernels, and store them if they are new."""
-    width, height = resolution
-    engine.run(np.zeros((height, width, 3), np.uint8))
+def _store_kernels(engine: "Engine", kept: bytes, cache: EngineCache, key: Key) -> None:
+    """Store the compiled kernels of the engine if they are new."""
     kernels = engine.kernels()
     if kernels != kept:
         cache.remember_kernels(key, kernels)

@@ -207,19 +207,19 @@ class Engine:
         self._input = _Buffer(context, "image", device)
         self._outputs = [_Buffer(context, name, device) for name in _OUTPUTS if name in names]
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
-        """Run the engine on one image.
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+        """Run the engine on a batch of images.
 
         Args:
-            image: uint8 [H,W,3] RGB of the engine's resolution.
+            images: uint8 [N,H,W,3] RGB of the engine's batch size and resolution.
 
         Returns:
-            Labels, and confidence if the engine has it, uint8 [H,W]; the caller owns the arrays.
+            Labels, and confidence if the engine has it, uint8 [N,H,W]; the caller owns the arrays.
 
         Raises:
             InferenceError: TensorRT cannot run the engine.
         """
-        self._input.host[0].numpy()[...] = image
+        self._input.host.numpy()[...] = images
         with torch.cuda.stream(self._stream):
             self._input.device.copy_(self._input.host, non_blocking=True)
             if not self._context.execute_async_v3(self._stream.cuda_stream):
@@ -230,7 +230,7 @@ class Engine:
                 output.host.copy_(output.device, non_blocking=True)
         self._done.record(self._stream)
         self._done.synchronize()
-        return tuple(output.host[0].numpy().copy() for output in self._outputs)
+        return tuple(output.host.numpy().copy() for output in self._outputs)
 
     def kernels(self) -> bytes:
         """Return the kernels compiled for this device; empty if the engine contains them."""

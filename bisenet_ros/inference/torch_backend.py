@@ -64,10 +64,10 @@ class TorchBackend:
         name = _device(device)
         return f"PyTorch {library_version('torch')}, {_hardware(name)}"
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
         with engine_errors("torch", self.device):
-            return self._runner.run(image)
+            return self._runner.run(images)
 
     def close(self) -> None:
         """See ``Backend.close``."""
@@ -91,8 +91,8 @@ class TorchBackend:
         facts = cache.recall(key)
         if facts is not None:
             return Parity(**facts)
-        check = check or ParityCheck(model, options.resolution_for(model))
-        parity = check(lambda image: self.run(image)[0], self.precision, "this engine")
+        check = check or ParityCheck(model, options.resolution_for(model), options.batch_size)
+        parity = check(lambda images: self.run(images)[0], self.precision, "this engine")
         cache.remember(key, asdict(parity))
         return parity
 

@@ -22,7 +22,7 @@ def start_runner(
 
     Args:
         model: what to run.
-        options: only precision, resolution and confidence are used.
+        options: only precision, resolution, batch size and confidence are used.
         device: where to run.
         threads: on the CPU.
 
@@ -31,28 +31,27 @@ def start_runner(
     """
     dtype = DTYPES[options.precision]
     deployed = DeployModule(model, confidence=options.confidence, dtype=dtype).on(device)
-    resolution = options.resolution_for(model)
+    shape = options.input_shape(model)
     if device == "cpu":
-        return CpuRunner(deployed, resolution, threads)
-    return CudaRunner(deployed, resolution, device)
+        return CpuRunner(deployed, shape, threads)
+    return CudaRunner(deployed, shape, device)
 
 
 class CpuRunner:
-    """``DeployModule`` on the CPU for images of one resolution, (width, height) in pixels."""
+    """``DeployModule`` on the CPU for images of one shape [N,H,W,3]."""
 
-    def __init__(self, deployed: DeployModule, resolution: tuple[int, int], threads: int) -> None:
-        width, height = resolution
+    def __init__(self, deployed: DeployModule, shape: tuple[int, ...], threads: int) -> None:
         self._deployed = deployed
         self._threads = threads
-        self._image = torch.empty((1, height, width, 3), dtype=torch.uint8)
+        self._images = torch.empty(shape, dtype=torch.uint8)
 
     @torch.inference_mode()
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
         """See ``Backend.run``."""
-        self._image.numpy()[0] = image
+        self._images.numpy()[...] = images
         with _threads(self._threads):
-            outputs = self._deployed(self._image)
-        return tuple(output[0].numpy() for output in outputs)
+            outputs = self._deployed(self._images)
+        return tuple(output.numpy() for output in outputs)
 
 
 @contextmanager

@@ -74,9 +74,9 @@ def test_engines_are_not_loaded_when_the_rounds_need_the_time(
             super().__init__(*arguments, **options)
             clock.now += 12.0
 
-        def segment(self, *arguments: Any) -> Segmentation:
+        def segment_batch(self, *arguments: Any) -> list[Segmentation]:
             clock.now += 1.0
-            return super().segment(*arguments)
+            return super().segment_batch(*arguments)
 
     monkeypatch.setattr(measurement, "Segmenter", SlowToLoad)
     engines = [BF16, Engine("openvino", "fp32"), Engine("openvino", "bf16")]

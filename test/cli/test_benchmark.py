@@ -114,6 +114,20 @@ def test_result_is_kept_if_measuring_its_memory_fails(
     assert "peak memory of torch:fp32 not measured: the process of torch was killed\n" in out
 
 
+def test_frames_of_a_batch_are_counted_as_frames(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "b.json"
+    arguments = ["--backend", "torch", "--precision", "fp32", "--allow-busy", "--json", str(file)]
+    assert benchmark(tiny_model, *arguments, "--batch-size", "3") == 0
+    document = json.loads(file.read_text())
+    assert document["batch_size"] == 3
+    (result,) = document["results"]
+    assert result["fps"] == pytest.approx(3e3 / result["p50_ms"])
+    assert result["gmacs_per_s"] == pytest.approx(document["gmacs"]["64x32"] * result["fps"])
+    assert ", 3 images at once" in capsys.readouterr().out
+
+
 def test_each_resolution_has_its_own_reference(tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "b.json"
     sizes = ["--resolution", "64x32", "32x32", "64x32", "--precision", "bf16", "--backend", "torch"]
@@ -165,10 +179,11 @@ class SlowMachine:
                 clock.now += load
                 self.backend = SimpleNamespace(device="cpu")
                 self.resolution = options.resolution
+                self.batch_size = 1
 
-            def segment(self, image: object) -> SimpleNamespace:
+            def segment_batch(self, images: object) -> list[SimpleNamespace]:
                 clock.now += frame
-                return SimpleNamespace(times=StageTimes(0.0, 1e3 * frame, 0.0))
+                return [SimpleNamespace(times=StageTimes(0.0, 1e3 * frame, 0.0))]
 
             def close(self) -> None:
                 pass

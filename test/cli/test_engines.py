@@ -74,13 +74,19 @@ def test_engine_is_built_once_for_the_same_options(
     caplog.set_level(logging.INFO)
     options = ["--model", str(tiny_model), "--backend", "openvino", "--precision", "fp32"]
     line = engines("build", tmp_path, *options)
-    for more, suffix in (([], ""), (["--confidence"], ", with confidence")):
+    kinds = (
+        ([], ""),
+        (["--confidence"], ", with confidence"),
+        (["--batch-size", "2", "--confidence"], ", for 2 images at once, with confidence"),
+    )
+    for more, suffix in kinds:
         assert main([*line, *more]) == 0
         assert capfd.readouterr().out == f"ready: tiny at 128x64 on openvino, cpu, fp32{suffix}\n"
     assert main(engines("list", tmp_path)) == 0
     listed = capfd.readouterr().out.splitlines()
     assert all(", tiny, 128x64, fp32, " in each for each in listed[:-1])
-    assert sorted(each.endswith(", with confidence") for each in listed[:-1]) == [False, True]
+    assert sorted(each.endswith(", with confidence") for each in listed[:-1]) == [False, True, True]
+    assert sum(", for 2 images at once" in each for each in listed) == 1
     built = EngineCache(cache_folder(tmp_path)).entries()
     assert main(line) == 0
     assert EngineCache(cache_folder(tmp_path)).entries() == built

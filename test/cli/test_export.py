@@ -53,6 +53,18 @@ def test_onnx_file(tiny_model: Path, image: np.ndarray, capsys: pytest.CaptureFi
     assert [each.name for each in Path().iterdir()] == [name]
 
 
+@pytest.mark.parametrize(("form", "suffix"), [("onnx", "onnx"), ("openvino", "xml")])
+def test_file_for_several_images(
+    tiny_model: Path, image: np.ndarray, form: str, suffix: str
+) -> None:
+    path = Path(f"file.{suffix}")
+    line = ["export", "--format", form, "--model", str(tiny_model), "--output", str(path)]
+    assert main([*line, "--batch-size", "2"]) == 0
+    images = np.concatenate([image, 255 - image])
+    engine = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert (engine(images)["labels"] == torch_labels(tiny_model, images)).mean() >= 0.999
+
+
 def test_openvino_file(tiny_model: Path, image: np.ndarray) -> None:
     path = Path("new") / "file.xml"
     line = ["export", "--format", "openvino", "--model", str(tiny_model), "--output", str(path)]

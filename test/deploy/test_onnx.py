@@ -151,6 +151,9 @@ def test_inputs_and_outputs(model: Model, graph: ModelProto) -> None:
     assert described(graph.graph.output) == both
     alone = build_onnx(model, resolution=(64, 32), precision="fp32")
     assert described(alone.graph.output) == {"labels": (uint8, [1, 32, 64])}
+    several = build_onnx(model, resolution=(64, 32), precision="fp32", batch_size=3)
+    assert described(several.graph.input) == {"image": (uint8, [3, 32, 64, 3])}
+    assert described(several.graph.output) == {"labels": (uint8, [3, 32, 64])}
 
 
 def test_labels_in_onnx_runtime_are_those_of_torch(
@@ -213,7 +216,7 @@ from bisenet_ros.deploy.onnx import ExactRunner, build_onnx
 import numpy as np
 
 graph = build_onnx(load_model(sys.argv[1]), resolution=(64, 32), precision="fp32")
-ExactRunner(graph.SerializeToString())(np.zeros((32, 64, 3), np.uint8))
+ExactRunner(graph.SerializeToString())(np.zeros((1, 32, 64, 3), np.uint8))
 """
 
 

@@ -41,8 +41,9 @@ def model(tiny_model: Path) -> Model:
     return replace(model, metadata=replace(model.metadata, calibration=ranges))
 
 
-def engine(model: Model, precision: str) -> ExactRunner:
-    return ExactRunner(build_onnx(model, resolution=SIZE, precision=precision).SerializeToString())
+def engine(model: Model, precision: str, batch_size: int = 1) -> ExactRunner:
+    graph = build_onnx(model, resolution=SIZE, precision=precision, batch_size=batch_size)
+    return ExactRunner(graph.SerializeToString())
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,12 @@ def coarse(model: Model) -> Run:
 
 
 def shifted(run: Run) -> Run:
-    return lambda image: np.roll(run(image), 4, axis=1)
+    return lambda images: np.roll(run(images), 4, axis=2)
 
 
 def wrong_where_bright(run: Run) -> Run:
     """Correct on an ordinary image only, like saturating INT8."""
-    return lambda image: np.where(image.mean(-1) > 250, 0, run(image)).astype(np.uint8)
+    return lambda images: np.where(images.mean(-1) > 250, 0, run(images)).astype(np.uint8)
 
 
 WRONG: dict[str, tuple[str, Callable[[Model], Run]]] = {
@@ -77,8 +78,8 @@ WRONG: dict[str, tuple[str, Callable[[Model], Run]]] = {
     "int8 shifted": ("int8", lambda model: shifted(engine(model, "int8"))),
     "int8 coarse": ("int8", coarse),
     "int8 bright": ("int8", lambda model: wrong_where_bright(engine(model, "int8"))),
-    "constant": ("int8", lambda _: lambda image: image[..., 0] * 0),
-    "no classes": ("int8", lambda _: lambda image: image[..., 0] | 128),
+    "constant": ("int8", lambda _: lambda images: images[..., 0] * 0),
+    "no classes": ("int8", lambda _: lambda images: images[..., 0] | 128),
 }
 
 
@@ -88,6 +89,24 @@ def test_wrong_engines_are_refused(model: Model, case: str) -> None:
     exact = engine(model, "int8") if precision == "int8" else None
     with pytest.raises(ParityError, match=rf"in {precision}, \d.*%.*discarding the engine"):
         ParityCheck(model, SIZE)(wrong(model), precision, "the engine", exact)
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 8])
+def test_every_place_of_a_batch_is_compared(model: Model, batch_size: int) -> None:
+    run = engine(model, "fp32", batch_size)
+    check = ParityCheck(model, SIZE, batch_size)
+    assert check(run, "fp32", "the engine").equal > 0.999
+    for place in range(min(batch_size, 6)):  # there are six reference images
+
+        def one_wrong(images: np.ndarray, place: int = place) -> np.ndarray:
+            labels = run(images)
+            labels[place] = np.roll(labels[place], 4, axis=1)
+            return labels
+
+        with pytest.raises(ParityError):
+            check(one_wrong, "fp32", "the engine")
+    with pytest.raises(ParityError):
+        check(lambda images: run(images)[::-1], "fp32", "the engine")
 
 
 def test_a_file_in_int8_is_judged_by_the_street_alone(model: Model) -> None:

@@ -369,7 +369,7 @@ def test_shipped_model_loses_at_most_a_point_in_int8(tmp_path: Path) -> None:
     for path in sorted((folder / "images").iterdir())[::3]:
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         truth = cv2.imread(str(folder / "labels" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
-        wanted, found = reference.run(image)[0], engine.run(image)[0]
+        ((wanted,),), ((found,),) = reference.run(image[None]), engine.run(image[None])
         exact += confusion_matrix(truth, wanted, classes)
         int8 += confusion_matrix(truth, found, classes)
         equal.append((wanted == found).mean())

@@ -59,6 +59,16 @@ def test_many_classes_are_labelled_as_if_all_were_compared(classes: int) -> None
     torch.testing.assert_close(label, upsample_argmax(logits)[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("classes", "images"), [(5, 2), (19, 4)])
+def test_images_of_a_batch_do_not_touch(classes: int, images: int) -> None:
+    logits = torch.cat([blobs(classes, 9, 17, seed) for seed in range(images)])
+    together = upsample_argmax(logits, confidence=True)
+    for image in range(images):
+        alone = upsample_argmax(logits[image : image + 1], confidence=True)
+        for found, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(found[image : image + 1], expected, rtol=0, atol=1e-6)
+
+
 def test_a_class_can_win_between_logits_that_others_win() -> None:
     logits = torch.full((1, 19, 2, 2), -20.0)
     for corner, (y, x) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):

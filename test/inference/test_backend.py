@@ -142,7 +142,7 @@ def run(width):
         threads=1,
         engine_cache=Path(cache),
     )
-    load_backend(model, options).run(np.zeros((width, width, 3), np.uint8))
+    load_backend(model, options).run(np.zeros((1, width, width, 3), np.uint8))
 
 run(32)  # allocates what a process needs once
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -175,9 +175,9 @@ def test_model_file_replaced_while_running(tiny_model: Path, tmp_path: Path) -> 
         backend = load_backend(
             model_file.load(path), replace(OPTIONS, engine_cache=tmp_path, backend=name)
         )
-        before = backend.run(image)[0]
+        before = backend.run(image[None])[0]
         path.write_bytes(b"something else")
-        np.testing.assert_array_equal(backend.run(image)[0], before)
+        np.testing.assert_array_equal(backend.run(image[None])[0], before)
         path.write_bytes(tiny_model.read_bytes())
 
 
@@ -193,7 +193,7 @@ def test_torch_uses_its_threads_while_it_runs_and_gives_them_back(model: Model) 
             return function(*args, **(kwargs or {}))
 
     with Threads():
-        backend.run(np.zeros((32, 64, 3), np.uint8))
+        backend.run(np.zeros((1, 32, 64, 3), np.uint8))
     assert before + 2 in seen
     assert torch.get_num_threads() == before
     backend.close()

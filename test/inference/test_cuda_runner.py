@@ -19,6 +19,7 @@ from bisenet_ros.resources import model_path
 from bisenet_ros.synthetic.street import Street
 
 SIZE = 480, 360
+SHAPE = 1, 360, 480, 3
 
 NOT_CAPTURED = """
 import logging
@@ -34,10 +35,10 @@ class RedPixels(torch.nn.Module):
         return (image[..., 0].contiguous(),)
 
 logging.basicConfig(format="%(levelname)s %(message)s")
-runner = CudaRunner(RedPixels(), (64, 32), "cuda:0")
+runner = CudaRunner(RedPixels(), (1, 32, 64, 3), "cuda:0")
 for seed in range(3):
     image = np.random.default_rng(seed).integers(0, 256, (32, 64, 3), np.uint8)
-    (red,) = runner.run(image)
+    (red,) = runner.run(image[None])
     np.testing.assert_array_equal(red, image[..., 0])
 assert torch.cuda.current_stream() == torch.cuda.default_stream()
 """
@@ -89,14 +90,14 @@ def test_gpu_graph_labels_as_plain_calls_do(
 ) -> None:
     deployed = DeployModule(model, confidence=True, dtype=DTYPES[precision]).on("cuda:0")
     # The runner must keep this copy alive; if it were freed, its memory would be unmapped.
-    runner = CudaRunner(copy.deepcopy(deployed), SIZE, "cuda:0")
+    runner = CudaRunner(copy.deepcopy(deployed), SHAPE, "cuda:0")
     torch.cuda.empty_cache()
     street = Street(7, *SIZE)
     for index in (0, 60, 0):
         image = street.frame(index)[0]
         with torch.inference_mode(), fastest_kernels():
             plain = deployed(torch.from_numpy(image[None]).to("cuda:0"))
-        for output, expected in zip(runner.run(image), plain, strict=True):
+        for output, expected in zip(runner.run(image[None]), plain, strict=True):
             np.testing.assert_array_equal(output, expected[0].cpu().numpy())
     assert "without a CUDA graph" not in caplog.text
 
@@ -118,9 +119,9 @@ def test_gpu_graph_gives_its_memory_back(model: Model) -> None:
         return torch.cuda.memory_reserved()
 
     deployed = DeployModule(model, dtype=torch.float16).on("cuda:0")
-    CudaRunner(deployed, SIZE, "cuda:0")  # libraries never free their first allocations
+    CudaRunner(deployed, SHAPE, "cuda:0")  # libraries never free their first allocations
     before = reserved()
-    runner = CudaRunner(deployed, SIZE, "cuda:0")
+    runner = CudaRunner(deployed, SHAPE, "cuda:0")
     assert reserved() > before
     del runner
     assert reserved() == before

@@ -66,7 +66,7 @@ def test_threads_of_two_processes_do_not_meet_on_one_core(model: Model, tmp_path
     seen = set()
     others = set(Path("/proc/self/task").iterdir())  # of engines that other tests made
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(lambda: [backend.run(image) for _ in range(200)])
+        running = pool.submit(lambda: [backend.run(image[None]) for _ in range(200)])
         while not running.done():
             for task in set(Path("/proc/self/task").iterdir()) - others:
                 with suppress(ProcessLookupError):
@@ -92,7 +92,7 @@ def test_labels_and_confidence_are_those_of_torch(model: Model, tmp_path: Path) 
     for seed in range(3):
         image = blocks(seed)
         image.flags.writeable = False
-        labels, confidence = backend.run(image)
+        (labels,), (confidence,) = backend.run(image[None])
         assert (labels.shape, labels.dtype) == ((72, 136), np.uint8)
         assert (confidence.shape, confidence.dtype) == ((72, 136), np.uint8)
         with torch.inference_mode():
@@ -104,13 +104,13 @@ def test_labels_and_confidence_are_those_of_torch(model: Model, tmp_path: Path) 
 
 def test_results_are_the_callers(model: Model, tmp_path: Path) -> None:
     backend = OpenVINOBackend(model, options(tmp_path))
-    (first,) = backend.run(blocks(0))
+    (first,) = backend.run(blocks(0)[None])
     kept = first.copy()
-    (second,) = backend.run(blocks(1))
+    (second,) = backend.run(blocks(1)[None])
     assert (first != second).any()
     np.testing.assert_array_equal(first, kept)
     first[:] = 9
-    np.testing.assert_array_equal(backend.run(blocks(0))[0], kept)
+    np.testing.assert_array_equal(backend.run(blocks(0)[None])[0], kept)
 
 
 def assert_refused(model: Model, options: EngineOptions) -> None:
@@ -128,7 +128,10 @@ def test_bf16_is_another_arithmetic(model: Model, tmp_path: Path) -> None:
     backend = OpenVINOBackend(model, options(tmp_path, "bf16"))
     assert backend.precision == "bf16"
     equal = np.mean(
-        [(backend.run(blocks(s))[0] == torch_labels(model, blocks(s))).mean() for s in range(4)]
+        [
+            (backend.run(blocks(s)[None])[0] == torch_labels(model, blocks(s))).mean()
+            for s in range(4)
+        ]
     )
     assert 0.93 < equal < 1  # random weights leave many pixels undecided
 
@@ -140,17 +143,17 @@ def test_int8_needs_a_calibration_and_takes_it(model: Model, tmp_path: Path) -> 
     ready = Model(model.name, model.network, replace(model.metadata, calibration=ranges))
     backend = OpenVINOBackend(ready, options(tmp_path, "int8"))
     assert backend.precision == "int8"
-    assert 0.85 < (backend.run(blocks(5))[0] == torch_labels(model, blocks(5))).mean() < 1
+    assert 0.85 < (backend.run(blocks(5)[None])[0] == torch_labels(model, blocks(5))).mean() < 1
 
 
 def test_an_engine_is_compiled_once(
     model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0)[None])
     (stored,) = (tmp_path / "engines").glob("*.engine")
     held = tmp_path / "held"
     held.hardlink_to(stored)  # keeps the inode, which a new file could reuse
-    again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0)[None])
     np.testing.assert_array_equal(again, first)
     assert stored.samefile(held)
     # Other weights or sizes need other engines.
@@ -165,14 +168,14 @@ def test_an_engine_is_compiled_once(
 def test_a_damaged_engine_is_compiled_again(
     model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0)[None])
     (stored,) = (tmp_path / "engines").glob("*.engine")
     data = bytearray(stored.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 1000] = bytes(1000)  # OpenVINO's own cache would load this
     stored.write_bytes(data)
     with caplog.at_level(logging.WARNING):
-        again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+        again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0)[None])
     assert "its checksum is wrong" in caplog.text
     np.testing.assert_array_equal(again, first)
 
@@ -180,13 +183,13 @@ def test_a_damaged_engine_is_compiled_again(
 def test_an_engine_that_openvino_refuses_is_compiled_again(
     model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    first = OpenVINOBackend(model, options(tmp_path)).run(blocks(0)[None])
     cache = EngineCache(cache_folder(tmp_path))
     (entry,) = cache.entries()
     entry.path.unlink()
     assert entry.key is not None
     cache.get(entry.key, lambda: pack(asdict(Parity(1, 0)), b"whole, and no engine"), bytes)
-    again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0))
+    again = OpenVINOBackend(model, options(tmp_path)).run(blocks(0)[None])
     assert "cannot be used and will be rebuilt: openvino cannot load the engine" in caplog.text
     np.testing.assert_array_equal(again, first)
     assert cache.entries()[0].size > 10_000
@@ -198,13 +201,13 @@ def test_a_device_that_stores_no_engine_runs_without_the_cache(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected = OpenVINOBackend(model, options(tmp_path / "with")).run(blocks(0))
+    expected = OpenVINOBackend(model, options(tmp_path / "with")).run(blocks(0)[None])
 
     def refuse(*_: object) -> None:
         raise RuntimeError("not for this device")
 
     monkeypatch.setattr("openvino.Core.import_model", refuse)
-    found = OpenVINOBackend(model, options(tmp_path / "without")).run(blocks(0))
+    found = OpenVINOBackend(model, options(tmp_path / "without")).run(blocks(0)[None])
     assert "compiling the engine without the cache" in caplog.text
     np.testing.assert_array_equal(found, expected)
 
@@ -256,7 +259,7 @@ def test_labels_of_the_shipped_model_are_those_of_torch(
     equal = []
     for path in images:
         image = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-        equal.append((backend.run(image)[0] == torch_labels(model, image)).mean())
+        equal.append((backend.run(image[None])[0] == torch_labels(model, image)).mean())
     assert np.mean(equal) >= least
 
 

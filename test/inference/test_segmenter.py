@@ -13,7 +13,7 @@ import torch
 from bisenet_ros.errors import InferenceError
 from bisenet_ros.inference.backend import EngineOptions, native_precisions
 from bisenet_ros.inference.cpu import has_native_bf16
-from bisenet_ros.inference.resolution import parse_resolution
+from bisenet_ros.inference.resolution import Fit, LabelSize, parse_resolution
 from bisenet_ros.inference.segmenter import Segmenter
 from bisenet_ros.inference.selection import load_backend
 from bisenet_ros.model import file as model_file
@@ -65,7 +65,7 @@ def test_the_network_sees_the_image_resized_bilinearly(segmenter: Segmenter) -> 
     resized = cv2.resize(image, (128, 64), interpolation=cv2.INTER_LINEAR)
     result = segmenter.segment(image, "network")
     np.testing.assert_array_equal(result.image, resized)
-    np.testing.assert_array_equal(result.labels, segmenter.backend.run(resized)[0])
+    np.testing.assert_array_equal(result.labels, segmenter.backend.run(resized[None])[0][0])
 
 
 def test_restored_labels_lie_where_their_pixels_are(segmenter: Segmenter) -> None:
@@ -98,6 +98,60 @@ def test_rows_may_be_apart_and_memory_read_only(segmenter: Segmenter) -> None:
 def test_what_is_no_image_is_refused(segmenter: Segmenter, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"an image is .*; it must be uint8 \[H,W,3\] RGB"):
         segmenter.segment(image)
+
+
+@pytest.fixture(scope="module", params=["openvino", "torch"])
+def in_threes(model: Model, request: pytest.FixtureRequest) -> Segmenter:
+    backend = request.param
+    return Segmenter(
+        model,
+        EngineOptions(
+            backend=backend, device="cpu", precision="fp32", confidence=True, batch_size=3
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "fit"), [("input", "stretch"), ("input", "letterbox"), ("network", "stretch")]
+)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_batch_is_labelled_like_its_images(
+    segmenter: Segmenter, in_threes: Segmenter, count: int, size: LabelSize, fit: Fit
+) -> None:
+    images = [picture(320, 200), picture(128, 64), picture(37, 90)][:count]
+    results = in_threes.segment_batch(images, size, fit)
+    assert len(results) == count
+    for image, result in zip(images, results, strict=True):
+        expected = segmenter.segment(image, size, fit)
+        np.testing.assert_array_equal(result.image, expected.image)
+        assert result.labels.shape == expected.labels.shape
+        assert (result.labels == expected.labels).mean() >= 0.999
+        assert result.confidence is not None
+        assert expected.confidence is not None
+        assert np.abs(result.confidence.astype(int) - expected.confidence).max() <= 1
+    assert len({result.times.inference_ms for result in results}) == 1
+
+
+def test_images_handed_out_of_a_batch_are_the_callers(in_threes: Segmenter) -> None:
+    results = in_threes.segment_batch([picture(320, 200)] * 2, "network")
+    kept = [(result.image.copy(), result.labels.copy()) for result in results]
+    for size in ("input", "network"):
+        in_threes.segment_batch([255 - picture(320, 200)] * 3, size)  # type: ignore[arg-type]
+    for result, (image, labels) in zip(results, kept, strict=True):
+        np.testing.assert_array_equal(result.image, image)
+        np.testing.assert_array_equal(result.labels, labels)
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_other_numbers_of_images_are_refused(in_threes: Segmenter, count: int) -> None:
+    with pytest.raises(ValueError, match=f"there are {count} images; give 1 to 3"):
+        in_threes.segment_batch([picture(128, 64)] * count)
+
+
+@pytest.mark.parametrize("batch_size", [0, 17])
+def test_batch_size_is_limited(batch_size: int) -> None:
+    with pytest.raises(InferenceError, match=f"batch size {batch_size} is not possible; use 1 to"):
+        EngineOptions(batch_size=batch_size)
 
 
 def test_bf16_is_native_where_the_cpu_computes_it() -> None:

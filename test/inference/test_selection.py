@@ -76,7 +76,7 @@ class Stub:
 def test_engines_are_timed_in_turns_and_slow_ones_once() -> None:
     clock = [0.0]
     fast, close, slow = engines = [Stub(clock, seconds) for seconds in (0.01, 0.014, 0.016)]
-    times = time_engines(engines, np.zeros((32, 64, 3), np.uint8), lambda: clock[0])  # type: ignore[arg-type]
+    times = time_engines(engines, np.zeros((1, 32, 64, 3), np.uint8), lambda: clock[0])  # type: ignore[arg-type]
     assert times == pytest.approx([10, 14, 16])
     turn = FRAMES + 1
     assert (fast.runs, close.runs, slow.runs) == (2 * turn, 2 * turn, turn)

@@ -60,9 +60,13 @@ def model(tiny_model: Path) -> Model:
 
 
 @pytest.fixture
-def options(model: Model, tmp_path: Path) -> EngineOptions:
+def options(model: Model, tmp_path: Path, request: pytest.FixtureRequest) -> EngineOptions:
+    """For one image, or for the number that is the fixture's parameter."""
     return EngineOptions(
-        resolution=model.metadata.resolution, precision="fp32", engine_cache=tmp_path
+        resolution=model.metadata.resolution,
+        precision="fp32",
+        batch_size=getattr(request, "param", 1),
+        engine_cache=tmp_path,
     )
 
 
@@ -207,8 +211,8 @@ class StandIn:
         assert len(serialized) > 10_000
         StandIn.kept.append(kernels)
 
-    def run(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
-        labels = ExactRunner(StandIn.onnx)(image)
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        labels = ExactRunner(StandIn.onnx)(images)
         return (labels if StandIn.right else 1 - labels.clip(0, 1),)
 
     def kernels(self) -> bytes:
@@ -222,7 +226,12 @@ def engine_in_onnx_runtime(
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     from bisenet_ros.inference import tensorrt_engine
 
-    graph = build_onnx(model, resolution=options.resolution, precision=options.precision)
+    graph = build_onnx(
+        model,
+        resolution=options.resolution,
+        precision=options.precision,
+        batch_size=options.batch_size,
+    )
     monkeypatch.setattr(StandIn, "onnx", graph.SerializeToString())
     monkeypatch.setattr(StandIn, "kept", [])
     monkeypatch.setattr(tensorrt_engine, "Engine", StandIn)
@@ -234,7 +243,7 @@ class Counting(ParityCheck):
     """Records the results of all comparisons."""
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
-        super().__init__(model, options.resolution)
+        super().__init__(model, options.resolution, options.batch_size)
         self.compared: list[Parity] = []
 
     def __call__(self, *arguments: Any) -> Parity:
@@ -242,6 +251,7 @@ class Counting(ParityCheck):
         return self.compared[-1]
 
 
+@pytest.mark.parametrize("options", [1, 3], ids=["one image", "batch"], indirect=True)
 def test_engine_that_was_built_ahead_is_found_and_proven_once(
     model: Model,
     options: EngineOptions,
@@ -376,10 +386,26 @@ def test_gpu_labels_are_those_of_torch(
         shipped, EngineOptions(resolution=size, device="cpu", precision="fp32")
     )
     image = street(size)
-    (labels,) = backend.run(image)
+    (labels,) = backend.run(image[None])
     assert (backend.device, backend.precision) == ("cuda:0", precision)
-    assert (labels == reference.run(image)[0]).mean() >= least
+    assert (labels == reference.run(image[None])[0]).mean() >= least
     backend.close()
+
+
+@pytest.mark.gpu
+def test_gpu_batch_is_labelled_like_its_images(
+    shipped: Model, backend: TensorRTBackend, tmp_path: Path
+) -> None:
+    size = shipped.metadata.resolution
+    options = EngineOptions(
+        resolution=size, precision="fp32", batch_size=3, confidence=True, engine_cache=tmp_path
+    )
+    images = np.stack([street(size, frame) for frame in (0, 60, 120)])
+    together = TensorRTBackend(shipped, options)
+    for place, labels in enumerate(together.run(images)[0]):
+        (alone,), _ = backend.run(images[place : place + 1])
+        assert (labels == alone).mean() >= 0.99
+    together.close()
 
 
 @pytest.mark.gpu
@@ -387,8 +413,8 @@ def test_gpu_confidence_is_that_of_torch(shipped: Model, backend: TensorRTBacken
     size = shipped.metadata.resolution
     options = EngineOptions(resolution=size, device="cpu", precision="fp32", confidence=True)
     image = street(size)
-    _, confidence = backend.run(image)
-    _, reference = TorchBackend(shipped, options).run(image)
+    _, confidence = backend.run(image[None])
+    _, reference = TorchBackend(shipped, options).run(image[None])
     difference = np.abs(confidence.astype(int) - reference)
     assert (difference <= 8).mean() >= 0.99
 
@@ -396,9 +422,9 @@ def test_gpu_confidence_is_that_of_torch(shipped: Model, backend: TensorRTBacken
 @pytest.mark.gpu
 def test_gpu_results_are_the_caller_s(shipped: Model, backend: TensorRTBackend) -> None:
     size = shipped.metadata.resolution
-    first = backend.run(street(size))
+    first = backend.run(street(size)[None])
     before = [output.copy() for output in first]
-    backend.run(street(size, frame=60))
+    backend.run(street(size, frame=60)[None])
     assert all(np.array_equal(a, b) for a, b in zip(first, before, strict=True))
 
 
@@ -409,12 +435,12 @@ def test_gpu_engine_is_built_once(
     caplog.set_level(logging.INFO)
     image = street(options.resolution)
     first = TensorRTBackend(model, options)
-    labels = first.run(image)
+    labels = first.run(image[None])
     first.close()
     assert "building an engine with TensorRT" in caplog.text
     caplog.clear()
     second = TensorRTBackend(model, options)
-    assert np.array_equal(second.run(image), labels)
+    assert np.array_equal(second.run(image[None]), labels)
     second.close()
     assert "building an engine with TensorRT" not in caplog.text
 
@@ -431,7 +457,7 @@ def test_gpu_engine_that_tensorrt_refuses_is_built_again(
     cache.get(key, lambda: pack(asdict(Parity(1, 0)), b"whole, and no engine"), bytes)
     backend = TensorRTBackend(model, options)
     assert "does not load the engine" in caplog.text
-    backend.run(street(options.resolution))
+    backend.run(street(options.resolution)[None])
     backend.close()
     assert cache.entries()[0].size > 10_000
 

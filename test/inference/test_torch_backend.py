@@ -1,6 +1,7 @@
 """PyTorch on CUDA, marked ``gpu``; on the CPU it is the reference of the other tests."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,8 @@ def test_gpu_torch_labels_are_those_of_the_cpu(model: Model, precision: str, lea
     reference = TorchBackend(
         model, EngineOptions(resolution=SIZE, device="cpu", precision="fp32", confidence=True)
     )
-    labels, confidence = backend.run(street())
-    expected_labels, expected_confidence = reference.run(street())
+    labels, confidence = backend.run(street()[None])
+    expected_labels, expected_confidence = reference.run(street()[None])
     assert (backend.device, backend.precision) == ("cuda:0", precision)
     assert (labels == expected_labels).mean() >= least
     difference = np.abs(confidence.astype(int) - expected_confidence)
@@ -52,11 +53,24 @@ def test_gpu_torch_labels_are_those_of_the_cpu(model: Model, precision: str, lea
 
 
 @pytest.mark.gpu
+def test_gpu_torch_batch_is_labelled_like_its_images(model: Model) -> None:
+    options = EngineOptions(resolution=SIZE, device="cuda", precision="fp32")
+    alone = TorchBackend(model, options)
+    together = TorchBackend(model, replace(options, batch_size=3))
+    images = np.stack([street(frame) for frame in (0, 60, 120)])
+    for place, labels in enumerate(together.run(images)[0]):
+        ((expected,),) = alone.run(images[place : place + 1])
+        assert (labels == expected).mean() >= 0.999
+    together.close()
+    alone.close()
+
+
+@pytest.mark.gpu
 def test_gpu_torch_results_are_the_caller_s(model: Model) -> None:
     backend = TorchBackend(model, EngineOptions(resolution=SIZE, device="cuda", precision="fp32"))
-    (first,) = backend.run(street())
+    (first,) = backend.run(street()[None])
     before = first.copy()
-    assert (backend.run(street(60))[0] != before).any()
+    assert (backend.run(street(60)[None])[0] != before).any()
     np.testing.assert_array_equal(first, before)
     backend.close()
 
