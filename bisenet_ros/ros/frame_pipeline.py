@@ -1,32 +1,46 @@
-"""Process a frame: decode, segment, threshold, render, publish."""
+"""Process a frame: decode and crop it; threshold, render and publish its labels."""
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.inference.region import WHOLE, Region
-from bisenet_ros.inference.resolution import Fit, LabelSize
-from bisenet_ros.inference.segmenter import Segmentation, Segmenter
+from bisenet_ros.inference.segmenter import Segmentation
 from bisenet_ros.ros.camera_info import scale_camera_info
 from bisenet_ros.ros.frame_stats import FrameTimes
 from bisenet_ros.ros.image_messages import ImageDecoder, decode_compressed
 from bisenet_ros.ros.publishers import ImagePublishers
 
 
+@dataclass(frozen=True)
+class DecodedFrame:
+    """An image and what the network is to see of it.
+
+    - ``header``: of the message.
+    - ``image``: uint8 [H,W,3] RGB; ``part``: what the network sees of it, a view.
+    """
+
+    header: Header
+    image: NDArray[np.uint8]
+    part: NDArray[np.uint8]
+    decode_ms: float
+
+
 class FramePipeline:
-    """Turns an image message into published labels, one frame at a time.
+    """Turns the image messages of one camera into published labels; the network is in between.
 
     Args:
         decoder: decodes raw images.
         images: publishers of labels, confidence, overlay and colors.
         camera_info: publisher of sensor_msgs/CameraInfo.
-        label_size: size of the published images.
-        fit: how images are fitted to the network's input.
-        region: part of the image that is labeled; only the whole if ``label_size`` is "network".
+        region: part of the image that is labeled; only the whole where labels have the network's
+            size.
     """
 
     def __init__(
@@ -34,46 +48,26 @@ class FramePipeline:
         decoder: ImageDecoder,
         images: ImagePublishers,
         camera_info: Publisher,
-        label_size: LabelSize,
-        fit: Fit = "stretch",
         region: Region = WHOLE,
     ) -> None:
         self._decoder = decoder
         self._images = images
         self._camera_info = camera_info
-        self._label_size = label_size
-        self._fit = fit
         self._region = region
 
-    def process(
-        self,
-        segmenter: Segmenter,
-        message: Image | CompressedImage,
-        camera_info: CameraInfo | None,
-        *,
-        max_image_pixels: int,
-        bit_depth: int,
-        overlay_alpha: float,
-        confidence_threshold: float,
-    ) -> FrameTimes:
-        """Label the image in ``message`` and publish the result with its header.
+    def decode(
+        self, message: Image | CompressedImage, *, max_image_pixels: int, bit_depth: int
+    ) -> DecodedFrame:
+        """Decode the image in ``message``.
 
         Args:
-            segmenter: must compute confidence for a threshold to have an effect.
             message: raw in one of ``image_messages.ENCODINGS``, or JPEG, PNG, ...
-            camera_info: the camera's, published scaled to the labels; None if unknown.
             max_image_pixels: limit on width x height; larger images are rejected.
             bit_depth: number of bits of the values in 16-bit images, see ``BitDepth``.
-            overlay_alpha: opacity of the class colors in the overlay, 0..1.
-            confidence_threshold: probability, 0..1, below which a pixel is labeled 255.
-
-        Returns:
-            The time of each stage, without the threshold.
 
         Raises:
             ImageError: ``message`` is not an image that can be decoded, is too large, or does not
                 contain the region.
-            InferenceError: the device failed, usually out of memory.
         """
         started = time.perf_counter()
         self._decoder.depth.bits = bit_depth
@@ -81,22 +75,43 @@ class FramePipeline:
             image = decode_compressed(message, max_image_pixels, self._decoder.depth)
         else:
             image = self._decoder.to_rgb(message, max_image_pixels)
-        decoded = time.perf_counter()
-        part = segmenter.segment(self._region.crop(image), self._label_size, self._fit)
-        segmentation = self._region.place(part, image)
+        part = self._region.crop(image)
+        return DecodedFrame(message.header, image, part, 1e3 * (time.perf_counter() - started))
+
+    def publish(
+        self,
+        frame: DecodedFrame,
+        part: Segmentation,
+        camera_info: CameraInfo | None,
+        *,
+        overlay_alpha: float,
+        confidence_threshold: float,
+    ) -> FrameTimes:
+        """Publish the labels of ``frame`` with its header.
+
+        Args:
+            frame: result of ``decode``.
+            part: labels of ``frame.part``, with confidence if a threshold is to have an effect.
+            camera_info: the camera's, published scaled to the labels; None if unknown.
+            overlay_alpha: opacity of the class colors in the overlay, 0..1.
+            confidence_threshold: probability, 0..1, below which a pixel is labeled 255.
+
+        Returns:
+            The time of each stage, without the threshold.
+        """
+        segmentation = self._region.place(part, frame.image)
         segmentation = ignore_unsure(segmentation, confidence_threshold)
-        publishing = time.perf_counter()
+        started = time.perf_counter()
         if camera_info is not None:  # first: subscribers pair it with the labels
             height, width = segmentation.labels.shape
-            scaled = scale_camera_info(camera_info, width, height, message.header)
+            scaled = scale_camera_info(camera_info, width, height, frame.header)
             if scaled is not None:
                 self._camera_info.publish(scaled)
-        self._images.publish(segmentation, message.header, overlay_alpha)
-        done = time.perf_counter()
+        self._images.publish(segmentation, frame.header, overlay_alpha)
         return FrameTimes(
-            decode_ms=1e3 * (decoded - started),
+            decode_ms=frame.decode_ms,
             **asdict(segmentation.times),
-            publish_ms=1e3 * (done - publishing),
+            publish_ms=1e3 * (time.perf_counter() - started),
         )
 
 

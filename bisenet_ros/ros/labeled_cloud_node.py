@@ -1,6 +1,7 @@
 """The node ``labeled_cloud``: label images in, labeled points and a grid of the ground out."""
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -255,7 +256,8 @@ class LabeledCloudNode(ManagedNode):
             )
         return ""
 
-    def _process(self, frame: _Frame) -> None:
+    def _process(self, frames: Sequence[_Frame]) -> None:
+        (frame,) = frames
         active = frame.activation
         if active is not self._active:
             return  # it was queued when the node was deactivated
@@ -270,7 +272,7 @@ class LabeledCloudNode(ManagedNode):
         active.process_ms = 1e3 * (now - started)
         active.counts.frame_published(now)
 
-    def _frame_failed(self, _: _Frame, error: Exception) -> None:
+    def _frame_failed(self, _: Sequence[_Frame], error: Exception) -> None:
         active = self._active
         # While the process ends, its publishers are gone.
         if active is not None and self.context.ok():

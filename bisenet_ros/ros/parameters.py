@@ -14,7 +14,7 @@ from bisenet_ros.deploy.precision import MAX_DROP, PRECISIONS
 from bisenet_ros.errors import ParameterError, quoted
 from bisenet_ros.images.bit_depth import FULL_DEPTH, MIN_DEPTH
 from bisenet_ros.images.encoded import MAX_IMAGE_PIXELS
-from bisenet_ros.inference.backend import BACKENDS, EngineOptions
+from bisenet_ros.inference.backend import BACKENDS, MAX_BATCH_SIZE, EngineOptions
 from bisenet_ros.inference.resolution import (
     MAX_SIDE,
     MIN_SIDE,
@@ -33,7 +33,7 @@ OUTPUTS = {"label": "mono8", "confidence": "mono8", "overlay": "rgb8", "color": 
 """Images that the node can publish, with their encoding in sensor_msgs/Image."""
 
 
-MAX_CAMERAS = 16
+MAX_CAMERAS = MAX_BATCH_SIZE
 
 
 def parse_cameras(names: Sequence[str]) -> tuple[str, ...]:
@@ -135,6 +135,11 @@ class Parameters:
         "CAMERA/camera_info, ~/CAMERA/label and so on; one without a name has image, ~/label, ...",
         form=f"up to {MAX_CAMERAS} different names of letters, digits and _, or one empty name",
         parse=parse_cameras,
+    )
+    batch_cameras: bool = _parameter(
+        False,
+        "Label the newest images of all cameras in one run of the engine, which is built for their "
+        "number: more images per second on a GPU, but each waits for the whole run.",
     )
     fit: Fit = _parameter(  # noqa: RUF009  # it is a field
         "stretch",
@@ -296,6 +301,7 @@ class Parameters:
             threads=self.threads,
             engine_cache=expand_home(self.engine_cache) if self.engine_cache else None,
             confidence=self.with_confidence,
+            batch_size=len(parse_cameras(self.cameras)) if self.batch_cameras else 1,
         )
 
 

@@ -1,8 +1,9 @@
 """The node ``segmentation``: camera images in, label images and overlays out."""
 
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -22,14 +23,14 @@ from bisenet_ros.errors import EXPECTED, NodeError, ParameterError, describe, de
 from bisenet_ros.images.files import read_mask
 from bisenet_ros.inference.region import Region
 from bisenet_ros.inference.resolution import LabelSize
-from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.inference.segmenter import Segmentation, Segmenter
 from bisenet_ros.model.file import load_model
 from bisenet_ros.msg import SegmentationStats
 from bisenet_ros.resources import expand_home
 from bisenet_ros.ros.camera import ActiveCamera, CameraOutputs, ImageMessage
 from bisenet_ros.ros.diagnostics import diagnostic_array, frames_diagnosis, state_diagnosis
 from bisenet_ros.ros.fastdds import remove_stale_segments
-from bisenet_ros.ros.frame_pipeline import FramePipeline
+from bisenet_ros.ros.frame_pipeline import DecodedFrame, FramePipeline
 from bisenet_ros.ros.image_messages import ImageDecoder
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
@@ -79,7 +80,11 @@ class SegmentationNode(ManagedNode):
         self._active: _Active | None = None
         self._resources = ExitStack()  # from configure to cleanup
         self._advertised: list[Publisher] = []
-        super().__init__("segmentation", Worker[_Frame](self._process, self._frame_failed))
+        worker = Worker[_Frame](
+            self._process,
+            lambda frames, error: self._reject([frame.camera for frame in frames], error),
+        )
+        super().__init__("segmentation", worker)
         forward_log(self.get_logger())
         self._decoder = ImageDecoder(self.get_logger())
         self._declared = NodeParameters(self, PARAMETERS, self._is_fixed, _why_confidence_is_fixed)
@@ -105,6 +110,7 @@ class SegmentationNode(ManagedNode):
         self._declared.declare_for_cameras(values.cameras)
         segmenter = self._load_segmenter(values, values.with_confidence)
         self._segmenter = segmenter
+        self.worker.batch_size = segmenter.batch_size
         self._resources.callback(self._close_segmenter)
         self._resources.callback(self.call_on_executor, self._destroy_publishers)
         self._configured = _Configured(
@@ -130,12 +136,7 @@ class SegmentationNode(ManagedNode):
             camera_info=camera_info,
             stats=self._advertise(SegmentationStats, f"{namespace}/stats", 10),
             pipeline=FramePipeline(
-                self._decoder,
-                images,
-                camera_info,
-                values.label_size,
-                values.fit,
-                self._region(name, values.label_size),
+                self._decoder, images, camera_info, self._region(name, values.label_size)
             ),
         )
 
@@ -163,6 +164,7 @@ class SegmentationNode(ManagedNode):
         self.get_logger().info(
             f"model {model.name}, {len(model.metadata.classes)} classes, at {width}x{height} on "
             f"{backend.name}, {backend.device}, {backend.precision}"
+            + (f", {segmenter.batch_size} images at once" if segmenter.batch_size > 1 else "")
         )
         return segmenter
 
@@ -286,29 +288,64 @@ class SegmentationNode(ManagedNode):
             return ""
         return f"images are dropped, since they arrive {age_s:.1f} s old and max_age is {max_age:g}"
 
-    def _process(self, frame: _Frame) -> None:
-        camera, message = frame.camera, frame.message
-        if self._segmenter is None or self._active is None or camera not in self._active.cameras:
-            return  # it was queued when the node was deactivated
-        times = camera.outputs.pipeline.process(
-            self._segmenter,
-            message,
-            camera.latest_camera_info,
+    def _process(self, frames: Sequence[_Frame]) -> None:
+        configured, segmenter, active = self._configured, self._segmenter, self._active
+        if configured is None or segmenter is None or active is None:
+            return  # they were queued when the node was deactivated
+        decoded: list[tuple[ActiveCamera, DecodedFrame]] = []
+        for frame in frames:
+            if frame.camera not in active.cameras:
+                continue
+            with self._rejected_on_error(frame.camera):
+                decoded.append((frame.camera, self._decode(frame)))
+        if not decoded:
+            return
+        parts: Sequence[Segmentation] = ()
+        with self._rejected_on_error(*(camera for camera, _ in decoded)):
+            parts = segmenter.segment_batch(
+                [image.part for _, image in decoded],
+                configured.parameters.label_size,
+                configured.parameters.fit,
+            )
+        for (camera, image), part in zip(decoded, parts, strict=False):
+            with self._rejected_on_error(camera):
+                self._publish(camera, image, part)
+
+    def _decode(self, frame: _Frame) -> DecodedFrame:
+        return frame.camera.outputs.pipeline.decode(
+            frame.message,
             max_image_pixels=self.get_parameter("max_image_pixels").value,
             bit_depth=self.get_parameter("bit_depth").value,
+        )
+
+    def _publish(self, camera: ActiveCamera, image: DecodedFrame, part: Segmentation) -> None:
+        times = camera.outputs.pipeline.publish(
+            image,
+            part,
+            camera.latest_camera_info,
             # rclpy accepts values slightly above the range.
             overlay_alpha=min(1.0, self.get_parameter("overlay_alpha").value),
             confidence_threshold=self.get_parameter("confidence_threshold").value,
         )
         now_ns = self.get_clock().now().nanoseconds
-        latency, camera.stamp_problem = latency_ms(message.header.stamp, now_ns)
+        latency, camera.stamp_problem = latency_ms(image.header.stamp, now_ns)
         camera.statistics.frame_processed(time.perf_counter(), times, latency)
 
-    def _frame_failed(self, frame: _Frame, error: Exception) -> None:
+    @contextmanager
+    def _rejected_on_error(self, *cameras: ActiveCamera) -> Iterator[None]:
+        """Reject the frame of each of ``cameras`` at an error, and go on."""
+        try:
+            yield
+        except Exception as error:
+            self._reject(cameras, error)
+
+    def _reject(self, cameras: Sequence[ActiveCamera], error: Exception) -> None:
         # While the process ends, its publishers are gone.
-        if self.context.ok():
-            frame.camera.statistics.frame_rejected()
-            frame.camera.errors.frame_lost(error)
+        if not self.context.ok():
+            return
+        for camera in cameras:
+            camera.statistics.frame_rejected()
+            camera.errors.frame_lost(error)
 
     # Reports, on the worker's thread, where no transition can destroy their publishers meanwhile.
 

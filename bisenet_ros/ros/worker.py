@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -15,21 +15,27 @@ class Worker(Generic[Frame]):
     """Runs jobs in the order given, and between them ``process`` on the newest frame of each slot.
 
     Slots take turns: one that is filled waits behind those that were filled before it, and keeps
-    its place when its frame is replaced.
+    its place when its frame is replaced. ``process`` gets the frames of up to ``batch_size`` slots,
+    and does not wait for those that are empty.
+
+    - ``batch_size``: 1 unless set.
+    - ``is_processing``: whether frames are under way.
 
     The thread is a daemon: a library call that cannot be interrupted, such as loading an engine,
     must not keep the process alive after SIGINT.
 
     Args:
-        process: called with each frame that is taken.
-        failed: called with the frame and what ``process`` raises.
+        process: called with the frames that are taken, at least one.
+        failed: called with them and what ``process`` raises.
     """
 
     def __init__(
-        self, process: Callable[[Frame], None], failed: Callable[[Frame, Exception], None]
+        self,
+        process: Callable[[Sequence[Frame]], None],
+        failed: Callable[[Sequence[Frame], Exception], None],
     ) -> None:
+        self.batch_size = 1
         self.is_processing = False
-        """Whether a frame is under way."""
         self._process = process
         self._failed = failed
         self._wake = threading.Condition()
@@ -86,7 +92,8 @@ class Worker(Generic[Frame]):
                     return
                 job = self._jobs.popleft() if self._jobs else None
                 if job is None:
-                    frame = self._frames.pop(next(iter(self._frames)))
+                    slots = list(self._frames)[: self.batch_size]
+                    frames = [self._frames.pop(slot) for slot in slots]
             if job is not None:
                 call, future = job
                 if not future.set_running_or_notify_cancel():
@@ -98,9 +105,9 @@ class Worker(Generic[Frame]):
             else:
                 self.is_processing = True
                 try:
-                    self._process(frame)
+                    self._process(frames)
                 except Exception as error:
-                    self._failed(frame, error)
+                    self._failed(frames, error)
                 self.is_processing = False
 
 

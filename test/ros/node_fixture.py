@@ -67,6 +67,7 @@ DEFAULTS = {
     "resolution": "",
     "label_size": "input",
     "cameras": [""],
+    "batch_cameras": False,
     "fit": "stretch",
     "roi": [0, 0, 0, 0],
     "ignore_mask": "",

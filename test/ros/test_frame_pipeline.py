@@ -79,14 +79,12 @@ def process(segmenter: Segmenter) -> Process:
         )
         size = settings.pop("label_size", "input")
         camera_info = Recorder(published, "~/camera_info")
-        pipeline = FramePipeline(ImageDecoder(), images, camera_info, size)
-        live = {
-            "max_image_pixels": 160 * 120,
-            "bit_depth": 16,
-            "overlay_alpha": 0.5,
-            "confidence_threshold": 0.0,
-        } | settings
-        times = pipeline.process(segmenter, message, info, **live)
+        pipeline = FramePipeline(ImageDecoder(), images, camera_info)
+        bit_depth = settings.pop("bit_depth", 16)
+        decoded = pipeline.decode(message, max_image_pixels=160 * 120, bit_depth=bit_depth)
+        part = segmenter.segment(decoded.part, size)
+        live = {"overlay_alpha": 0.5, "confidence_threshold": 0.0} | settings
+        times = pipeline.publish(decoded, part, info, **live)
         assert min(times.decode_ms, times.inference_ms, times.publish_ms) > 0
         assert len(dict(published)) == len(published)
         return dict(published)

@@ -1,6 +1,6 @@
 """Managed nodes: jobs that fail, kinds of errors, and transitions behind a frame."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from threading import Event
 
@@ -20,7 +20,7 @@ from bisenet_ros.ros.worker import Worker
 
 def test_the_failure_of_a_job_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
     rclpy.init()
-    worker = Worker[None](lambda frame: None, lambda frame, error: None)
+    worker = Worker[None](lambda frames: None, lambda frames, error: None)
     node = ManagedNode("managed", worker)
     wait([node.run_on_worker(lambda: 1 / 0)])
     assert worker.stop(timeout=60)  # so the failure is logged, too
@@ -35,7 +35,7 @@ class Failing(ManagedNode):
     """Raises ``error`` in configure."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__("failing", Worker[None](lambda frame: None, lambda frame, error: None))
+        super().__init__("failing", Worker[None](lambda frames: None, lambda frames, error: None))
         self.error = error
 
     def configure(self) -> None:
@@ -92,10 +92,10 @@ class Frames(ManagedNode):
 
     def __init__(self, done: Event) -> None:
         self.begun = Event()
-        super().__init__("frames", Worker[str](self._process, lambda frame, error: None))
+        super().__init__("frames", Worker[str](self._process, lambda frames, error: None))
         self._done = done
 
-    def _process(self, frame: str) -> None:
+    def _process(self, frames: Sequence[str]) -> None:
         self.begun.set()
         assert self._done.wait(60)
 

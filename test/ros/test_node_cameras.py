@@ -1,6 +1,7 @@
 """Several cameras on one engine, over DDS: topics, turns, and what is a camera's own."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +9,21 @@ pytest.importorskip("rclpy")
 
 from bisenet_ros.msg import SegmentationStats
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_fixture import CLEANUP, CONFIGURE, DEACTIVATE, Bench, frame, header
+from node_fixture import (
+    CLEANUP,
+    CONFIGURE,
+    DEACTIVATE,
+    Bench,
+    frame,
+    header,
+    picture,
+    pixels_of,
+)
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from bisenet_ros.inference.backend import EngineOptions
+from bisenet_ros.inference.segmenter import Segmenter
+from bisenet_ros.model import file as model_file
 
 CAMERAS = ["front", "rear"]
 
@@ -48,8 +62,11 @@ def test_each_camera_has_topics_of_its_own(bench: Bench) -> None:
     assert len(bench.publishers("class_map")) == 1
 
 
-def test_a_camera_that_floods_or_sends_garbage_takes_no_turn_of_another(bench: Bench) -> None:
-    bench.start({"cameras": ["front", "rear", "left"]})
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_camera_that_floods_or_sends_garbage_takes_no_turn_of_another(
+    bench: Bench, batch: bool
+) -> None:
+    bench.start({"cameras": ["front", "rear", "left"], "batch_cameras": batch})
     labels = {name: bench.listen(Image, f"{name}/label") for name in ("front", "rear", "left")}
     cameras = {name: bench.camera(f"/{name}/image") for name in labels}
     garbage = Image(encoding="rgb8", width=4, height=4, step=12)
@@ -68,6 +85,32 @@ def test_a_camera_that_floods_or_sends_garbage_takes_no_turn_of_another(bench: B
     assert left.rejected == 100 - left.dropped > 0
     # A turn of front for each of rear, and the rest was replaced by newer frames.
     assert 10 <= front.processed <= 10 * 3
+
+
+def test_labels_of_a_batch_go_to_the_camera_of_the_image(bench: Bench, tiny_model: Path) -> None:
+    options = {"resolution": "128x64", "backend": "openvino"}
+    bench.start({**options, "cameras": CAMERAS, "batch_cameras": True})
+    bench.wait_for_log(r"at 128x64 on openvino, cpu, fp32, 2 images at once")
+    labels = {name: bench.listen(Image, f"{name}/label") for name in CAMERAS}
+    cameras = {name: bench.camera(f"/{name}/image") for name in CAMERAS}
+    for number in range(20):
+        for offset, name in enumerate(CAMERAS):
+            cameras[name].publish(frame(2 * number + offset))
+    received = {name: stats_when(bench, name, 20) for name in CAMERAS}
+    bench.spin_until(
+        lambda: all(len(labels[n]) == received[n].processed for n in CAMERAS), "the labels"
+    )
+    segmenter = Segmenter(
+        model_file.load(tiny_model),
+        EngineOptions(backend="openvino", device="cpu", precision="fp32", threads=1),
+    )
+    for name, parity in zip(CAMERAS, (0, 1), strict=True):
+        assert labels[name]
+        for message in labels[name]:
+            number = int(message.header.frame_id.removeprefix("camera_"))
+            assert number % 2 == parity
+            expected = segmenter.segment(picture(number)).labels
+            assert (pixels_of(message) == expected).mean() >= 0.999
 
 
 def test_a_camera_may_have_a_rate_of_its_own(bench: Bench) -> None:

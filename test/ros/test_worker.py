@@ -1,7 +1,7 @@
 """The worker: the newest frame of each slot, in turns; jobs first; errors survived; rate limit."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -20,15 +20,17 @@ class Probe:
     def __init__(self) -> None:
         self.frames: list[str] = []
         self.errors: list[tuple[str, Exception]] = []
+        self.batches: list[int] = []
         self.worker: Worker[str] = Worker(self._process, self._failed)
 
-    def _process(self, frame: str) -> None:
-        if frame == "bad":
+    def _process(self, frames: Sequence[str]) -> None:
+        if "bad" in frames:
             raise ValueError("bad frame")
-        self.frames.append(frame)
+        self.frames.extend(frames)
+        self.batches.append(len(frames))
 
-    def _failed(self, frame: str, error: Exception) -> None:
-        self.errors.append((frame, error))
+    def _failed(self, frames: Sequence[str], error: Exception) -> None:
+        self.errors += [(frame, error) for frame in frames]
 
     def hold(self) -> threading.Event:
         """Block the worker in a job until the returned event is set."""
@@ -85,6 +87,16 @@ def test_slots_take_turns_whatever_the_rate_of_each(probe: Probe) -> None:
     go_on.set()
     probe.settle()
     assert probe.frames == ["front 5", "rear 7", "left 4"]
+
+
+def test_slots_are_emptied_in_batches_that_do_not_wait_to_be_full(probe: Probe) -> None:
+    go_on = probe.hold()
+    probe.worker.batch_size = 2
+    for slot in ("front", "rear", "left", "front"):
+        probe.worker.submit_latest(slot, slot)
+    go_on.set()
+    probe.settle()
+    assert (probe.frames, probe.batches) == (["front", "rear", "left"], [2, 1])
 
 
 def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
