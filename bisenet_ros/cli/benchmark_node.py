@@ -22,6 +22,8 @@ CONFIGURE_TIMEOUT_S = 900.0
 """Loading an engine takes seconds, but building one for a small GPU takes minutes."""
 TIMEOUT_S = 120.0
 WARM_UP_S = 2.0
+LONGEST_S = 20.0
+"""Time of each measurement but that of a camera that is faster than the node."""
 POLL_S = 0.01
 MIN_LABELS = 5
 """Fewer are no measurement."""
@@ -43,6 +45,7 @@ def check_arguments(args: argparse.Namespace, reference: tuple[str, str]) -> Non
         "--plot": args.plot,
         "--against": args.against != reference,
         "--no-memory": args.no_memory,
+        "--batch-size": args.batch_size > 1,
     }.items():
         if given:
             raise UsageError(f"{name} has no meaning with --node: omit one of them")
@@ -71,6 +74,7 @@ class NodeBenchmark:
         self.engine = ""
         self._folder = folder
         self._seconds: float = args.seconds
+        self._short_s = min(self._seconds, LONGEST_S)
         self._size: tuple[int, int] = args.input_size
         self._namespace = f"/bisenet_benchmark_{os.getpid()}"  # separates concurrent benchmarks
         self._parameters = _node_parameters(args)
@@ -104,17 +108,21 @@ class NodeBenchmark:
 
         with self._node("saturated") as viewer, self._camera(CAMERA_HZ):
             viewer.lifecycle.start(CONFIGURE_TIMEOUT_S)
-            labels = self._hear(viewer)[""]
+            labels = self._hear(viewer, self._seconds)[""]
             stats = viewer.stats[""]
             self.engine = (
                 f"{stats.model} at {stats.width}x{stats.height} on {stats.backend}, "
                 f"{stats.device}, {stats.precision}"
             )
-            age_p50, age_p99 = np.percentile([label.age_ms for label in labels], (50, 99))
+            ages_ms = [label.age_ms for label in labels]
+            third = len(ages_ms) // 3
+            age_p50, age_p99 = np.percentile(ages_ms, (50, 99))
             return {
                 "inference_ms": stats.inference_ms,
                 "age_p50_ms": float(age_p50),
                 "age_p99_ms": float(age_p99),
+                "age_p50_first_ms": float(np.median(ages_ms[:third])),
+                "age_p50_last_ms": float(np.median(ages_ms[-third:])),
                 "rate_hz": _rate(_in_statistics(viewer)),
             }
 
@@ -134,7 +142,7 @@ class NodeBenchmark:
             with self._camera(CAMERA_HZ):
                 self._spin(viewer, WARM_UP_S)
                 before = process.cpu_times()
-                self._spin(viewer, self._seconds)
+                self._spin(viewer, self._short_s)
                 after = process.cpu_times()
                 viewer.subscribe()
                 self._wait(viewer, "label", lambda: viewer.labels[""])
@@ -144,15 +152,15 @@ class NodeBenchmark:
             viewer.lifecycle.change(Transition.TRANSITION_DEACTIVATE, TIMEOUT_S)
             viewer.lifecycle.change(Transition.TRANSITION_ACTIVATE, TIMEOUT_S)
             with self._camera(rate):
-                self._hear(viewer)
+                self._hear(viewer, self._short_s)
             ways_ms = [label.way_ms for label in _in_statistics(viewer)]
             used_s = after.user + after.system - before.user - before.system
             return {
                 "start_s": start_s,
                 "start_rss_mb": start_rss_mb,
-                "idle_cpu_percent": 100 * used_s / self._seconds,
+                "idle_cpu_percent": 100 * used_s / self._short_s,
                 "first_label_frame": first,
-                "outside_ms": float(np.mean(ways_ms)) - viewer.stats[""].inference_ms,
+                "outside_p50_ms": float(np.median(ways_ms)) - viewer.stats[""].inference_p50_ms,
                 "rss_mb": 1e-6 * process.memory_info().rss,
             }
 
@@ -166,7 +174,9 @@ class NodeBenchmark:
 
         with self._node("several", cameras=CAMERAS) as viewer, self._camera(rate, CAMERAS):
             viewer.lifecycle.start(CONFIGURE_TIMEOUT_S)
-            rates = {name: _rate(labels) for name, labels in self._hear(viewer).items()}
+            rates = {
+                name: _rate(labels) for name, labels in self._hear(viewer, self._short_s).items()
+            }
             process = psutil.Process(viewer.lifecycle.process.pid)
             return rates, 1e-6 * process.memory_info().rss
 
@@ -205,19 +215,19 @@ class NodeBenchmark:
             yield
             camera.check_running()
 
-    def _hear(self, viewer: "BenchmarkViewer") -> "dict[str, list[LabelTimes]]":
-        """Subscribe, and return the labels of each camera that arrive while it is measured."""
+    def _hear(self, viewer: "BenchmarkViewer", seconds: float) -> "dict[str, list[LabelTimes]]":
+        """Subscribe, and return the labels of each camera that arrive in ``seconds``."""
         viewer.subscribe()
         self._wait(viewer, "label", lambda: all(viewer.labels.values()))
         self._wait(viewer, "statistics", lambda: len(viewer.stats) == len(viewer.labels))
         self._spin(viewer, WARM_UP_S)
         before = {name: len(labels) for name, labels in viewer.labels.items()}
-        self._spin(viewer, self._seconds)
+        self._spin(viewer, seconds)
         heard = {name: labels[before[name] :] for name, labels in viewer.labels.items()}
         fewest = min(len(labels) for labels in heard.values())
         if fewest < MIN_LABELS:
             raise NodeError(
-                f"only {fewest} labels arrived in {self._seconds:g} s and {MIN_LABELS} are needed: "
+                f"only {fewest} labels arrived in {seconds:g} s and {MIN_LABELS} are needed: "
                 "use more --seconds, or a smaller --resolution"
             )
         return heard

@@ -59,6 +59,7 @@ class FrameStats(FrameCounts):
         means = np.mean([astuple(frame.stages) for frame in frames], axis=0)
         for stage, mean in zip(fields(FrameTimes), means, strict=True):
             setattr(message, stage.name, float(mean))
+        message.inference_p50_ms = float(np.median([each.stages.inference_ms for each in frames]))
         latencies = [each.latency_ms for each in frames if not math.isnan(each.latency_ms)]
         p50, p95 = np.percentile(latencies or [math.nan], (50, 95))
         message.latency_p50_ms, message.latency_p95_ms = float(p50), float(p95)

@@ -41,7 +41,7 @@ def test_table_and_json(tiny_model: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, *lines = done.stdout.splitlines()
     assert first == "tiny at 64x32 on torch, cpu, fp32, image 160x90"
-    assert len(lines) == 13
+    assert len(lines) == 14
     document: dict[str, Any] = json.loads(file.read_text())
     assert document["engine"] == "tiny at 64x32 on torch, cpu, fp32"
     assert document["input_size"] == [160, 90]
@@ -50,6 +50,10 @@ def test_table_and_json(tiny_model: Path, tmp_path: Path) -> None:
     assert node["camera_rates_hz"].keys() == {"front", "rear", "left", "right"}
     assert all(rate > 0 for rate in node["camera_rates_hz"].values())
     assert 0 < node["age_p50_ms"] <= node["age_p99_ms"]
+    ages = node["age_p50_first_ms"], node["age_p50_last_ms"]
+    assert min(ages) <= node["age_p50_ms"] * 1.5
+    assert node["age_growth"] == pytest.approx(ages[1] / ages[0] - 1)
+    assert node["outside_p50_ms"] > 0
     assert node["rate_ratio"] == pytest.approx(1e-3 * node["rate_hz"] * node["inference_ms"])
     assert node["first_label_frame"] >= 1
     assert node["start_rss_mb"] > 50
@@ -68,6 +72,7 @@ def test_the_nodes_error_is_shown(tmp_path: Path) -> None:
         (["--rounds", "3"], "--rounds has no meaning with --node: omit one of them"),
         (["--plot", "x.png"], "--plot has no meaning with --node"),
         (["--no-memory"], "--no-memory has no meaning with --node"),
+        (["--batch-size", "2"], "--batch-size has no meaning with --node"),
         (["--against", "torch:bf16"], "--against has no meaning with --node"),
         (["--random-weights", "bisenetv2_paper/19"], "--random-weights has no meaning with"),
         (["--backend", "torch", "openvino"], "--backend has 2 values, and a node one: give one"),

@@ -1,7 +1,7 @@
 """Counts, rates and percentiles of the statistics message."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -24,7 +24,15 @@ def test_each_stage_is_in_the_message_and_in_diagnostics() -> None:
     shown = {value.key for value in status.values if value.value == "1.5"}
     assert shown == stages
     times = {name for name in message.get_fields_and_field_types() if name.endswith("_ms")}
-    assert times - stages == {"latency_p50_ms", "latency_p95_ms"}
+    assert times - stages == {"inference_p50_ms", "latency_p50_ms", "latency_p95_ms"}
+
+
+def test_median_of_inference() -> None:
+    statistics = FrameStats()
+    for inference_ms in (9.0, 1.0, 2.0):
+        statistics.frame_processed(0.0, replace(TIMES, inference_ms=inference_ms), 10.0)
+    message = filled(statistics)
+    assert (message.inference_ms, message.inference_p50_ms) == (4.0, 2.0)
 
 
 def filled(statistics: FrameStats, now: float = 0.0) -> SegmentationStats:
