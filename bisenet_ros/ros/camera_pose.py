@@ -3,10 +3,15 @@
 from typing import Protocol
 
 from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.time import Time as RosTime
 
 from bisenet_ros.errors import CameraError, ParameterError, first_line, quoted
 from bisenet_ros.geometry.pose import Pose, pose_from_quaternion
+
+TRANSFORM_TIMEOUT_S = 0.2
+"""How long labels wait for a transform that is published later than they are."""
 
 
 class CameraPoses(Protocol):
@@ -38,7 +43,7 @@ class FixedPose:
 
 
 class TransformPoses:
-    """Poses from TF; to be created on the executor's thread.
+    """Poses from TF.
 
     Args:
         node: listens to /tf and /tf_static.
@@ -63,9 +68,10 @@ class TransformPoses:
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
     def pose(self, frame_id: str, stamp: Time) -> Pose:
-        """See ``CameraPoses``."""
-        from rclpy.time import Time as RosTime
+        """See ``CameraPoses``.
 
+        Waits up to ``TRANSFORM_TIMEOUT_S``, so not for the executor's thread.
+        """
         if not frame_id:
             raise CameraError(
                 "label images have no frame_id: let the camera driver set header.frame_id, or set "
@@ -73,7 +79,10 @@ class TransformPoses:
             )
         try:
             found = self._buffer.lookup_transform(
-                self._robot_frame, frame_id, RosTime.from_msg(stamp)
+                self._robot_frame,
+                frame_id,
+                RosTime.from_msg(stamp),
+                Duration(seconds=TRANSFORM_TIMEOUT_S),
             )
         except self._failure as error:
             raise CameraError(

@@ -1,6 +1,10 @@
-"""The camera's pose from TF. tf2_ros is not on PyPI: its interface of Jazzy stands in for it."""
+"""The camera's pose from TF. tf2_ros is not on PyPI: its interface of Jazzy stands in for it.
+
+test_labeled_cloud_node.py has the same with tf2_ros itself, where it is installed.
+"""
 
 import sys
+from threading import Event, Thread
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
@@ -11,10 +15,12 @@ pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from rclpy.duration import Duration
 from rclpy.time import Time as RosTime
 
 from bisenet_ros.errors import CameraError, ParameterError
 from bisenet_ros.geometry.pose import pose_from_angles
+from bisenet_ros.ros import camera_pose
 from bisenet_ros.ros.camera_pose import FixedPose, TransformPoses
 
 
@@ -23,19 +29,35 @@ class TransformException(Exception):
 
 
 class Buffer:
-    """Knows one transform."""
+    """Knows one transform, once ``arrived`` is set."""
+
+    def __init__(self) -> None:
+        self.arrived = Event()
+        self.arrived.set()
+        self.asked = Event()
+        made.append(self)
 
     def lookup_transform(
-        self, target_frame: str, source_frame: str, time: RosTime
+        self,
+        target_frame: str,
+        source_frame: str,
+        time: RosTime,
+        timeout: Duration = Duration(),  # noqa: B008
     ) -> TransformStamped:
+        self.asked.set()
         if (target_frame, source_frame) != ("base_link", "camera_optical"):
             raise TransformException(f'"{source_frame}" does not exist')
+        if not self.arrived.wait(1e-9 * timeout.nanoseconds):
+            raise TransformException("Lookup would require extrapolation into the future")
         assert (time.seconds_nanoseconds(), time.clock_type.name) == ((3, 4), "ROS_TIME")
         found = TransformStamped()
         found.transform.translation.x, found.transform.translation.z = 0.5, 1.25
         rotation = found.transform.rotation
         rotation.x, rotation.y, rotation.z, rotation.w = -0.5, 0.5, -0.5, 0.5
         return found
+
+
+made: list[Buffer] = []
 
 
 class TransformListener:
@@ -60,6 +82,7 @@ def tf2_ros(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setitem(sys.modules, "tf2_ros", module)
     TransformListener.made.clear()
+    made.clear()
 
 
 NODE: Any = SimpleNamespace()
@@ -90,6 +113,28 @@ def test_a_transform_that_is_missing_is_named_with_the_remedy() -> None:
     assert "static_transform_publisher" in str(caught.value)
     with pytest.raises(CameraError, match="label images have no frame_id: let the camera driver"):
         poses.pose("", STAMP)
+
+
+@pytest.mark.usefixtures("tf2_ros")
+def test_labels_wait_for_a_transform_that_arrives_after_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(camera_pose, "TRANSFORM_TIMEOUT_S", 60.0)
+    poses = TransformPoses(NODE, "base_link")
+    (buffer,) = made
+    buffer.arrived.clear()
+
+    def arrive() -> None:
+        buffer.asked.wait()
+        buffer.arrived.set()
+
+    thread = Thread(target=arrive)
+    thread.start()
+    try:
+        assert poses.pose("camera_optical", STAMP).position == (0.5, 0.0, 1.25)
+    finally:
+        buffer.asked.set()
+        thread.join()
 
 
 def test_without_tf2_ros_the_parameters_are_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The labeled cloud node over DDS: points and grid by hand, stamps, counts, reasons, bad input."""
 
 import array
+import math
 import re
 import struct
 import subprocess
@@ -17,6 +18,7 @@ pytest.importorskip("rclpy")
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from bisenet_ros.msg import ClassInfo, ClassMap
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
 from node_fixture import (
     ACTIVATE,
     CLEANUP,
@@ -28,6 +30,7 @@ from node_fixture import (
     start_process,
 )
 from rclpy.qos import QoSProfile
+from rclpy.time import Time as RosTime
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from sros2_names import names_in_policy, wait_for_names
 
@@ -323,6 +326,50 @@ def test_labels_on_the_ground_are_points_in_the_robot_s_frame(bench: CloudBench)
     hidden = (np.abs(road["y"]) < 0.4) & (road["x"] > 5.5)
     assert len(road) > 100
     assert not hidden.any()
+
+
+@pytest.fixture
+def tf2_ros() -> Any:
+    return pytest.importorskip("tf2_ros", reason="tf2_ros is not installed")
+
+
+def camera_at(x: float, stamp_s: float) -> TransformStamped:
+    """Return the transform of a level camera, 1 m above ``base_link``, that looks to the left."""
+    message = TransformStamped(child_frame_id="camera_1")
+    message.header.frame_id = "base_link"
+    message.header.stamp = RosTime(seconds=stamp_s).to_msg()
+    message.transform.translation.x, message.transform.translation.z = x, 1.0
+    # Forward (optical z) is to the left (y), right (optical x) is ahead (x).
+    rotation = message.transform.rotation
+    rotation.x, rotation.w = -math.sqrt(0.5), math.sqrt(0.5)
+    return message
+
+
+def test_labels_on_the_ground_are_where_tf_has_the_camera(bench: CloudBench, tf2_ros: Any) -> None:
+    bench.start(GROUND | {"camera_pose.source": "tf"})
+    tf2_ros.StaticTransformBroadcaster(bench.node).sendTransform(camera_at(0.5, 0.0))
+    heard = bench.listen(PointCloud2, "obstacles")
+    bench.publish_until(street(), heard)
+    assert heard[0].header.frame_id == "base_link"
+    (feet,) = points_of(heard[0])
+    np.testing.assert_allclose(feet["y"], 100 / 19, rtol=1e-5)
+    assert (feet["x"].min(), feet["x"].max()) == pytest.approx((-0.03, 1.03), abs=0.06)
+
+
+def test_the_pose_of_a_camera_that_moves_is_that_at_the_stamp(
+    bench: CloudBench, tf2_ros: Any
+) -> None:
+    bench.start(GROUND | {"camera_pose.source": "tf"})
+    heard = bench.listen(PointCloud2, "obstacles")
+    broadcaster = tf2_ros.TransformBroadcaster(bench.node)
+    bench.spin_until(lambda: broadcaster.pub_tf.get_subscription_count(), "the node hears TF")
+    # Labels are of 1001 s, and the camera has driven on since.
+    for x, stamp_s in ((0.0, 1000.0), (4.0, 1002.0), (9.0, 1003.0)):
+        broadcaster.sendTransform(camera_at(x, stamp_s))
+    bench.publish_until(street(), heard)
+    (feet,) = points_of(heard[0])
+    assert np.median(feet["x"]) == pytest.approx(2.0, abs=0.06)
+    np.testing.assert_allclose(feet["y"], 100 / 19, rtol=1e-5)
 
 
 def test_the_grid_of_the_ground(bench: CloudBench) -> None:
