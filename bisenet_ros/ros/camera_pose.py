@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from builtin_interfaces.msg import Time
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time as RosTime
@@ -46,7 +47,7 @@ class TransformPoses:
     """Poses from TF.
 
     Args:
-        node: listens to /tf and /tf_static.
+        node: listens to /tf and /tf_static, and to jumps of its clock.
         robot_frame: frame of the results.
 
     Raises:
@@ -66,6 +67,14 @@ class TransformPoses:
         self._failure = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
+        # tf2_ros looks at the node's clock only in a Buffer that has a service, too. After a jump
+        # back it would refuse new transforms, and answer with those from before.
+        self._jumps = node.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True
+            ),
+            post_callback=lambda _: self._buffer.clear(),
+        )
 
     def pose(self, frame_id: str, stamp: Time) -> Pose:
         """See ``CameraPoses``.
@@ -98,4 +107,5 @@ class TransformPoses:
 
     def close(self) -> None:
         """See ``CameraPoses``."""
+        self._jumps.unregister()
         self._listener.unregister()

@@ -15,6 +15,7 @@ pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from rclpy.clock import ClockType, ROSClock
 from rclpy.duration import Duration
 from rclpy.time import Time as RosTime
 
@@ -56,6 +57,9 @@ class Buffer:
         rotation.x, rotation.y, rotation.z, rotation.w = -0.5, 0.5, -0.5, 0.5
         return found
 
+    def clear(self) -> None:
+        self.arrived.clear()
+
 
 made: list[Buffer] = []
 
@@ -85,7 +89,8 @@ def tf2_ros(monkeypatch: pytest.MonkeyPatch) -> None:
     made.clear()
 
 
-NODE: Any = SimpleNamespace()
+CLOCK = ROSClock()
+NODE: Any = SimpleNamespace(get_clock=lambda: CLOCK)
 STAMP = Time(sec=3, nanosec=4)
 
 
@@ -135,6 +140,31 @@ def test_labels_wait_for_a_transform_that_arrives_after_them(
     finally:
         buffer.asked.set()
         thread.join()
+
+
+@pytest.mark.usefixtures("tf2_ros")
+@pytest.mark.parametrize(("back_to_s", "forgotten"), [(100.5, False), (90.0, True)])
+def test_transforms_from_before_a_jump_back_in_time_are_forgotten(
+    back_to_s: float, forgotten: bool
+) -> None:
+    clock = ROSClock()
+    clock._set_ros_time_is_active(True)
+
+    def set_time(seconds: float) -> None:
+        clock.set_ros_time_override(RosTime(seconds=seconds, clock_type=ClockType.ROS_TIME))
+
+    set_time(100.0)
+    poses = TransformPoses(SimpleNamespace(get_clock=lambda: clock), "base_link")
+    (buffer,) = made
+    set_time(101.0)
+    assert buffer.arrived.is_set()
+    set_time(back_to_s)
+    set_time(back_to_s + 0.5)
+    assert buffer.arrived.is_set() != forgotten
+    buffer.arrived.set()
+    poses.close()
+    set_time(1.0)
+    assert buffer.arrived.is_set()
 
 
 def test_without_tf2_ros_the_parameters_are_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
