@@ -86,6 +86,11 @@ class TransformPoses:
                 "label images have no frame_id: let the camera driver set header.frame_id, or set "
                 "'camera_pose.source' to 'parameters'"
             )
+        if stamp.sec < 0:
+            raise CameraError(
+                f"label images have the stamp {stamp.sec} s, for which TF has no transforms: let "
+                "the camera driver set header.stamp, or set 'camera_pose.source' to 'parameters'"
+            )
         try:
             found = self._buffer.lookup_transform(
                 self._robot_frame,

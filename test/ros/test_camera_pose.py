@@ -167,6 +167,13 @@ def test_transforms_from_before_a_jump_back_in_time_are_forgotten(
     assert buffer.arrived.is_set()
 
 
+@pytest.mark.usefixtures("tf2_ros")
+def test_a_stamp_before_all_transforms_is_named_with_the_remedy() -> None:
+    poses = TransformPoses(NODE, "base_link")
+    with pytest.raises(CameraError, match=r"have the stamp -5 s, .* let the camera driver set"):
+        poses.pose("camera_optical", Time(sec=-5, nanosec=7))
+
+
 def test_without_tf2_ros_the_parameters_are_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     with pytest.raises(ParameterError, match=r"tf2_ros cannot be imported .* or set the parameter"):
