@@ -69,7 +69,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "cameras",
                 default_value="",
-                description=f"{_describe('cameras')} Empty: as in params_file.",
+                description=f"{_describe('cameras')} Empty: as in params_file, and image and "
+                "camera_info do not apply to the cameras there.",
             ),
             DeclareLaunchArgument(
                 "camera_info",
@@ -163,10 +164,14 @@ def _parameter(name: str, kind: type) -> ParameterValue:
 
 
 def _strings(name: str, value: str) -> list[str]:
-    strings = yaml.safe_load(value)
-    if not isinstance(strings, list) or not all(isinstance(each, str) for each in strings):
-        raise ValueError(f"{name} is '{value}': give a list of names, such as [front, rear]")
-    return strings
+    try:
+        strings = yaml.safe_load(value)
+    except yaml.YAMLError:
+        strings = None
+    # launch_ros takes no empty list.
+    if strings and isinstance(strings, list) and all(isinstance(each, str) for each in strings):
+        return strings
+    raise ValueError(f"{name} is '{value}': give a list of names, such as [front, rear]")
 
 
 def _is_true(name: str, context: LaunchContext) -> bool:
@@ -194,6 +199,12 @@ def _segmentation(context: LaunchContext) -> list[Action]:
     cameras = [""]
     if value("cameras"):
         given["cameras"] = cameras = _strings("cameras", value("cameras"))
+    for name, topic in (("image", image), ("camera_info", camera_info)):
+        if len(cameras) > 1 and topic.startswith(("/", "~")):
+            raise ValueError(
+                f"{name} is '{topic}', the same topic for all cameras: give its name below each "
+                "camera's, such as image_raw for /front/image_raw and /rear/image_raw"
+            )
     if value("use_sim_time"):
         given["use_sim_time"] = _parameter("use_sim_time", bool)
     shared_memory = _is_true("shared_memory", context)

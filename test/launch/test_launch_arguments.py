@@ -1,12 +1,15 @@
-"""Arguments of the launch files that they refuse before they start anything."""
+"""Arguments of the launch files: what they refuse, and which topics they give the node."""
+
+import re
 
 import pytest
 
 pytest.importorskip("launch_testing", reason="launch_testing is not installed")
 
 from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
+from launch_ros.actions import Node
 
 from bisenet_ros.resources import share_directory
 
@@ -30,3 +33,44 @@ def test_a_value_that_is_none_of_the_choices_is_refused(file: str, name: str, va
     context.launch_configurations[name] = value
     with pytest.raises(RuntimeError, match=f'"{name}" provided value "{value}" is not valid'):
         argument.execute(context)
+
+
+def start(file: str, **arguments: str) -> dict[str, str]:
+    """Run the launch file up to the start of its one node.
+
+    Returns:
+        The topic that each name becomes.
+    """
+    path = share_directory() / "launch" / f"{file}.launch.py"
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    nodes: list[Node] = []
+    for entity in get_launch_description_from_python_launch_file(str(path)).entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+        elif isinstance(entity, OpaqueFunction):
+            nodes += entity.execute(context)
+    (node,) = nodes
+    node._perform_substitutions(context)
+    return dict(node.expanded_remapping_rules)
+
+
+@pytest.mark.parametrize("value", ["front", "[1, 2]", "[]", "[front", "{front: 1}"])
+def test_cameras_that_are_no_list_of_names_are_refused_with_an_example(value: str) -> None:
+    reason = f"cameras is '{value}': give a list of names, such as [front, rear]"
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        start("segment", cameras=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [("image", "/camera/image_raw"), ("image", "~/image_raw"), ("camera_info", "/info")],
+)
+def test_several_cameras_cannot_share_a_topic(name: str, topic: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} is '{topic}', the same topic for all cameras:"):
+        start("segment", **{"cameras": "[front, rear]", name: topic})
+
+
+def test_a_single_camera_with_a_name_may_have_any_topic() -> None:
+    topics = start("segment", cameras="[front]", image="/camera/image_raw")
+    assert topics["front/image"] == "/camera/image_raw"
