@@ -2,6 +2,7 @@
 
     ros2 launch bisenet_ros labeled_cloud.launch.py depth:=/camera/aligned_depth_to_color/image_raw
     ros2 launch bisenet_ros labeled_cloud.launch.py geometry:=ground params_file:=FILE
+    ros2 launch bisenet_ros labeled_cloud.launch.py camera:=front depth:=/front/depth
 
 The node configures and activates itself (parameter `autostart`).
 """
@@ -27,7 +28,10 @@ CONFIG = share_directory() / "config"
 PARAMETERS = ("geometry", "robot_frame")
 """Parameters of the node that are launch arguments too."""
 
-INPUTS = ("label", "confidence", "class_map", "camera_info")
+CAMERA_INPUTS = ("label", "confidence", "camera_info")
+"""Topics of a camera of the segmentation node."""
+
+INPUTS = (*CAMERA_INPUTS, "class_map")
 """Topics of the segmentation node."""
 
 SWITCH = ("true", "false", "True", "False")
@@ -43,6 +47,12 @@ def generate_launch_description() -> LaunchDescription:
                 "segmentation",
                 default_value="segmentation",
                 description="Name of the segmentation node; a relative one is in the namespace.",
+            ),
+            DeclareLaunchArgument(
+                "camera",
+                default_value="",
+                description="Which of the segmentation node's cameras. Empty: the one without a "
+                "name.",
             ),
             *(
                 DeclareLaunchArgument(
@@ -124,7 +134,8 @@ def _labeled_cloud(context: LaunchContext) -> list[Action]:
             f"{CONFIG / 'labeled_cloud.yaml'}"
         )
     node = PurePosixPath(value("segmentation"))
-    remappings = [(name, value(name) or str(node / name)) for name in INPUTS]
+    places = dict.fromkeys(CAMERA_INPUTS, node / value("camera")) | {"class_map": node}
+    remappings = [(name, value(name) or str(place / name)) for name, place in places.items()]
     remappings += [(name, value(name)) for name in ("depth", "cloud")]
     # An argument that was not given must not reach the node: it would hide the file's value.
     parameters = {name: _parameter(name, str) for name in PARAMETERS if value(name)}

@@ -74,3 +74,32 @@ def test_several_cameras_cannot_share_a_topic(name: str, topic: str) -> None:
 def test_a_single_camera_with_a_name_may_have_any_topic() -> None:
     topics = start("segment", cameras="[front]", image="/camera/image_raw")
     assert topics["front/image"] == "/camera/image_raw"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prefix", "class_map"),
+    [
+        ({}, "segmentation", "segmentation/class_map"),
+        ({"camera": "front"}, "segmentation/front", "segmentation/class_map"),
+        ({"camera": "front", "segmentation": "/a/b"}, "/a/b/front", "/a/b/class_map"),
+    ],
+)
+def test_labels_are_those_of_the_camera_and_the_class_map_is_that_of_the_node(
+    arguments: dict[str, str], prefix: str, class_map: str
+) -> None:
+    topics = start("labeled_cloud", **arguments)
+    for name in ("label", "confidence", "camera_info"):
+        assert topics[name] == f"{prefix}/{name}"
+    assert topics["class_map"] == class_map
+
+
+def test_a_topic_that_is_given_counts() -> None:
+    topics = start("labeled_cloud", camera="front", label="/mask", class_map="classes")
+    assert topics == {
+        "label": "/mask",
+        "confidence": "segmentation/front/confidence",
+        "camera_info": "segmentation/front/camera_info",
+        "class_map": "classes",
+        "depth": "depth",
+        "cloud": "cloud",
+    }
