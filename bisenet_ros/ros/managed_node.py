@@ -6,6 +6,7 @@ meanwhile, and reduces an exception in a transition to an error code.
 
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -298,10 +299,20 @@ def _transition_name(transition: Transition) -> str:
     return _TRANSITIONS.get(transition.id, f"make transition {transition.id}")
 
 
+def _init(args: list[str] | None) -> None:
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rclpy's C++ part raises several kinds
+        sys.exit(
+            f"cannot start: {describe(str(error))}: correct the ROS arguments, the parameter files "
+            "and ROS_DOMAIN_ID"
+        )
+
+
 def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoReturn:
     """Spin a node until SIGINT or SIGTERM, and end the process.
 
-    The exit status is 0 once there is a node, 130 before.
+    The exit status is 0 once there is a node, 130 before, and 1 if ROS cannot be initialized.
 
     Args:
         make_node: called after ``rclpy.init``.
@@ -309,7 +320,7 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoRetur
     """
     node, idle = None, True
     try:
-        rclpy.init(args=args)
+        _init(args)
         node = make_node()
         rclpy.spin(node)
     except KeyboardInterrupt:

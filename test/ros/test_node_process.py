@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -131,6 +132,33 @@ def test_bad_values_on_the_command_line_can_be_corrected(tmp_path: Path, tiny_mo
         assert bench.change(ACTIVATE)
         assert end(bench.process, signal.SIGINT) == 0, bench.log()
         assert "Traceback" not in bench.log()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "domain", "reason"),
+    [
+        (["-r", "image:=a b"], "0", "parse remap rule: '-r image:=a b'"),
+        (["--params-file", "broken.yaml"], "0", "parse params file: '--params-file broken.yaml'"),
+        (["--boldly"], "0", r"\['--boldly'\]"),
+        ([], "front", "domain"),
+    ],
+)
+def test_ros_arguments_that_cannot_be_read_end_the_node_with_the_reason(
+    tmp_path: Path, arguments: list[str], domain: str, reason: str
+) -> None:
+    (tmp_path / "broken.yaml").write_text("/**:\n  ros__parameters: {model: [}\n")
+    ended = subprocess.run(
+        [*NODE_COMMAND, "--ros-args", *arguments],
+        env=os.environ | {"ROS_DOMAIN_ID": domain},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert re.search(f"^cannot start: .*{reason}.*: correct the ROS arg", ended.stderr, re.M)
 
 
 NODE_WITH_A_BUG = """
