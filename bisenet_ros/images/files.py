@@ -1,7 +1,8 @@
 """Readers of image and label files.
 
 Images are turned by their EXIF orientation, as viewers and labelling tools do; label values are
-returned as they are stored, so label files with an orientation of their own are refused.
+returned as they are stored, so label files with an orientation of their own are refused. TIFF
+labels are turned like TIFF images.
 """
 
 import os
@@ -20,6 +21,7 @@ from bisenet_ros.errors import ImageError, ImageFileError
 from bisenet_ros.images.bit_depth import FULL_RANGE, BitDepth, scale_to_8_bits
 from bisenet_ros.images.encoded import netpbm_maximum
 from bisenet_ros.images.jpeg import SOI, JpegLayout
+from bisenet_ros.images.tiff import TIFF_STARTS, decode_quarter_turned
 
 Color = tuple[int, int, int]
 
@@ -161,10 +163,7 @@ def _to_8_bits(image: NDArray[Any], path: Path, depth: BitDepth) -> NDArray[np.u
 
 
 def exif_orientation(path: Path) -> int:
-    """Return the EXIF orientation of an image file, 1 (upright) to 8; 1 if it has none.
-
-    TIFF files have none here: OpenCV turns TIFF images and TIFF labels alike.
-    """
+    """Return the EXIF orientation of an image file, 1 (upright) to 8; 1 if it has none."""
     from PIL import Image
 
     if not path.is_file():  # a FIFO would never open
@@ -172,7 +171,8 @@ def exif_orientation(path: Path) -> int:
     try:
         with Image.open(path) as image:
             # Asking for EXIF decodes PNG files that have none.
-            found = image.getexif().get(_EXIF_ORIENTATION) if "exif" in image.info else 1
+            has_exif = "exif" in image.info or image.format == "TIFF"
+            found = image.getexif().get(_EXIF_ORIENTATION) if has_exif else 1
     except Exception:  # on damaged files Pillow raises almost anything; their readers name them
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
@@ -208,7 +208,8 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
     path = Path(path)
     check_regular(path)
     bits, color_type = _png_header(path)
-    orientation = exif_orientation(path)
+    # OpenCV turns TIFF labels like TIFF images.
+    orientation = 1 if is_tiff(path) else exif_orientation(path)
     if orientation != 1:
         raise ImageFileError(
             f"{path} is turned by its EXIF orientation {orientation} in viewers, but labels are "
@@ -264,7 +265,7 @@ def _lossy_format(path: Path) -> str:
                     return "a lossy WebP"
                 size = int.from_bytes(header[4:], "little")
                 file.seek(size + size % 2, os.SEEK_CUR)
-    if start.startswith((b"II", b"MM")):
+    if start.startswith(TIFF_STARTS):
         try:
             with Image.open(path) as image:
                 return "a TIFF with JPEG compression" * ("jpeg" in image.info["compression"])
@@ -336,12 +337,21 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 def _read(path: Path, flags: int) -> NDArray[Any] | None:
     """Return the pixels that OpenCV decodes, or None if it cannot."""
     try:
+        turned = decode_quarter_turned(path.read_bytes(), flags) if is_tiff(path) else None
+        if turned is not None:
+            return turned
         # OpenCV crashes on a str that is not UTF-8.
         name = os.fsencode(path)
         pixels: NDArray[Any] | None = cv2.imread(name, flags)  # type: ignore[call-overload]
     except cv2.error:  # the header declares more pixels than OpenCV accepts
         return None
     return pixels
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file is a TIFF, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(4) in TIFF_STARTS
 
 
 def _check_jpeg(path: Path) -> None:

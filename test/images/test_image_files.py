@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from bisenet_ros.errors import ImageFileError
 from bisenet_ros.images.bit_depth import BitDepth
@@ -160,6 +160,45 @@ def test_lossy_labels_are_refused_whatever_their_name(
             read_label_image(path)
     else:
         np.testing.assert_array_equal(read_label_image(path), labels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
+def test_images_are_turned_exactly(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for stored in (PICTURE, PICTURE[..., 0], np.uint16(PICTURE[..., 0]) * 257):
+        if stored.dtype == np.uint16 and suffix == ".webp":
+            continue
+        Image.fromarray(stored).save(path, exif=exif, lossless=True)
+        upright = np.asarray(ImageOps.exif_transpose(_with_orientation(stored, orientation)))
+        gray = upright if upright.dtype == np.uint8 else upright // 257
+        expected = gray if gray.ndim == 3 else gray[..., np.newaxis]
+        read = read_image(path)
+        np.testing.assert_array_equal(read, np.broadcast_to(expected, read.shape))
+
+
+def _with_orientation(pixels: np.ndarray, orientation: int) -> Image.Image:
+    """Return an image that ``ImageOps.exif_transpose`` turns."""
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    return image
+
+
+@pytest.mark.parametrize(
+    ("mode", "start"), [("I;16", b"II*\0"), ("I;16B", b"MM\0*"), ("L", b"II+\0")]
+)
+def test_labels_in_turned_tiffs_are_turned_like_images(
+    tmp_path: Path, mode: str, start: bytes
+) -> None:
+    """The orientation is found in TIFF of either byte order, and in BigTIFF."""
+    labels = np.arange(12).reshape(3, 4).astype({"I;16": "<u2", "I;16B": ">u2", "L": "u1"}[mode])
+    image = Image.frombytes(mode, (4, 3), labels.tobytes())
+    path = tmp_path / "a.tif"
+    image.save(path, tiffinfo={0x0112: 6}, big_tiff=b"+" in start)
+    assert path.read_bytes().startswith(start)
+    np.testing.assert_array_equal(read_label_image(path), np.rot90(labels, -1))
 
 
 def test_hidden_files_are_not_images() -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bisenet_ros.images.files import exif_orientation
+from bisenet_ros.images.files import exif_orientation, is_tiff
 
 UPRIGHT = 1
 
@@ -19,8 +19,8 @@ def applied_orientation(path: Path, image: NDArray[np.uint8]) -> int:
         image: the image that ``read_image`` gives, uint8 [H,W,3] RGB.
     """
     tag = exif_orientation(path)
-    if tag == UPRIGHT:
-        return UPRIGHT
+    if tag == UPRIGHT or is_tiff(path):
+        return tag
     stored = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     # OpenCV obeys the tag in some formats only.
     turned = stored is not None and np.array_equal(turn(stored, tag), image[..., ::-1])

@@ -271,12 +271,15 @@ def _labelled_as_stored(pictures: Sequence[Picture]) -> bool:
     Browsers and labelling tools show images turned, so that is taken where no image tells.
     """
     from PIL import Image
+    from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
     for picture in pictures:
         if not isinstance(picture.content, Path) or picture.size is None:
             continue
         if picture.size[0] != picture.size[1] and swaps_sides(exif_orientation(picture.content)):
             with Image.open(picture.content) as image:
+                if isinstance(image, TiffImageFile):  # its size is that of the turned image
+                    return picture.size == (image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH])
                 return picture.size == image.size
     return False
 

@@ -362,12 +362,14 @@ def test_unknown_category_of_an_annotation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("labelled", ["shown", "stored"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_labels_are_turned_with_the_picture(
-    tmp_path: Path, orientation: int, labelled: str
+    tmp_path: Path, suffix: str, orientation: int, labelled: str
 ) -> None:
     """The stored picture has its left half labelled, as the tool stores or shows it."""
-    picture = write_picture(tmp_path / "in/a.png", orientation=orientation)
-    write_picture(tmp_path / "in/b.png", orientation=6)  # tells which way the tool works
+    names = f"a{suffix}", f"b{suffix}"
+    picture = write_picture(tmp_path / "in" / names[0], orientation=orientation)
+    write_picture(tmp_path / "in" / names[1], orientation=6)  # tells which way the tool works
     stored = np.full(picture.shape[:2], 255, np.uint8)
     stored[:4, :8] = 1
     turned = (
@@ -378,7 +380,7 @@ def test_labels_are_turned_with_the_picture(
     drawn = turned if labelled == "shown" else stored
     height, width = drawn.shape
     runs = {"size": [height, width], "counts": run_lengths(drawn == 1)}
-    document = coco_document([(1, "a.png"), (2, "b.png")], [shape(1, 7, runs)], CATEGORIES)
+    document = coco_document([(1, names[0]), (2, names[1])], [shape(1, 7, runs)], CATEGORIES)
     document["images"][0] |= {"width": width, "height": height}
     if labelled == "shown":
         document["images"][1] |= {"width": HEIGHT, "height": WIDTH}
