@@ -48,8 +48,8 @@ class Targets:
 
     - ``classes``: the classes.
     - ``void``: color of unlabelled pixels, in the class file.
-    - ``table``: uint8, the id of each position in ``Export.classes``; last that of unlabelled
-      pixels.
+    - ``table``: uint8, the id of each position in ``Export.classes``; then that of uncertain pixels
+      and last that of unlabelled ones.
     """
 
     classes: tuple[SemanticClass, ...]
@@ -58,7 +58,7 @@ class Targets:
 
     def labels(self, drawing: Drawing) -> NDArray[np.uint8]:
         """Return the label image, uint8 [H,W], of a drawing, [H,W]."""
-        return self.table[drawing]  # UNLABELLED is -1, the last entry
+        return self.table[drawing]  # UNLABELLED is -1, the last entry; UNCERTAIN is -2
 
 
 def read_class_map(path: Path) -> ClassMap:
@@ -154,7 +154,7 @@ def map_classes(
     entries = [SemanticClass(k, name, colors[k]) for k, name in enumerate(order)]
     ids = {name: k for k, name in enumerate(order)}
     table = [ids.get(name, IGNORE_ID) for name in names]
-    table.append(IGNORE_ID if background is None else ids[background])
+    table += [IGNORE_ID, IGNORE_ID if background is None else ids[background]]
     return Targets(check_classes(entries), colors[-1], np.array(table, np.uint8))
 
 

@@ -1,7 +1,8 @@
 """COCO's JSON: polygons, run lengths and, beside panoptic files, images of segment ids.
 
 Where shapes overlap, the smaller one is on top, by their number of pixels in the image; of equal
-ones the later in the file.
+ones the later in the file. An object without an outline may cover any pixel of its box, or of the
+image if it has none: those that no other object covers are uncertain.
 """
 
 import re
@@ -14,6 +15,7 @@ import numpy as np
 
 from bisenet_ros.datasets.importers.export import (
     UNLABELLED,
+    Box,
     Drawing,
     Export,
     ImageFinder,
@@ -23,6 +25,7 @@ from bisenet_ros.datasets.importers.export import (
     check_points,
     image_finder,
     is_file,
+    mark_uncertain,
     relative_path,
     split_name,
 )
@@ -68,7 +71,7 @@ def read(source: Source) -> Export:
         found, missing = _pictures(path, document, split, finder, index, tally)
         pictures += found
         problems += missing
-    if tally.boxes and not tally.outlines:
+    if (tally.boxes or tally.anywhere) and not tally.outlines:
         raise DatasetError(
             f"{files[0]} has boxes only, no outlines; export it as instance segmentation"
         )
@@ -88,13 +91,26 @@ class _Tally:
 
     outlines: int = 0
     boxes: int = 0
+    anywhere: int = 0
     lines: int = 0
     without_image: int = 0
 
     def notes(self) -> tuple[str, ...]:
         counts = (
-            (self.boxes, "annotations have a box but no outline; they are not drawn"),
-            (self.lines, "polygons have fewer than 3 points; they are not drawn"),
+            (
+                self.boxes,
+                "annotations have a box but no outline; void where no outline covers their box",
+            ),
+            (
+                self.anywhere,
+                "annotations have neither outline nor box; their images are void where no outline "
+                "covers them",
+            ),
+            (
+                self.lines,
+                "polygons have fewer than 3 points; void where no outline covers the box around "
+                "them",
+            ),
             (self.without_image, "annotations are of images that the file does not list"),
         )
         return tuple(f"{count} {what}" for count, what in counts if count)
@@ -104,8 +120,12 @@ class _Tally:
 class _Shapes:
     """Annotations of one image."""
 
-    annotations: list[tuple[Any, Any]] = field(default_factory=list)
-    """(category id, outline): polygons as lists of numbers, or run lengths."""
+    annotations: list[tuple[Any, Any, Box | None]] = field(default_factory=list)
+    """(category id, outline, box): polygons as lists of numbers, or run lengths."""
+    boxes: list[Box | None] = field(default_factory=list)
+    """Boxes of objects without an outline; None if such an object may be anywhere."""
+    lines: list[list[Any]] = field(default_factory=list)
+    """Polygons of fewer than 3 points."""
     panoptic: tuple[list[Path], list[Any]] | None = None
     """Candidate paths of the image of segment ids, and the segments."""
 
@@ -221,7 +241,7 @@ def _pictures(
 
 
 def _add(entry: Mapping[str, Any], shapes: _Shapes, path: Path, tally: _Tally) -> None:
-    """Add an annotation to the shapes of its image, if it has an outline."""
+    """Add an annotation to the shapes of its image."""
     segments = entry.get("segments_info")
     if isinstance(segments, list):
         name = relative_path(str(entry.get("file_name")))
@@ -233,16 +253,37 @@ def _add(entry: Mapping[str, Any], shapes: _Shapes, path: Path, tally: _Tally) -
     if isinstance(outline, list):
         if outline and not any(isinstance(polygon, list) for polygon in outline):
             outline = [outline]  # some tools write a single polygon without its list
-        drawable = [p for p in outline if not _is_line(p)]
-        tally.lines += len(outline) - len(drawable)
-        if outline and not drawable:
+        lines = [polygon for polygon in outline if polygon and _is_line(polygon)]
+        outline = [polygon for polygon in outline if not _is_line(polygon)]
+        tally.lines += len(lines)
+        shapes.lines += lines
+        if lines and not outline:
             return
-        outline = drawable
-    if not outline:
-        tally.boxes += 1
+    box = _box(entry.get("bbox"))
+    if outline:
+        tally.outlines += 1
+        shapes.annotations.append((entry.get("category_id"), outline, box))
         return
-    tally.outlines += 1
-    shapes.annotations.append((entry.get("category_id"), outline))
+    shapes.boxes.append(box)
+    if box is None:
+        tally.anywhere += 1
+    else:
+        tally.boxes += 1
+
+
+def _box(bbox: Any) -> Box | None:
+    """Return the edges of COCO's left, top, width and height; None if it is not a box."""
+    try:
+        left, top, width, height = map(float, bbox)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    box = left, top, left + width, top + height
+    return box if width > 0 and height > 0 and np.isfinite(box).all() else None
+
+
+def _box_around(polygons: Iterable[Sequence[Any]], width: int, height: int) -> Box:
+    points = np.concatenate([check_points(polygon, 1, width, height) for polygon in polygons])
+    return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
 
 
 def _is_line(polygon: Any) -> bool:
@@ -263,12 +304,20 @@ class _Drawer:
         drawing = np.full((height, width), UNLABELLED, np.int16)
         if self.shapes.panoptic is not None:
             return self._panoptic(drawing)
+        boxes = [*self.shapes.boxes]
+        boxes += [_box_around([line], width, height) for line in self.shapes.lines]
         outlines = []
-        for category, outline in self.shapes.annotations:
+        for category, outline, box in self.shapes.annotations:
             lengths = _run_lengths(outline, width, height)
-            outlines.append((int(coco_mask.area(lengths)), self._position(category), lengths))
+            area = int(coco_mask.area(lengths))
+            outlines.append((area, self._position(category), lengths))
+            if not area:  # narrower than a pixel, or without a pixel in its mask
+                is_mask = isinstance(outline, dict)
+                boxes.append(box if is_mask else _box_around(outline, width, height))
         for _, position, lengths in sorted(outlines, key=lambda each: -each[0]):
             drawing[coco_mask.decode(lengths) > 0] = position
+        for box in boxes:
+            mark_uncertain(drawing, box)
         return drawing
 
     def _panoptic(self, drawing: Drawing) -> Drawing:

@@ -1,5 +1,6 @@
 """Contents of a labelling tool's export, independent of its format."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,15 @@ from bisenet_ros.images.files import Color, files_below, is_image_file
 UNLABELLED = -1
 """Value of ``Drawing`` for pixels that the export gives no class."""
 
+UNCERTAIN = -2
+"""Value of ``Drawing`` for pixels that an object without an outline may cover: they are void, also
+where unlabelled pixels get a class."""
+
 Drawing = NDArray[np.int16]
-"""Labels of an image, [H,W]: positions in ``Export.classes``, or ``UNLABELLED``."""
+"""Labels of an image, [H,W]: positions in ``Export.classes``, ``UNLABELLED`` or ``UNCERTAIN``."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom edge [px]."""
 
 Draw = Callable[[int, int], Drawing]
 """Draws the labels of an image at (width, height); raises DatasetError or ImageFileError."""
@@ -213,6 +221,27 @@ def image_finder(source: Source, path: Path, *more: Path, deep: bool) -> ImageFi
     folders = dict.fromkeys(each for folder in beside for each in (folder, folder / "images"))
     found = tuple(folder for folder in folders if folder.is_dir())
     return ImageFinder(source.folder, base, found, deep, elsewhere=False)
+
+
+def mark_uncertain(drawing: Drawing, box: Box | None = None) -> None:
+    """Make the unlabelled pixels that ``box`` touches uncertain, at least one; None is the image.
+
+    Args:
+        drawing: [H,W], changed in place.
+        box: finite; the part outside of the image is ignored.
+    """
+    region = drawing if box is None else region_of(drawing, box)
+    region[region == UNLABELLED] = UNCERTAIN
+
+
+def region_of(drawing: Drawing, box: Box) -> Drawing:
+    """Return a view of the pixels that ``box``, which is finite, touches."""
+    left, top = (max(0, math.floor(edge)) for edge in box[:2])
+    right, bottom = (
+        max(0, math.ceil(end), math.floor(start) + 1)
+        for start, end in zip(box[:2], box[2:], strict=True)
+    )
+    return drawing[top:bottom, left:right]
 
 
 def is_file(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """labelme's JSON, one file an image.
 
 Shapes are drawn as labelme's own converter does, by Pillow and in the order of the file: the later
-one is on top.
+one is on top. An object that is marked by a point or a line may cover any pixel of its image: those
+that no shape covers are uncertain.
 """
 
 import base64
@@ -27,6 +28,7 @@ from bisenet_ros.datasets.importers.export import (
     SourceClass,
     check_points,
     image_finder,
+    mark_uncertain,
     split_name,
 )
 from bisenet_ros.datasets.importers.json_files import find_json, read_json
@@ -80,7 +82,11 @@ def read(source: Source) -> Export:
         except DatasetError as error:
             problems.append(f"{file.path}: {error}")
     kept, doubled = _one_per_file(pictures)
-    notes = [f"{count} shapes of type {kind} are not drawn" for kind, count in left_out.items()]
+    notes = [
+        f"{count} shapes of type {kind} have no area; their images are void where no shape covers "
+        "them"
+        for kind, count in left_out.items()
+    ]
     without = _without_labels(source, kept)
     if without:
         notes.append(f"{without} images have no .json: they are not labelled yet and left out")
@@ -91,7 +97,9 @@ def read(source: Source) -> Export:
 class _File:
     """Contents of a .json, without the embedded image: all of them could fill the memory.
 
-    ``head`` is the beginning of the embedded image, base64, or empty.
+    - ``head``: the beginning of the embedded image, base64, or empty.
+    - ``shapes``: those that have an area.
+    - ``complete``: whether there are no others.
     """
 
     path: Path
@@ -99,6 +107,7 @@ class _File:
     size: tuple[int, int] | None
     head: str
     shapes: list["_Shape"]
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -116,12 +125,14 @@ def _read_file(path: Path, left_out: Counter[str]) -> _File:
     picture, data = document.get("imagePath"), document.get("imageData")
     sizes = [document.get(key) for key in ("imageWidth", "imageHeight")]
     known = [value for value in sizes if type(value) is int and value > 0]
+    shapes = _shapes(document["shapes"], path, left_out)
     return _File(
         path,
         picture if isinstance(picture, str) else "",
         (known[0], known[1]) if len(known) == 2 else None,
         data[:64] if isinstance(data, str) else "",
-        _shapes(document["shapes"], path, left_out),
+        shapes,
+        len(shapes) == len(document["shapes"]),
     )
 
 
@@ -156,7 +167,7 @@ def _picture(file: _File, source: Source, index: Mapping[str, int]) -> Picture:
         content, suffix = partial(_embedded, file.path), _suffix(file.head)
     inner = PurePosixPath(file.path.relative_to(source.folder).as_posix())
     split = next(filter(None, map(split_name, inner.parts[:-1])), "")
-    draw = _Drawer(tuple(file.shapes), index)
+    draw = _Drawer(tuple(file.shapes), file.complete, index)
     return Picture(inner.with_suffix(suffix), content, file.size, draw, split)
 
 
@@ -209,6 +220,7 @@ class _Drawer:
     """Draws the shapes of one image."""
 
     shapes: tuple[_Shape, ...]
+    complete: bool
     index: Mapping[str, int]
 
     def __call__(self, width: int, height: int) -> Drawing:
@@ -230,7 +242,10 @@ class _Drawer:
             else:
                 corner = points[:2].min(axis=0).astype(int).tolist()
                 picture.paste(fill, (corner[0], corner[1]), _mask(shape.mask, width, height))
-        return np.asarray(picture, np.int16)
+        drawing = np.array(picture, np.int16)
+        if not self.complete:
+            mark_uncertain(drawing)
+        return drawing
 
 
 def _mask(data: str, width: int, height: int) -> Image.Image:

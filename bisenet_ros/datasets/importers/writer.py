@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bisenet_ros.atomic import atomic_write
 from bisenet_ros.classes import IGNORE_ID, SemanticClass
 from bisenet_ros.datasets.importers.class_map import Targets
-from bisenet_ros.datasets.importers.export import UNLABELLED, Export, Picture
+from bisenet_ros.datasets.importers.export import UNCERTAIN, UNLABELLED, Export, Picture
 from bisenet_ros.datasets.importers.orientation import (
     UPRIGHT,
     applied_orientation,
@@ -152,6 +152,13 @@ def write_dataset(
             f"{guessed} images are turned by EXIF, and their size does not tell whether their "
             f"labels are; they were taken for labels of the images as {way}: look at them"
         )
+    uncertain = [result.uncertain for result in written if result.uncertain]
+    if uncertain:
+        share = sum(uncertain) / sum(int(result.counts.sum()) for result in written)
+        notes.append(
+            f"{share:.2%} of all pixels, in {len(uncertain)} images, are void because objects "
+            "without an outline may cover them"
+        )
     notes += _class_notes(targets.classes, written)
     counts = np.sum([result.counts for result in written], axis=0)
     present = np.sum([result.counts > 0 for result in written], axis=0)
@@ -171,10 +178,15 @@ def write_dataset(
 
 @dataclass(frozen=True)
 class _Written:
-    """A written image; ``counts`` has the pixels of each label value, int64 [256]."""
+    """A written image.
+
+    ``counts`` has the pixels of each label value, int64 [256]; ``uncertain`` of those with 255 are
+    UNCERTAIN.
+    """
 
     split: str
     counts: NDArray[np.int64]
+    uncertain: int
     without_shapes: bool
     guessed: bool
 
@@ -223,7 +235,8 @@ def _write(
     if not cv2.imwrite(str(label_path), labels):
         raise OSError(f"cannot write {label_path}")
     counts = np.bincount(labels.ravel(), minlength=IGNORE_ID + 1).astype(np.int64)
-    return _Written(picture.split, counts, not (drawing != UNLABELLED).any(), guessed)
+    uncertain = int(np.count_nonzero(drawing == UNCERTAIN))
+    return _Written(picture.split, counts, uncertain, not (drawing != UNLABELLED).any(), guessed)
 
 
 def _place(content: Path | Callable[[], bytes], path: Path, link: bool) -> None:

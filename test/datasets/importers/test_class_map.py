@@ -65,26 +65,26 @@ def test_classes_keep_their_names_and_order_unless_mapped() -> None:
     assert [colors[k] for k in (0, 1, 3)] == [CLASSES[k].color for k in (0, 1, 3)]
     assert len({*colors, targets.void}) == 5
     assert targets.void == (0, 0, 0)
-    assert targets.table.tolist() == [0, 1, 2, 3, 255]
+    assert targets.table.tolist() == [0, 1, 2, 3, 255, 255]
 
 
 def test_merged_dropped_and_the_rest() -> None:
     rules = ClassMap({"wall": "building"}, {9: "Void"})
     targets = map_classes(CLASSES, rules)
     assert (targets.classes[0].name, targets.classes[0].color) == ("building", (70, 70, 70))
-    assert targets.table.tolist() == [0, 0, 1, 255, 255]
+    assert targets.table.tolist() == [0, 0, 1, 255, 255, 255]
     drawing = np.array([[0, 3, -1, 2]], np.int16)
     assert targets.labels(drawing).tolist() == [[0, 255, 255, 1]]
     targets = map_classes(CLASSES, ClassMap({"road": "road"}, rest="other"))
     assert [entry.name for entry in targets.classes] == ["other", "road"]
-    assert targets.table.tolist() == [0, 0, 1, 0, 255]
+    assert targets.table.tolist() == [0, 0, 1, 0, 255, 255]
 
 
 @pytest.mark.parametrize(
     ("background", "names", "table"),
     [
-        ("ground", ["ground", "wall", "building", "road", "sky"], [1, 2, 3, 4, 0]),
-        ("sky", ["wall", "building", "road", "sky"], [0, 1, 2, 3, 3]),
+        ("ground", ["ground", "wall", "building", "road", "sky"], [1, 2, 3, 4, 255, 0]),
+        ("sky", ["wall", "building", "road", "sky"], [0, 1, 2, 3, 255, 3]),
     ],
 )
 def test_background(background: str, names: list[str], table: list[int]) -> None:

@@ -138,7 +138,7 @@ def test_polygons_as_points_and_without_their_list(tmp_path: Path) -> None:
     expected = VOID.copy()
     expected[:2, :4], expected[:2, 8:12] = 0, 1
     np.testing.assert_array_equal(open_dataset(tmp_path / "out").read_labels(0), expected)
-    assert summary.notes[0] == "1 polygons have fewer than 3 points; they are not drawn"
+    assert summary.notes[0].startswith("1 polygons have fewer than 3 points; void where no outline")
 
 
 def test_official_folders_are_two_splits(tmp_path: Path) -> None:
@@ -192,20 +192,65 @@ def test_pictures_without_annotations_are_void_or_background(tmp_path: Path) -> 
     assert "1 images have no labels: all background" in str(summary)
 
 
-def test_boxes_and_lines_are_counted_not_drawn(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("entry", "void"),
+    [
+        (shape(1, 3, [], bbox=[6, 6, 5, 4]), np.s_[6:10, 6:11]),
+        (shape(1, 3, None, bbox=["6", "6", "5", "4"]), np.s_[6:10, 6:11]),
+        (shape(1, 3, [], bbox=[6.9, 6.9, 4.1, 2.2]), np.s_[6:10, 6:11]),
+        (shape(1, 3, [[]], bbox=[6, 6, 5, 4]), np.s_[6:10, 6:11]),
+        (shape(1, 3, [], bbox=[6, 6, 99, 99]), np.s_[6:, 6:]),
+        (shape(1, 3, [], bbox=[-9, -9, 10, 10]), np.s_[:1, :1]),
+        # pycocotools would draw these 4 numbers as a box.
+        (shape(1, 3, [[6, 6, 11, 10]], bbox=[6, 6, 9, 6]), np.s_[6:10, 6:11]),
+        (shape(1, 3, [[6, 6, 6.4, 6, 6.4, 6.4]], bbox=[6, 6, 1, 1]), np.s_[6:7, 6:7]),
+        (
+            shape(1, 3, {"size": [HEIGHT, WIDTH], "counts": [192]}, bbox=[6, 6, 5, 4], iscrowd=1),
+            np.s_[6:10, 6:11],
+        ),
+        # Nothing tells where these are.
+        (shape(1, 3, [], bbox=[]), np.s_[:]),
+        (shape(1, 3, [], bbox=[6, 6, 0, 0]), np.s_[:]),
+        (shape(1, 3, [], bbox=[6, 6, float("nan"), 4]), np.s_[:]),
+        ({"image_id": 1, "category_id": 3, "keypoints": [6, 6, 2]}, np.s_[:]),
+    ],
+)
+def test_objects_without_an_outline_are_void_and_not_background(
+    tmp_path: Path, entry: dict, void: tuple[slice, ...]
+) -> None:
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / "in" / name)
+    car = shape(1, 7, [rectangle(8, 8, 8, 4)])
+    images = [(1, "a.png"), (2, "b.png")]
+    write_json(tmp_path / "in/a.json", coco_document(images, [car, entry], CATEGORIES))
+    summary = import_export(tmp_path / "in", tmp_path / "out", background="ground")
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[void] = 255
+    expected[8:, 8:] = 2
+    labels = labels_of(open_dataset(tmp_path / "out"))
+    np.testing.assert_array_equal(labels["a"], expected)
+    assert (labels["b"] == 0).all()
+    share = (expected == 255).sum() / (2 * expected.size)
+    assert f"{share:.2%} of all pixels, in 1 images, are void because objects" in str(summary)
+
+
+def test_objects_without_an_outline_are_counted(tmp_path: Path) -> None:
     write_picture(tmp_path / "in/a.png")
     annotations = [
         shape(1, 7, [rectangle(0, 0, 2, 2)]),
         shape(1, 3, [], bbox=[4, 4, 5, 5]),
-        shape(1, 3, [[4, 4, 5, 5]]),  # pycocotools would draw these 4 numbers as a box
+        shape(1, 3, [[4, 4, 5, 5]]),
+        shape(1, 3, []),
         shape(99, 3, [rectangle(0, 0, 2, 2)]),
     ]
     write_json(tmp_path / "in/a.json", coco_document([(1, "a.png")], annotations, CATEGORIES))
     summary = import_export(tmp_path / "in", tmp_path / "out")
     assert summary.pixels.tolist() == [0, 4, WIDTH * HEIGHT - 4]
-    assert summary.notes[:3] == (
-        "1 annotations have a box but no outline; they are not drawn",
-        "1 polygons have fewer than 3 points; they are not drawn",
+    assert summary.notes[:4] == (
+        "1 annotations have a box but no outline; void where no outline covers their box",
+        "1 annotations have neither outline nor box; their images are void where no outline covers "
+        "them",
+        "1 polygons have fewer than 3 points; void where no outline covers the box around them",
         "1 annotations are of images that the file does not list",
     )
     write_json(tmp_path / "in/a.json", coco_document([(1, "a.png")], annotations[1:2], CATEGORIES))

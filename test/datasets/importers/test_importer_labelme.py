@@ -72,8 +72,9 @@ def test_circles_and_masks(tmp_path: Path) -> None:
     assert np.count_nonzero(labels == 1) == 3
 
 
-def test_lines_and_points_are_counted_not_drawn(tmp_path: Path) -> None:
-    write_picture(tmp_path / "in/a.png")
+def test_shapes_without_an_area_make_void_what_no_shape_covers(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / "in" / name)
     shapes = [
         ROAD,
         CAR,
@@ -84,14 +85,21 @@ def test_lines_and_points_are_counted_not_drawn(tmp_path: Path) -> None:
         drawn("spot", "helix", (1, 1), (2, 2)),
     ]
     write_json(tmp_path / "in/a.json", labelme_document("a.png", shapes))
-    summary = import_export(tmp_path / "in", tmp_path / "out")
+    write_json(tmp_path / "in/b.json", labelme_document("b.png", [ROAD, CAR]))
+    summary = import_export(tmp_path / "in", tmp_path / "out", background="ground")
+    what = "have no area; their images are void where no shape covers them"
     assert summary.notes[:4] == (
-        "2 shapes of type linestrip are not drawn",
-        "1 shapes of type point are not drawn",
-        "1 shapes of type polygon with 2 points are not drawn",
-        "1 shapes of type 'helix' (unknown) are not drawn",
+        f"2 shapes of type linestrip {what}",
+        f"1 shapes of type point {what}",
+        f"1 shapes of type polygon with 2 points {what}",
+        f"1 shapes of type 'helix' (unknown) {what}",
     )
-    np.testing.assert_array_equal(open_dataset(tmp_path / "out").read_labels(0), EXPECTED)
+    expected = np.where(EXPECTED == 255, 255, EXPECTED + 1)
+    labels = labels_of(open_dataset(tmp_path / "out"))
+    np.testing.assert_array_equal(labels["a"], expected)
+    np.testing.assert_array_equal(labels["b"], np.where(expected == 255, 0, expected))
+    share = (expected == 255).sum() / (2 * expected.size)
+    assert f"{share:.2%} of all pixels, in 1 images, are void because objects" in str(summary)
 
 
 def test_ignored_shapes_are_void_also_on_background(tmp_path: Path) -> None:
