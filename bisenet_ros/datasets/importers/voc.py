@@ -1,7 +1,8 @@
 """PASCAL VOC's folders: JPEGImages/ and label images with a palette in SegmentationClass/.
 
 Also CVAT's "Segmentation mask 1.1", the same folders with a labelmap.txt, see ``cvat``, and what
-labelme2voc writes, with a class_names.txt.
+labelme2voc writes, with a class_names.txt. Objects that have a box in Annotations/, but are not in
+the label image, are uncertain.
 """
 
 import re
@@ -15,10 +16,12 @@ from bisenet_ros.datasets.importers.export import (
     Picture,
     Source,
     SourceClass,
+    is_file,
     relative_path,
     split_name,
 )
 from bisenet_ros.datasets.importers.masks import MaskReader, image_files, mask_reader
+from bisenet_ros.datasets.importers.voc_boxes import with_boxes
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import DatasetError, DocumentError
 from bisenet_ros.images.files import IMAGE_SUFFIXES, files_below
@@ -123,9 +126,14 @@ def list_pictures(
         else:
             name = PurePosixPath(key + files[key].suffix)
             try:
-                pictures.append(masks.picture(name, files[key], by_key[key], split))
+                picture = masks.picture(name, files[key], by_key[key], split)
             except DatasetError as error:
                 problems.append(str(error))
+                continue
+            boxes = root / "Annotations" / f"{key}.xml"
+            pictures.append(
+                with_boxes(picture, boxes, masks.classes) if is_file(boxes) else picture
+            )
     counts = (
         (by_key.keys() - listed.keys(), "label images are in no list of ImageSets/Segmentation"),
         (files.keys() - by_key.keys(), "images have no label image, and are left out"),

@@ -179,6 +179,56 @@ def test_voc_names_and_boundary(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.read_labels(0), values)
 
 
+def write_boxes(path: Path, *objects: tuple[str, float, float, float, float]) -> None:
+    """Write the objects of an image as VOC does: name, left, top, right and bottom, from 1 on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entries = (
+        f"<object><name>{name}</name><part><name>head</name></part><bndbox><xmin>{left}</xmin>"
+        f"<ymin>{top}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>"
+        for name, left, top, right, bottom in objects
+    )
+    path.write_text(f"<annotation>{''.join(entries)}</annotation>")
+
+
+def test_voc_objects_with_a_box_only_are_void_and_not_background(tmp_path: Path) -> None:
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[2:6, 2:6] = 255  # the boundary of the car
+    values[3:5, 3:5] = 7
+    for name in ("a", "b"):
+        write_picture(tmp_path / f"in/JPEGImages/{name}.jpg")
+        write_palette(tmp_path / f"in/SegmentationClass/{name}.png", values, voc_palette())
+    car, other_car = ("car", 3, 3, 6, 6), ("car", 5, 5, 14, 12)
+    write_boxes(tmp_path / "in/Annotations/a.xml", car, other_car, ("drone", 16, 1, 99, 1))
+    write_boxes(tmp_path / "in/Annotations/b.xml", car)
+    summary = import_export(tmp_path / "in", tmp_path / "out")
+    labels = labels_of(open_dataset(tmp_path / "out"))
+    np.testing.assert_array_equal(labels["b"], values)
+    values[4:, 4:14] = np.where(values[4:, 4:14] == 7, 7, 255)
+    values[0, 15] = 255
+    # From a pixel before each box on: some tools count them from 0.
+    np.testing.assert_array_equal(labels["a"], values)
+    assert "in 1 images, are void because objects" in str(summary)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation>", "is not XML: no element found"),
+        ("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "has a document type"),
+        ("<a><object><name>car</name></object></a>", "an object whose bndbox is not four numbers"),
+    ],
+)
+def test_voc_malformed_boxes(tmp_path: Path, text: str, message: str) -> None:
+    for name in ("a", "b"):
+        write_picture(tmp_path / f"in/JPEGImages/{name}.jpg")
+        write_palette(tmp_path / f"in/SegmentationClass/{name}.png", blocks(0, 7), voc_palette())
+    (tmp_path / "in/Annotations").mkdir()
+    (tmp_path / "in/Annotations/a.xml").write_text(text)
+    (problem,) = import_export(tmp_path / "in", tmp_path / "out").problems
+    assert "a.jpg" in problem
+    assert message in problem
+
+
 def test_voc_as_labelme_writes_it_has_its_own_names(tmp_path: Path) -> None:
     values = blocks(0, 1, 2, 2)
     write_picture(tmp_path / "in/JPEGImages/a.jpg")
