@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass, read_classes
 from bisenet_ros.datasets import cityscapes
-from bisenet_ros.datasets.dataset import Files, ReadLabels, list_files, pair_up
+from bisenet_ros.datasets.dataset import Files, ReadLabels, list_files, pair_up, without_companions
 from bisenet_ros.datasets.folder import find_class_file
 from bisenet_ros.datasets.label_files import class_file_reader, have_same_names
 from bisenet_ros.datasets.pairing import in_order, labels_by_image
@@ -75,7 +75,7 @@ def find_label_files(folder: Path, images: Files | None, *, single: bool = False
     """
     if not folder.is_dir():
         raise SourceError(f"no folder of label images {folder}")
-    labels = list_files(folder, deep=True)
+    labels = without_companions(list_files(folder, deep=True))
     class_file = find_class_file(folder)
     if images is None:
         _raise_if_problems(folder, labels.problems)
@@ -99,6 +99,7 @@ def _labels_of_image(images: Files, labels: Files, folder: Path) -> Files:
     others = {key: path for key, path in labels.by_key.items() if path != image}
     found = labels_by_image([name], others).get(name)
     if found is None:
+        _raise_if_problems(folder, labels.problems)
         raise SourceError(
             f"none of the {len(labels.by_key)} label files in {folder} is named like "
             f"{image}; name it like its image, such as {image.stem}.png"

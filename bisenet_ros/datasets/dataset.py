@@ -29,6 +29,12 @@ ReadLabels = Callable[[Path], Labels]
 DatasetError or ImageFileError."""
 
 
+CLASS_ENDINGS = ("_labelIds", "_labelTrainIds")
+INSTANCE_ENDINGS = ("_instanceIds", "_instanceTrainIds")
+COLOR_ENDING = "_color"
+"""Endings of the label files that Cityscapes has of each image. Instances of a class are numbered
+``id * 1000 + k``, but what has no instances has the id of its class."""
+
 MAX_LIST_BYTES = 64 * 1024 * 1024
 """Maximum size of a list of names [bytes]. The names of all COCO images take a tenth of it."""
 
@@ -195,11 +201,39 @@ def read_list(path: Path, known: Container[str]) -> set[str]:
     return names
 
 
+def without_companions(labels: Files) -> Files:
+    """Return label files without the other ones of the same image that Cityscapes defines.
+
+    Those are colors and ids of instances, beside ids of classes. Ids of instances are never
+    labels: alone they are a problem.
+    """
+    classes = {
+        key.removesuffix(ending)
+        for key in labels.by_key
+        for ending in CLASS_ENDINGS
+        if key.endswith(ending)
+    }
+    kept = {}
+    problems = []
+    for key, path in labels.by_key.items():
+        name, underscore, word = key.rpartition("_")
+        ending = underscore + word
+        if ending not in INSTANCE_ENDINGS and (ending != COLOR_ENDING or name not in classes):
+            kept[key] = path
+        elif name not in classes:
+            class_file = path.name.replace(ending, CLASS_ENDINGS[0])
+            problems.append(
+                f"{path} has ids of instances, not of classes; add its {class_file}, or remove it"
+            )
+    return Files(kept, (*labels.problems, *problems))
+
+
 def pair_up(images: Files, labels: Files) -> tuple[tuple[tuple[Path, Path], ...], tuple[str, ...]]:
     """Return (image, labels) pairs sorted by key, and a sentence for each unpaired file.
 
     Labels belong to the image of the same name, or of nearly the same, see ``labels_by_image``.
     """
+    labels = without_companions(labels)
     found = labels_by_image(images.by_key, labels.by_key)
     problems = [*images.problems, *labels.problems]
     if not found and min(len(images.by_key), len(labels.by_key)) > 1:

@@ -404,6 +404,21 @@ def test_labels_of_a_video_are_in_the_order_of_their_numbers(tmp_path: Path) -> 
         open_source(video, labels=labels)
 
 
+def test_ids_of_instances_are_no_labels(tmp_path: Path) -> None:
+    video = str(write_video(tmp_path / "v.avi", 2))
+    labels = write_labels(tmp_path / "labels", 2)
+    (tmp_path / "images").mkdir()
+    image = write_image(tmp_path / "images" / "000.png", picture(0))
+    for path in sorted(labels.iterdir()):
+        path.rename(path.with_name(f"{path.stem}_gtFine_instanceIds.png"))
+    for given in (video, str(image), str(image.parent)):
+        with pytest.raises(SourceError, match=r"000_gtFine_instanceIds.png has ids of instances"):
+            open_source(given, labels=labels)
+    for path in sorted(labels.iterdir()):
+        path.with_name(path.name.replace("instance", "label")).write_bytes(path.read_bytes())
+    assert pairs(open_source(video, labels=labels)) == [(0, 0), (1, 1)]
+
+
 def test_labels_of_images_are_paired_by_name(tmp_path: Path) -> None:
     """Sorted by name, frame_1_mask comes after frame_10_mask, but frame_1 before frame_10."""
     images, labels = tmp_path / "images", write_labels(tmp_path / "labels", 5)

@@ -293,6 +293,36 @@ def test_two_labels_of_an_image_and_two_images_of_a_label(two_tone: Path) -> Non
     assert [image.stem for image, _ in dataset.pairs] == ["000", "002", "004"]
 
 
+@pytest.mark.parametrize("ending", ["labelIds", "labelTrainIds"])
+def test_other_files_of_cityscapes_are_no_labels(two_tone: Path, ending: str) -> None:
+    for path in sorted((two_tone / "labels").iterdir()):
+        for other in ("instanceIds", "instanceTrainIds", "color"):
+            name = f"{path.stem}_gtFine_{other}.png"
+            assert cv2.imwrite(str(path.with_name(name)), np.zeros((6, 8), np.uint16))
+        path.with_name(f"{path.stem}_gtFine_polygons.json").write_text("{}")
+        path.rename(path.with_name(f"{path.stem}_gtFine_{ending}.png"))
+    names = [labels.name for _, labels in open_dataset(two_tone).pairs]
+    assert names == [f"{number:03}_gtFine_{ending}.png" for number in range(len(names))]
+
+
+def test_ids_of_instances_alone_are_never_labels(two_tone: Path) -> None:
+    """They are small where an image has no instances."""
+    for path in sorted((two_tone / "labels").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_gtFine_instanceIds.png"))
+    dataset = find_dataset(two_tone)
+    assert dataset.pairs == ()
+    assert dataset.problems[0] == (
+        f"{two_tone}/labels/000_gtFine_instanceIds.png has ids of instances, not of classes; add "
+        "its 000_gtFine_labelIds.png, or remove it"
+    )
+
+
+def test_colors_alone_are_labels(two_tone: Path) -> None:
+    for path in sorted((two_tone / "labels").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_gtFine_color.png"))
+    assert len(open_dataset(two_tone)) == 5
+
+
 def test_names_that_never_match_are_one_problem(two_tone: Path) -> None:
     for path in (two_tone / "labels").iterdir():
         path.rename(path.with_name(f"1{path.name}"))
