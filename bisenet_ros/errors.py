@@ -7,6 +7,7 @@ message alone. Everything else is a bug and shows its traceback.
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from traceback import format_exception
 
 MAX_VALUE = 200
@@ -159,6 +160,19 @@ def describe_bug(error: BaseException) -> str:
         return _shortened(text, MAX_MESSAGE)
     half = MAX_MESSAGE // 2 - 2
     return _shortened(f"{_shortened(text[:half], half)}\n…\n{text[-half:]}", MAX_MESSAGE)
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Name ``path`` in the OSError of writing to it, as Python does not where the disk is full.
+
+    Raises:
+        OSError: the body raised one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager

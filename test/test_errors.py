@@ -16,6 +16,7 @@ from bisenet_ros.errors import (
     describe_bug,
     engine_errors,
     quoted,
+    write_errors,
 )
 
 SOURCES = Path(__file__).parents[1] / "bisenet_ros"
@@ -124,3 +125,10 @@ def test_tracebacks_are_shortened_and_keep_location_and_exception() -> None:
     assert "in fail" in long
     assert long.endswith("end'\n")
     assert "\x1b" not in long
+
+
+def test_errors_of_writing_name_the_file() -> None:
+    full = Path("/dev/full")
+    text = r"^cannot write /dev/full: No space left on device$"
+    with pytest.raises(OSError, match=text), write_errors(full):
+        full.write_text("x")

@@ -48,6 +48,7 @@ def _check(args: argparse.Namespace) -> int:
 
     from bisenet_ros.datasets import find_dataset
     from bisenet_ros.datasets.report import check_dataset
+    from bisenet_ros.errors import write_errors
     from bisenet_ros.images.render import write_picture
     from bisenet_ros.training.train_dataset import TrainDataset, sample_sheet
 
@@ -62,7 +63,8 @@ def _check(args: argparse.Namespace) -> int:
     listed = args.output / "problems.txt"
     if report.details:
         text = "".join(f"{detail}\n" for detail in report.details)
-        listed.write_text(text, encoding="utf-8", errors="surrogateescape")
+        with write_errors(listed):
+            listed.write_text(text, encoding="utf-8", errors="surrogateescape")
         print(f"wrote {listed}")
     else:
         listed.unlink(missing_ok=True)

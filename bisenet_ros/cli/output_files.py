@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bisenet_ros.errors import OutputError
+from bisenet_ros.errors import OutputError, write_errors
 
 
 def check_output_files(
@@ -52,4 +52,5 @@ def check_output_files(
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
     """Write ``document`` as JSON."""
-    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with write_errors(file):
+        file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bisenet_ros.classes import SemanticClass, palette
 from bisenet_ros.cli.output_files import write_json
 from bisenet_ros.documents import parse_json, read_text
-from bisenet_ros.errors import DocumentError, OutputError, quoted
+from bisenet_ros.errors import DocumentError, OutputError, quoted, write_errors
 from bisenet_ros.images.files import read_label_image
 from bisenet_ros.images.render import overlay, write_picture
 from bisenet_ros.inference.segmenter import Segmentation
@@ -78,7 +78,9 @@ class SegmentOutput:
         lines = (
             f"{entry.id} {entry.name} {' '.join(map(str, entry.color))}\n" for entry in classes
         )
-        (self._folder / "classes.txt").write_text("".join(lines), encoding="utf-8")
+        listed = self._folder / "classes.txt"
+        with write_errors(listed):
+            listed.write_text("".join(lines), encoding="utf-8")
 
     def check_no_labels(self, source: str) -> None:
         """Raise OutputError if there are labels, which are not those of ``source``'s new frames."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass, palette
+from bisenet_ros.errors import write_errors
 from bisenet_ros.evaluation.metrics import ScoredImage
 from bisenet_ros.images.render import contact_sheet, legend, overlay, write_picture
 
@@ -106,7 +107,9 @@ def plot_confusion(confusion: NDArray[np.int64], names: Sequence[str], path: str
         OSError: the file cannot be written.
         ValueError: matplotlib does not support the suffix.
     """
-    confusion_figure(confusion, names).savefig(path, dpi=120)
+    figure = confusion_figure(confusion, names)
+    with write_errors(Path(path)):
+        figure.savefig(path, dpi=120)
 
 
 def confusion_figure(confusion: NDArray[np.int64], names: Sequence[str]) -> "Figure":

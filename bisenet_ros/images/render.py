@@ -1,6 +1,5 @@
 """Rendering of labels: class colors, overlays, legends and contact sheets, all in RGB."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.classes import IGNORE_ID, SemanticClass
+from bisenet_ros.errors import write_errors
 from bisenet_ros.images.files import JPEG_SUFFIXES
 from bisenet_ros.images.resize import check_image
 
@@ -155,9 +155,10 @@ def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int
     # OpenCV warns about options that the format does not have.
     jpeg = path.suffix.lower() in JPEG_SUFFIXES
     options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg else []
-    # OpenCV crashes on a str that is not UTF-8.
-    if not cv2.imwrite(os.fsencode(path), shown, options):  # type: ignore[call-overload]
-        raise OSError(f"{path} cannot be written: is the disk full, or the folder read-only?")
+    # cv2.imwrite reports success for what a full disk cuts off.
+    _, encoded = cv2.imencode(path.suffix, shown, options)
+    with write_errors(path):
+        path.write_bytes(encoded.tobytes())
 
 
 def fit(image: Image, width: int, height: int) -> Image:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.atomic import atomic_write
 from bisenet_ros.classes import SemanticClass
+from bisenet_ros.errors import write_errors
 from bisenet_ros.training.run_logger import LOG, VALIDATION
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def plot_curves(output: Path, path: Path, classes: Sequence[SemanticClass]) -> N
     if not len(run["iteration"]):
         return
     figure = curves_figure(run, _columns(output / VALIDATION), classes)
-    with atomic_write(path) as written:
+    with write_errors(path), atomic_write(path) as written:
         figure.savefig(written, dpi=120)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bisenet_ros.errors import TrainingError, first_line
+from bisenet_ros.errors import TrainingError, first_line, write_errors
 from bisenet_ros.evaluation.metrics import Scores
 from bisenet_ros.training.loop import Progress
 from bisenet_ros.training.settings import Settings
@@ -173,21 +173,26 @@ class _Table:
     def __init__(self, path: Path, columns: Sequence[str], first: int) -> None:
         kept = _rows_until(path, first, len(columns))
         self.last = int(kept[-1][0]) if kept else 0
-        self._file = path.open("w", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(columns)
-        self._writer.writerows(kept)
-        self._file.flush()
+        self._path = path
+        with write_errors(path):
+            self._file = path.open("w", newline="")
+            self._writer = csv.writer(self._file)
+            self._writer.writerow(columns)
+            self._writer.writerows(kept)
+            self._file.flush()
 
     def add(self, iteration: int, *row: object) -> None:
-        self._writer.writerow([iteration, *row])
+        with write_errors(self._path):
+            self._writer.writerow([iteration, *row])
         self.last = iteration
 
     def flush(self) -> None:
-        self._file.flush()
+        with write_errors(self._path):
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with write_errors(self._path):
+            self._file.close()
 
 
 def _rows_until(table: Path, iteration: int, columns: int) -> list[list[str]]:

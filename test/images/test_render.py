@@ -1,5 +1,6 @@
 """Rendering: exact colors and blends, layout of legends and contact sheets, error messages."""
 
+import resource
 from pathlib import Path
 
 import cv2
@@ -159,5 +160,22 @@ def test_written_files_have_the_colors_of_the_image(
         write_picture(tmp_path / f"{quality}.jpg", image, quality)
     assert (tmp_path / "20.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size
     assert capfd.readouterr().err == ""
-    with pytest.raises(OSError, match=r"no/such\.png cannot be written: is the disk full"):
+    with pytest.raises(OSError, match=r"cannot write .*no/such\.png: No such file or directory"):
         write_picture(tmp_path / "no" / "such.png", image)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_that_is_cut_off_is_an_error(tmp_path: Path, suffix: str) -> None:
+    """OpenCV does not notice it where its buffer takes the whole file, as of most labels."""
+    labels = np.zeros((64, 96), np.uint8)
+    path = tmp_path / f"a{suffix}"
+    write_picture(path, labels)
+    size = path.stat().st_size
+    assert size < 4096
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, before[1]))
+    try:
+        with pytest.raises(OSError, match=rf"cannot write {path}: File too large"):
+            write_picture(path, labels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,9 +23,10 @@ from bisenet_ros.datasets.importers.orientation import (
     turn,
 )
 from bisenet_ros.datasets.importers.sequences import validation_part
-from bisenet_ros.errors import DatasetError, ImageFileError, OutputError, UsageError
+from bisenet_ros.errors import DatasetError, ImageFileError, OutputError, UsageError, write_errors
 from bisenet_ros.images.bit_depth import BitDepth
 from bisenet_ros.images.files import check_regular, exif_orientation, is_image_file, read_image
+from bisenet_ros.images.render import write_picture
 
 SHOWN = 20
 """Most problems that a summary lists."""
@@ -141,7 +141,8 @@ def write_dataset(
                 + (problems[0] if problems else "the export lists none")
                 + (f", and {len(problems) - 1} more problems" if len(problems) > 1 else "")
             )
-        (staged / "classes.txt").write_text(_class_file(targets), encoding="utf-8")
+        with write_errors(output / "classes.txt"):
+            (staged / "classes.txt").write_text(_class_file(targets), encoding="utf-8")
         for folder in sorted(staged.rglob("*"), reverse=True):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -232,8 +233,7 @@ def _write(
         return text if str(origin) in text else f"{origin}: {text}"
     labels = targets.labels(drawing)
     label_path = root / picture.split / "labels" / f"{stem}.png"
-    if not cv2.imwrite(str(label_path), labels):
-        raise OSError(f"cannot write {label_path}")
+    write_picture(label_path, labels)
     counts = np.bincount(labels.ravel(), minlength=IGNORE_ID + 1).astype(np.int64)
     uncertain = int(np.count_nonzero(drawing == UNCERTAIN))
     return _Written(picture.split, counts, uncertain, not (drawing != UNLABELLED).any(), guessed)
@@ -241,13 +241,16 @@ def _write(
 
 def _place(content: Path | Callable[[], bytes], path: Path, link: bool) -> None:
     if not isinstance(content, Path):
-        path.write_bytes(content())
+        data = content()
+        with write_errors(path):
+            path.write_bytes(data)
         return
     check_regular(content)
     if link:
         path.symlink_to(content.resolve())
     else:
-        shutil.copyfile(content, path)
+        with write_errors(path):
+            shutil.copyfile(content, path)
 
 
 def _draw(picture: Picture, path: Path, as_stored: bool) -> tuple[NDArray[np.int16], bool]:

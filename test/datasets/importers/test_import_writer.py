@@ -1,6 +1,7 @@
 """A dataset folder appears whole or not at all."""
 
 import errno
+import resource
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
@@ -43,4 +44,20 @@ def test_nothing_is_left_of_an_import_that_stops(tmp_path: Path, reason: str) ->
             tmp_path / "out",
             done=interrupted if reason == "Ctrl-C" else lambda: None,
         )
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_labels_that_are_cut_off_are_an_error(tmp_path: Path) -> None:
+    picture = write_picture(tmp_path / "in/a.bmp", 16, 12)
+    labels = np.random.default_rng(0).integers(0, 2, picture.shape[:2]).astype(np.int16)
+    entry = Picture(PurePosixPath("a.bmp"), tmp_path / "in/a.bmp", None, lambda *_: labels)
+    export = Export(CLASSES, (entry,))
+    targets = map_classes(CLASSES, ClassMap())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*labels/a\.png: File too large"):
+            write_dataset(export, targets, tmp_path / "out", link=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
