@@ -1,7 +1,6 @@
 """Sources of frames: image, folder, video, stream, bag, camera or synthetic street."""
 
 import logging
-import math
 import os
 import sys
 from collections import Counter
@@ -47,6 +46,9 @@ BAG_SUFFIXES = (
 OVERLAY_FOLDERS = ("overlay", "overlays")
 """Folders of images with labels drawn on them, such as those of ``bisenet segment``."""
 
+MIN_RATE, MAX_RATE = 1e-4, 1e4
+"""Frames per second that a video's header may state; others mean that it does not know."""
+
 STREETS = 10
 STREET_FRAMES = 120
 """Default number of frames of the synthetic source."""
@@ -62,6 +64,8 @@ class Frame:
         name: Path of an image relative to the source's folder, without its suffix where that is not
             needed to tell two images apart; None for other sources.
         path: File of an image; None for other sources.
+        seconds: Time of a video's frame by the file, which starts at the length of a frame; None
+            if unknown, and for other sources.
         recorded: Stamp and frame of an image from a bag; None for other sources.
     """
 
@@ -69,6 +73,7 @@ class Frame:
     labels: Labels | None = None
     name: str | None = None
     path: Path | None = None
+    seconds: float | None = None
     recorded: "BagImage | None" = None
 
 
@@ -356,8 +361,13 @@ def _video(given: str | Path) -> Source:
             image = video.read()
             if image is None:
                 raise SourceError(f"{given} contains no frame that OpenCV can decode")
+            seconds = 0.0
             while image is not None:
-                yield Frame(image)
+                if video.rate is not None:
+                    step = 1 / video.rate
+                    later = video.position + step
+                    seconds = later if later > seconds else seconds + step
+                yield Frame(image, seconds=seconds if video.rate is not None else None)
                 image = video.read()
             if isinstance(given, str) and video.length is None:
                 raise SourceError(f"{given} sends no more frames: is the camera still streaming?")
@@ -417,7 +427,12 @@ class _Capture:
         )  # from the header; <= 0 if unknown
         self.length = frames if frames > 0 else None
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0 < rate < math.inf else None
+        self.rate = rate if MIN_RATE <= rate <= MAX_RATE else None
+
+    @property
+    def position(self) -> float:
+        """Time of the last frame from the first one [s], as far as the file has times."""
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
 
     def read(self) -> Image | None:
         ok, bgr = self._capture.read()

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="also write an .mcap file with the topics of the node, stamped like the images of a "
-        "bag, or by the frame rate of a video",
+        "bag, or by the times in a video",
     )
     parser.add_argument(
         "--alpha",
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
                 labeled += 1
                 pictures = output.write(name, segmenter.segment(frame.image))
             if bag is not None and pictures is not None:
-                bag.write(*pictures, **_times(frame, index, source))
+                bag.write(*pictures, **_times(frame))
             bar.update(index + 1 - bar.n)  # with those left out
         if not labeled + reused:
             raise SourceError(f"no frame of {source.name} could be read")
@@ -155,8 +155,8 @@ def _check_output_bag(args: argparse.Namespace, source: "Source") -> None:
     path = expand_home(args.input)
     if source.rate is None and not (path.exists() and is_bag(path)):
         raise UsageError(
-            f"argument --output-bag: the frames of {source.name} have no times; give a bag or a "
-            "video as --input"
+            f"argument --output-bag: the frames of {source.name} have no times; give a bag, or a "
+            "video that states its frame rate, as --input"
         )
 
 
@@ -196,7 +196,7 @@ def _size(path: Path) -> int | None:
     return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
 
 
-def _times(frame: "Frame", index: int, source: "Source") -> dict[str, Any]:
+def _times(frame: "Frame") -> dict[str, Any]:
     """Return stamp, frame_id and time of a frame, for ``LabelBag.write``."""
     if frame.recorded is not None:
         return {
@@ -204,7 +204,6 @@ def _times(frame: "Frame", index: int, source: "Source") -> dict[str, Any]:
             "frame_id": frame.recorded.frame_id,
             "time_ns": frame.recorded.time_ns,
         }
-    assert source.rate is not None, "checked at the start"
-    # Start at 1, since a stamp of 0 means that there is none.
-    time_ns = round(1e9 * (index + 1) / source.rate)
+    assert frame.seconds is not None, "the rate is checked at the start"
+    time_ns = round(1e9 * frame.seconds)
     return {"stamp_ns": time_ns, "frame_id": VIDEO_FRAME_ID, "time_ns": time_ns}

@@ -1,6 +1,7 @@
 """``bisenet segment``: names and contents of its output files."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -406,6 +407,35 @@ def test_output_bag_of_a_video_is_stamped_by_its_rate(run: Run, tmp_path: Path) 
     assert stamp(labels[1][1]) == (0, 200_000_000, "camera")
 
 
+def test_output_bag_of_a_video_has_the_times_of_its_frames(run: Run, tmp_path: Path) -> None:
+    """Phones and recorders write videos of a variable frame rate."""
+    video = write_video(tmp_path / "v.mkv", 4)
+    data = bytearray(video.read_bytes())
+    times = [match.start(1) for match in re.finditer(rb"\x81(..)\x80\xff\xd8", data, re.DOTALL)]
+    for at, milliseconds in zip(times, (0, 20, 20, 900), strict=True):
+        data[at : at + 2] = milliseconds.to_bytes(2, "big")
+    video.write_bytes(data)
+    assert run("--input", video, "--output-bag", tmp_path / "a.mcap") == 0
+    labels = read_bag(tmp_path / "a.mcap")["/segmentation/label"]
+    # The third has no later time than the second.
+    assert [time // 1_000_000 for time, _ in labels] == [100, 120, 220, 1000]
+
+
+@pytest.mark.parametrize(("scale", "rate"), [(1, 2**31 - 1), (2**31 - 1, 1)])
+def test_output_bag_of_a_video_of_an_impossible_rate(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: int, rate: int
+) -> None:
+    video = write_video(tmp_path / "v.avi", 2)
+    data = bytearray(video.read_bytes())
+    at = data.find(b"strh") + 28
+    data[at : at + 8] = scale.to_bytes(4, "little") + rate.to_bytes(4, "little")
+    video.write_bytes(data)
+    with pytest.raises(SystemExit):
+        run("--input", video, "--output-bag", tmp_path / "a.mcap")
+    assert "v.avi have no times; give a bag, or a video that states" in capsys.readouterr().err
+    assert run("--input", video) == 0
+
+
 def test_a_continued_run_writes_the_whole_bag(run: Run, tmp_path: Path) -> None:
     messages = [("/camera", IMAGE, image_message(picture(n))) for n in range(4)]
     messages[2] = "/camera", IMAGE, image_message(picture(2), "16UC1")
@@ -431,8 +461,8 @@ def test_an_output_bag_that_cannot_be_written(
     assert (tmp_path / "old.mcap").read_text() == "a recording"
     for source, bag, message in (
         (video, "a.bag", "a.bag is not named .mcap"),
-        (images, "a.mcap", "have no times; give a bag or a video as --input"),
-        ("synthetic", "a.mcap", "have no times; give a bag or a video as --input"),
+        (images, "a.mcap", "have no times; give a bag, or a video that states its frame rate"),
+        ("synthetic", "a.mcap", "have no times; give a bag, or a video that states its frame rate"),
     ):
         with pytest.raises(SystemExit) as exit_:
             run("--input", source, "--output-bag", tmp_path / bag)
