@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.cli.frame_sources import open_source
     from bisenet_ros.ros.fastdds import profile_environment
 
+    check_output_files(folders=[args.output])
     source = open_source(
         args.input,
         topic=args.topic,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bisenet_ros.cli.argument_types import MAX_THREADS, torch_device, whole_number
 from bisenet_ros.cli.dataset_arguments import DATA_HELP, add_layout_arguments
+from bisenet_ros.cli.output_files import check_output_files
 from bisenet_ros.cli.settings_arguments import add_settings_arguments, open_settings
 from bisenet_ros.errors import DatasetError
 
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, and write the model file at each checkpoint and at the end; return 130 if stopped.
 
     Raises:
+        OutputError: The output folder cannot be written into.
         DatasetError: A dataset cannot be used.
         SettingsError: A setting is invalid.
         ModelFileError: The model file of ``--init`` cannot be used.
@@ -103,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from bisenet_ros.training.run import ModelTraining, Run
     from bisenet_ros.training.signals import GracefulStop
 
+    check_output_files(folders=[args.output])
     settings = open_settings(args)
     dataset = open_dataset(args.data, args.layout, args.split, settings.bit_depth)
     validation = _open_validation(args, dataset) if args.val_data else None

@@ -258,6 +258,13 @@ def test_signal_ends_demo_and_node_and_keeps_the_results(
     assert (tmp_path / "contact_sheet.png").exists()
 
 
+def test_the_output_folder_is_checked_first(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    status, _, err = run_demo("--input", tmp_path / "none.mp4", "--output", tmp_path / "out")
+    assert status == 1
+    assert err.endswith("out is a file; give a folder\n")
+
+
 def test_input_is_checked_before_the_node_starts(tmp_path: Path) -> None:
     status, out, err = run_demo("--input", tmp_path / "none.mp4", "--output", tmp_path / "out")
     assert status == 1

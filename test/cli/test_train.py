@@ -512,6 +512,10 @@ def test_invalid_runs_are_rejected(
     data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in trained.iterdir()}
+    file = tmp_path / "file"
+    file.touch()
+    message = reason(command(data, file / "run"), capsys)
+    assert message == f"cannot write into {file}/run: {file} is a file; give a folder"
     message = reason(command(data, trained, "--resume", learning_rate="0.5"), capsys)
     assert "a different run (learning_rate was 0.001, now 0.5): resume with the same" in message
     message = reason(command(data, trained), capsys)
