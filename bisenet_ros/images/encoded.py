@@ -113,10 +113,11 @@ def _open(data: bytes) -> "ImageFile":
 
 
 def netpbm_maximum(head: bytes) -> int | None:
-    """Return the value of white that the header of a PGM or PPM states; None in other files."""
+    """Return the value of white that the header of a PGM, PPM or PAM states; None in others."""
     gap = rb"(?:\s|#[^\n]*\n)+"
-    found = re.match(rb"P[2356]" + 3 * (gap + rb"(\d+)"), head)
-    return int(found[3]) or None if found else None
+    found = re.match(rb"P[2356]" + 2 * (gap + rb"\d+") + gap + rb"(\d+)", head)
+    found = found or re.match(rb"P7\n(?:[^\n]*\n)*?MAXVAL\s+(\d+)", head)
+    return int(found[1]) or None if found else None
 
 
 def _pixels(image: "ImageFile", data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -33,11 +33,16 @@ OTHER_SUFFIXES = (
 )
 """Suffixes of pictures that are not read."""
 
-STACK_SUFFIXES = (".tif", ".tiff", ".webp")
-"""Suffixes of files that can have several pictures, of which OpenCV reads the first."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_RIFF = b"RIFF"
+
+STACK_STARTS = (*TIFF_STARTS, _RIFF, _PNG, b"GIF8")
+"""First bytes of files that can have several pictures, of which OpenCV reads the first."""
+
+LABEL_STARTS = (*TIFF_STARTS, _RIFF, _PNG, b"BM", b"P")
+"""First bytes of label files: TIFF, WebP, PNG, BMP and Netpbm."""
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
-NETPBM_SUFFIXES = (".ppm", ".pgm")
 NETPBM_HEADER = 4096
 """Bytes in which the header of a Netpbm file ends, unless its comments are longer."""
 
@@ -131,8 +136,7 @@ def read_image(path: str | Path, depth: BitDepth = FULL_RANGE) -> NDArray[np.uin
     if image is None:
         raise ImageFileError(f"{path} is not an image that OpenCV can read: repair or remove it")
     _check_jpeg(path)
-    if path.suffix.lower() in STACK_SUFFIXES:
-        _check_single(path)
+    _check_single(path)
     rgb: NDArray[Any] = cv2.cvtColor(_to_8_bits(image, path, depth), cv2.COLOR_BGR2RGB)
     return rgb.astype(np.uint8, copy=False)
 
@@ -148,11 +152,10 @@ def _to_8_bits(image: NDArray[Any], path: Path, depth: BitDepth) -> NDArray[np.u
             f"{path} has pixels of type {image.dtype}: save it with 8 or 16 bits without sign"
         )
     maximum = np.iinfo(image.dtype).max
-    if path.suffix.lower() in NETPBM_SUFFIXES:  # OpenCV ignores the maximum in their header
-        with path.open("rb") as file:
-            stated = netpbm_maximum(file.read(NETPBM_HEADER))
-        if stated is not None and stated < maximum:
-            return scale_to_8_bits(image, stated)
+    # OpenCV ignores the maximum in the header of Netpbm files.
+    stated = netpbm_maximum(_start(path, NETPBM_HEADER))
+    if stated is not None and stated < maximum:
+        return scale_to_8_bits(image, stated)
     if image.dtype == np.uint8:
         return image
     try:
@@ -181,7 +184,7 @@ def exif_orientation(path: Path) -> int:
 def read_label_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a label image as stored in the file.
 
-    An indexed PNG (PASCAL VOC, most labelling tools) gives its indices. Values of 1, 2 and 4-bit
+    A palette (PASCAL VOC, most labelling tools) gives its indices. Values of 1, 2 and 4-bit
     PNGs are not scaled to 0..255. 16-bit ids are read if they fit, 65535 as 255. Alpha is dropped
     where the image is opaque.
 
@@ -200,7 +203,7 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
 
     Returns:
         Class ids uint8 [H,W], or class colors uint8 [H,W,3] RGB; and the (r, g, b) of each index
-        of an indexed PNG, empty for other files.
+        of a file with a palette, empty for other files.
 
     Raises:
         ImageFileError: as ``read_label_image``.
@@ -216,16 +219,20 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
             "read as stored: turn it, or if it fits its picture as it is stored, remove the "
             "orientation ('exiftool -Orientation= FILE')"
         )
-    if color_type == _PALETTE:
+    mode = "P" if color_type == _PALETTE else _mode_of_label_file(path)
+    if mode == "P":
         return _read_indices(path)
+    if mode == "1" and color_type < 0:
+        raise ImageFileError(
+            f"{path} has 1 bit a pixel, and in its format white may be 0 or 1: save it as PNG"
+        )
     lossy = _lossy_format(path)
     if lossy:
         raise ImageFileError(f"{path} is {lossy}, which blurs labels: save them as PNG")
     values = _read(path, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ImageFileError(f"{path} is not a readable label image")
-    if path.suffix.lower() in STACK_SUFFIXES:
-        _check_single(path)
+    _check_single(path)
     if values.dtype in (np.uint8, np.uint16) and values.ndim == 3 and values.shape[2] == 4:
         values = _opaque(values, color_type == _GRAY_ALPHA, path)
     if values.dtype == np.uint16 and values.ndim == 2:
@@ -246,6 +253,29 @@ def read_label_image_and_palette(path: str | Path) -> tuple[NDArray[np.uint8], l
             if clear is not None and (values == clear).any():
                 raise _transparent(path)
     return values.astype(np.uint8, copy=False), []
+
+
+def _mode_of_label_file(path: Path) -> str:
+    """Return Pillow's mode of a label file, such as P for one with a palette.
+
+    It is empty if only OpenCV can read the file.
+
+    Raises:
+        ImageFileError: its format is none of those of labels, whatever its name states.
+    """
+    from PIL import Image
+
+    start = _start(path)
+    if not start.startswith((*LABEL_STARTS, SOI)):
+        raise ImageFileError(
+            f"{path} is not a readable label image: save it as PNG (TIFF, BMP, PGM, PPM and "
+            "lossless WebP are read, too)"
+        )
+    try:
+        with Image.open(path) as image:
+            return image.mode
+    except Exception:  # on damaged files Pillow raises almost anything; OpenCV refuses them
+        return ""
 
 
 def _lossy_format(path: Path) -> str:
@@ -350,8 +380,13 @@ def _read(path: Path, flags: int) -> NDArray[Any] | None:
 
 def is_tiff(path: Path) -> bool:
     """Return whether a file is a TIFF, by its first bytes."""
+    return _start(path).startswith(TIFF_STARTS)
+
+
+def _start(path: Path, count: int = 16) -> bytes:
+    """Return the first bytes of a file."""
     with path.open("rb") as file:
-        return file.read(4) in TIFF_STARTS
+        return file.read(count)
 
 
 def _check_jpeg(path: Path) -> None:
@@ -374,6 +409,8 @@ def _check_jpeg(path: Path) -> None:
 
 def _check_single(path: Path) -> None:
     """Raise ImageFileError if ``path`` has several pictures; smaller ones are thumbnails."""
+    if not _start(path).startswith(STACK_STARTS):
+        return
     from PIL import Image, ImageSequence
 
     try:
@@ -395,7 +432,7 @@ def _png_header(path: Path) -> tuple[int, int]:
             header = file.read(26)
     except OSError as error:
         raise ImageFileError(f"cannot read {path}: {error.strerror}") from None
-    png = header.startswith(b"\x89PNG\r\n\x1a\n") and len(header) == 26
+    png = header.startswith(_PNG) and len(header) == 26
     return (header[24], header[25]) if png else (8, -1)
 
 
@@ -408,9 +445,11 @@ def _read_indices(path: Path) -> tuple[NDArray[np.uint8], list[Color]]:
             colors = list(zip(values[::3], values[1::3], values[2::3], strict=True))
             indices = np.asarray(image, np.uint8)
             alpha = image.info.get("transparency", b"")
-    except (OSError, Image.DecompressionBombError):
-        # Pillow also raises OSError for truncated and unidentified files.
+    except Exception:  # on damaged files Pillow raises almost anything
         raise ImageFileError(f"{path} is not a readable label image") from None
+    # Pillow fills the rows that a PNG lacks with 0.
+    if _read(path, cv2.IMREAD_UNCHANGED) is None:
+        raise ImageFileError(f"{path} is not a readable label image")
     # The alpha of each index, or the only transparent index.
     clear = {alpha} if isinstance(alpha, int) else {i for i, a in enumerate(alpha) if a < 255}
     if any((indices == index).any() for index in clear - {IGNORE_ID}):

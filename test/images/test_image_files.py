@@ -80,6 +80,11 @@ def test_the_maximum_in_a_netpbm_header_is_white(tmp_path: Path, maximum: int) -
     decoded = decode_image(path.read_bytes())
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded[0], expected)
+    misnamed = path.rename(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(misnamed)[0, :, 1], expected)
+    head = f"P7\nWIDTH {len(deep)}\nHEIGHT 1\nDEPTH 1\nMAXVAL {maximum}\n"
+    path.write_bytes(f"{head}TUPLTYPE GRAYSCALE\nENDHDR\n".encode() + deep.tobytes())
+    np.testing.assert_array_equal(read_image(path)[0, :, 1], expected)
 
 
 @pytest.mark.parametrize(("largest", "bits"), [(255, 8), (1023, 10), (4095, 12), (16383, 14)])
@@ -257,16 +262,20 @@ def test_any_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: st
     np.testing.assert_array_equal(read_label_image(path), pixels)
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".webp"])
+@pytest.mark.parametrize("suffix", [".tif", ".webp", ".png", ".gif"])
+@pytest.mark.parametrize("name", ["own", "other"])
 def test_files_of_several_pictures_are_refused_unless_others_are_thumbnails(
-    tmp_path: Path, suffix: str
+    tmp_path: Path, suffix: str, name: str
 ) -> None:
     pages = [Image.fromarray(np.full((48, 64, 3), value, np.uint8)) for value in (0, 100, 200)]
     path = tmp_path / f"a{suffix}"
     pages[0].save(path, save_all=True, append_images=pages[1:], lossless=True)
+    path = path.rename(tmp_path / "b.bmp") if name == "other" else path
     for read in (read_image, read_label_image):
+        if suffix == ".gif" and read is read_label_image:
+            continue
         with pytest.raises(ImageFileError, match="has 3 pictures: save each in a file of its own"):
             read(path)
     if suffix == ".tif":
-        pages[1].save(path, save_all=True, append_images=[pages[0].resize((16, 12))])
+        pages[1].save(path, "TIFF", save_all=True, append_images=[pages[0].resize((16, 12))])
         np.testing.assert_array_equal(read_image(path), np.asarray(pages[1]))

@@ -8,10 +8,15 @@ import cv2
 import numpy as np
 import pytest
 from encoded_images import label_png
-from PIL import Image
+from PIL import Image, features
 
 from bisenet_ros.errors import ImageFileError
-from bisenet_ros.images.files import exif_orientation, read_label_image
+from bisenet_ros.images.files import (
+    exif_orientation,
+    read_image,
+    read_label_image,
+    read_label_image_and_palette,
+)
 
 COLORS = [[128, 64, 128], [70, 130, 180], [0, 0, 0]]
 TRANSPARENT = (
@@ -126,3 +131,68 @@ def test_orientations_that_mean_nothing_are_ignored(path: Path) -> None:
     assert exif_orientation(path) == 1
     path.write_bytes(b"no image")
     assert exif_orientation(path) == 1
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
+def test_palettes_of_other_formats_give_indices_too(tmp_path: Path, suffix: str) -> None:
+    """OpenCV gives their colors, and of gray palettes one channel, as if it were ids."""
+    path = tmp_path / f"a{suffix}"
+    image = Image.fromarray(np.uint8([[0, 1, 2]]), mode="P")
+    for palette in ([(9 * k, 9 * k, 9 * k) for k in range(3)], [(0, 0, 9), (9, 0, 0), (0, 9, 0)]):
+        image.putpalette([value for color in palette for value in color])
+        image.save(path)
+        labels, colors = read_label_image_and_palette(path)
+        assert labels.tolist() == [[0, 1, 2]]
+        assert colors[:3] == palette
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".pgm"])
+def test_labels_of_1_bit_are_refused_where_white_may_be_0(tmp_path: Path, suffix: str) -> None:
+    """OpenCV gives 255 for white, which is no class."""
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.array([[False, True]])).save(path, "PPM" if suffix == ".pgm" else None)
+    with pytest.raises(ImageFileError, match="has 1 bit a pixel, and in its format white may be"):
+        read_label_image(path)
+
+
+@pytest.mark.parametrize("format_", ["JPEG2000", "GIF", "AVIF"])
+def test_labels_of_other_formats_are_refused_whatever_their_name(path: Path, format_: str) -> None:
+    """OpenCV reads them, but most blur."""
+    if format_ == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(path, format_)
+    assert read_image(path).shape == (48, 64, 3)
+    with pytest.raises(ImageFileError, match="is not a readable label image: save it as PNG"):
+        read_label_image(path)
+
+
+@pytest.mark.parametrize("color_type", [0, 3])
+def test_a_png_that_lacks_rows_is_refused(path: Path, color_type: int) -> None:
+    """Pillow would fill them with class 0."""
+    whole = label_png(np.ones((8, 8), np.uint8), color_type, **{"PLTE": bytes(768)})
+    path.write_bytes(whole)
+    assert (read_label_image(path) == 1).all()
+    head = whole.index(b"IHDR") + 8
+    path.write_bytes(_with_height(whole, head, 16))
+    with pytest.raises(ImageFileError, match="is not a readable label image"):
+        read_label_image(path)
+
+
+def _with_height(png: bytes, at: int, height: int) -> bytes:
+    """Return a PNG whose header, of which ``at`` is the height, states another height."""
+    start = at - 8
+    header = png[start:at] + struct.pack(">I", height) + png[at + 4 : at + 9]
+    return png[:start] + header + struct.pack(">I", zlib.crc32(header)) + png[at + 13 :]
+
+
+def test_a_damaged_bmp_with_a_palette_is_refused(tmp_path: Path) -> None:
+    """Pillow raises a ValueError."""
+    body = bytes([0, 2, 5, 3, 4, 7, 0, 1])  # a delta, then the end
+    palette = bytes(1024)
+    header = struct.pack("<IiiHHIIiiII", 40, 32, 24, 1, 8, 1, len(body), 0, 0, 256, 0)
+    path = tmp_path / "a.bmp"
+    offset = 14 + 40 + len(palette)
+    start = b"BM" + struct.pack("<IHHI", offset + len(body), 0, 0, offset)
+    path.write_bytes(start + header + palette + body)
+    with pytest.raises(ImageFileError, match="is not a readable label image"):
+        read_label_image(path)
