@@ -9,13 +9,14 @@ nobody writes to.
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bisenet_ros.errors import DocumentError, first_line
+from bisenet_ros.errors import DocumentError, first_line, quoted
 
 MAX_BYTES = 128 * 1024
 """Largest file. A class file of 255 classes has a tenth of it."""
@@ -64,8 +65,8 @@ def parse_yaml(text: str) -> Any:
     """Return the plain values of a YAML document: dicts, lists, strings, numbers, None.
 
     Raises:
-        DocumentError: malformed, with aliases, or beyond ``MAX_DEPTH``, ``MAX_VALUES`` or
-            ``MAX_DIGITS``.
+        DocumentError: malformed, with aliases or a key twice in one mapping, or beyond
+            ``MAX_DEPTH``, ``MAX_VALUES`` or ``MAX_DIGITS``.
     """
     try:
         # The loader is a SafeLoader: it builds plain values only.
@@ -80,11 +81,12 @@ def parse_json(text: str) -> Any:
     """Return the plain values of a JSON document.
 
     Raises:
-        DocumentError: malformed, or nested deeper than ``MAX_JSON_DEPTH``.
+        DocumentError: malformed, with a key twice in one object, or nested deeper than
+            ``MAX_JSON_DEPTH``.
     """
     too_deep = DocumentError(f"it is JSON nested deeper than {MAX_JSON_DEPTH} levels")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_unique_keys)
     except RecursionError:
         raise too_deep from None
     except ValueError as error:
@@ -95,6 +97,15 @@ def parse_json(text: str) -> Any:
     if any(isinstance(value, dict | list) for value in level):
         raise too_deep
     return document
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dict; refuse what Python would take the last of."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise DocumentError(f"it has {quoted(twice)} twice in one object")
+    return found
 
 
 def _within(value: Any) -> Iterable[Any]:
@@ -111,6 +122,15 @@ class _BoundedLoader(yaml.SafeLoader):
         super().__init__(stream)
         self._depth = 0
         self._values = 0
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        known = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in known:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line} has {quoted(key.value)} a second time")
+            known.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

@@ -82,8 +82,9 @@ def test_yaml(text: str, value: object) -> None:
         ("!!bool 7", "it has a value that its tag does not fit"),
         ("!!timestamp x", "it has a value that its tag does not fit"),
         ("a: \x00", "special characters are not allowed"),
+        ("a: {b: 1,\n b: 2}", "line 2 has 'b' a second time"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_yaml_that_is_refused(text: str, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason) as raised:
@@ -98,8 +99,9 @@ def test_yaml_that_is_refused(text: str, reason: str) -> None:
         ("[" * 10**5, f"nested deeper than {MAX_JSON_DEPTH} levels"),
         ('{"a": [' * 50 + "{}" + "]}" * 50, f"nested deeper than {MAX_JSON_DEPTH} levels"),
         ("1" * 5000, "Exceeds"),
+        ('[{"a": [1], "b": 2, "a": []}]', "has 'a' twice in one object"),
     ],
-    ids=range(4),
+    ids=range(5),
 )
 def test_json_that_is_refused(text: str, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason):
