@@ -5,6 +5,7 @@ ones the later in the file. An object without an outline may cover any pixel of 
 image if it has none: those that no other object covers are uncertain.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from bisenet_ros.datasets.importers.export import (
     mark_uncertain,
     relative_path,
     split_name,
+    stated_size,
+    whole_number,
 )
 from bisenet_ros.datasets.importers.json_files import find_json, read_json
 from bisenet_ros.errors import DatasetError, quoted
@@ -71,6 +74,11 @@ def read(source: Source) -> Export:
         found, missing = _pictures(path, document, split, finder, index, tally)
         pictures += found
         problems += missing
+    if tally.polygons and tally.extent <= 1:
+        raise DatasetError(
+            f"{files[0]} has no polygon that reaches beyond 1: COCO counts pixels, not shares of "
+            "the image; multiply by its width and height"
+        )
     if (tally.boxes or tally.anywhere) and not tally.outlines:
         raise DatasetError(
             f"{files[0]} has boxes only, no outlines; export it as instance segmentation"
@@ -87,9 +95,14 @@ def _split(path: Path) -> str:
 
 @dataclass
 class _Tally:
-    """Counts of annotations by whether they can be drawn."""
+    """Counts of annotations by whether they can be drawn.
+
+    ``extent`` is the largest coordinate of the ``polygons``.
+    """
 
     outlines: int = 0
+    polygons: int = 0
+    extent: float = 0
     boxes: int = 0
     anywhere: int = 0
     lines: int = 0
@@ -140,12 +153,9 @@ def _document(path: Path) -> dict[str, list[Any]]:
 
 
 def _id(value: object) -> int | str | None:
-    """Return an id, or None if ``value`` is not one. 7.0 and "7", as some tools write, are 7."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str):
-        return int(value) if re.fullmatch("[0-9]{1,18}", value) else value
-    return value if type(value) is int else None
+    """Return an id, or None if ``value`` is not one."""
+    number = whole_number(value)
+    return value if number is None and isinstance(value, str) else number
 
 
 def _categories(documents: Mapping[Path, Mapping[str, list[Any]]]) -> tuple[SourceClass, ...]:
@@ -222,18 +232,21 @@ def _pictures(
             _add(entry, shapes[image_id], path, tally)
     pictures, problems = [], []
     for entry, shapes_of_image in zip(document["images"], shapes.values(), strict=True):
-        name, width, height = entry.get("file_name"), entry.get("width"), entry.get("height")
+        name = entry.get("file_name")
         if not isinstance(name, str):
             problems.append(f"{path}: image {entry['id']} has no file_name")
             continue
-        sizes = [v for v in (width, height) if type(v) is int and v > 0]
         try:
             file = finder.find(name)
         except DatasetError as error:
             problems.append(str(error))
             continue
+        try:
+            size = stated_size(entry.get("width"), entry.get("height"))
+        except DatasetError as error:
+            problems.append(f"{file}: {error}")
+            continue
         draw = _Drawer(shapes_of_image, index)
-        size = (sizes[0], sizes[1]) if len(sizes) == 2 else None
         pictures.append(
             Picture(PurePosixPath(file.relative_to(finder.root)), file, size, draw, split)
         )
@@ -256,6 +269,8 @@ def _add(entry: Mapping[str, Any], shapes: _Shapes, path: Path, tally: _Tally) -
         lines = [polygon for polygon in outline if polygon and _is_line(polygon)]
         outline = [polygon for polygon in outline if not _is_line(polygon)]
         tally.lines += len(lines)
+        tally.polygons += len(outline)
+        tally.extent = max([tally.extent, *map(_extent, outline)])
         shapes.lines += lines
         if lines and not outline:
             return
@@ -289,6 +304,14 @@ def _box_around(polygons: Iterable[Sequence[Any]], width: int, height: int) -> B
 def _is_line(polygon: Any) -> bool:
     """Return whether a polygon has fewer than 3 points; pycocotools takes 4 numbers for a box."""
     return isinstance(polygon, list) and len(np.ravel(np.array(polygon, object))) < 6
+
+
+def _extent(polygon: Any) -> float:
+    """Return the largest coordinate; infinity of a malformed polygon, which drawing refuses."""
+    try:
+        return float(np.array(polygon, np.float64).max())
+    except (TypeError, ValueError, OverflowError):
+        return math.inf
 
 
 @dataclass(frozen=True)

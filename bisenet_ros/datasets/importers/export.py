@@ -244,6 +244,32 @@ def region_of(drawing: Drawing, box: Box) -> Drawing:
     return drawing[top:bottom, left:right]
 
 
+def whole_number(value: object) -> int | None:
+    """Return a whole number, or None. 7.0 and "7", as some tools write, are 7."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        return int(value) if re.fullmatch("[0-9]{1,18}", value) else None
+    return value if type(value) is int else None
+
+
+def stated_size(width: object, height: object) -> tuple[int, int] | None:
+    """Return the size of an image by its export, or None if that states none or 0.
+
+    Raises:
+        DatasetError: it is not a size.
+    """
+    sides = [whole_number(side or 0) for side in (width, height)]
+    if sides == [0, 0]:
+        return None
+    if sides[0] is None or sides[1] is None or min(sides[0], sides[1]) <= 0:
+        raise DatasetError(
+            f"its labels are for an image of width {quoted(width)} and height {quoted(height)}; "
+            "correct or remove these"
+        )
+    return sides[0], sides[1]
+
+
 def is_file(path: Path) -> bool:
     """Return whether ``path`` is a file, also if it is no valid path."""
     try:

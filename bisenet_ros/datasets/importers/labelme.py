@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 
 from bisenet_ros.datasets.importers.export import (
     UNLABELLED,
+    Box,
     Drawing,
     Export,
     Picture,
@@ -30,6 +31,7 @@ from bisenet_ros.datasets.importers.export import (
     image_finder,
     mark_uncertain,
     split_name,
+    stated_size,
 )
 from bisenet_ros.datasets.importers.json_files import find_json, read_json
 from bisenet_ros.errors import DatasetError, first_line, quoted
@@ -123,13 +125,15 @@ def _read_file(path: Path, left_out: Counter[str]) -> _File:
     if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
         raise DatasetError(f"{path} has no list of shapes; save it again in labelme")
     picture, data = document.get("imagePath"), document.get("imageData")
-    sizes = [document.get(key) for key in ("imageWidth", "imageHeight")]
-    known = [value for value in sizes if type(value) is int and value > 0]
+    try:
+        size = stated_size(document.get("imageWidth"), document.get("imageHeight"))
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
     shapes = _shapes(document["shapes"], path, left_out)
     return _File(
         path,
         picture if isinstance(picture, str) else "",
-        (known[0], known[1]) if len(known) == 2 else None,
+        size,
         data[:64] if isinstance(data, str) else "",
         shapes,
         len(shapes) == len(document["shapes"]),
@@ -226,6 +230,7 @@ class _Drawer:
     def __call__(self, width: int, height: int) -> Drawing:
         picture = Image.new("I", (width, height), UNLABELLED)
         draw = ImageDraw.Draw(picture)
+        empty: list[Box] = []
         for shape in self.shapes:
             fill = self.index[shape.label]
             points = check_points(shape.points, POINTS[shape.kind], width, height)
@@ -240,20 +245,28 @@ class _Drawer:
                 box = (*points[:2].min(axis=0).tolist(), *points[:2].max(axis=0).tolist())
                 draw.rectangle(box, fill=fill, outline=fill)
             else:
-                corner = points[:2].min(axis=0).astype(int).tolist()
-                picture.paste(fill, (corner[0], corner[1]), _mask(shape.mask, width, height))
+                first = points[:2].min(axis=0).astype(int)
+                last = points[:2].max(axis=0).astype(int)
+                mask = _mask(shape.mask, *(last - first + 1).tolist())
+                picture.paste(fill, (int(first[0]), int(first[1])), mask)
+                if mask.getbbox() is None:
+                    empty.append((*first.tolist(), *(last + 1).tolist()))
         drawing = np.array(picture, np.int16)
+        for box in empty:
+            mark_uncertain(drawing, box)
         if not self.complete:
             mark_uncertain(drawing)
         return drawing
 
 
 def _mask(data: str, width: int, height: int) -> Image.Image:
-    """Return the embedded mask of a shape, no larger than its image."""
+    """Return the embedded mask of a shape whose corners are of this size."""
     try:
         with Image.open(io.BytesIO(_decoded(data))) as mask:
-            if mask.width > width or mask.height > height:
-                raise DatasetError(f"a mask of {mask.width}x{mask.height} exceeds its image")
+            if mask.size != (width, height):
+                raise DatasetError(
+                    f"a mask of {mask.width}x{mask.height} has the corners of {width}x{height}"
+                )
             return Image.fromarray(np.asarray(mask.convert("L")) > 0)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DatasetError):

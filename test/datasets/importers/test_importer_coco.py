@@ -363,6 +363,56 @@ def test_labels_for_another_size_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+@pytest.mark.parametrize("width", ["8", 8.0, 8])
+def test_sizes_of_other_json_types_count(tmp_path: Path, width: object) -> None:
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / "in" / name)
+    annotations = [shape(k, 3, [rectangle(0, 0, 2, 2)]) for k in (1, 2)]
+    document = coco_document([(1, "a.png"), (2, "b.png")], annotations, CATEGORIES)
+    document["images"][0]["width"] = width
+    document["images"][1]["width"] = type(width)(16)
+    write_json(tmp_path / "in/a.json", document)
+    summary = import_export(tmp_path / "in", tmp_path / "out")
+    (problem,) = summary.problems
+    assert "a.png is 16x12, but its labels are for 8x12" in problem
+
+
+@pytest.mark.parametrize("width", [None, 0, -16, "wide", 15.5, True])
+def test_sizes_that_are_none_are_refused(tmp_path: Path, width: object) -> None:
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / "in" / name)
+    annotations = [shape(k, 3, [rectangle(0, 0, 2, 2)]) for k in (1, 2)]
+    document = coco_document([(1, "a.png"), (2, "b.png")], annotations, CATEGORIES)
+    document["images"][0]["width"] = width
+    document["images"][1] |= {"width": None, "height": 0}  # unknown
+    write_json(tmp_path / "in/a.json", document)
+    summary = import_export(tmp_path / "in", tmp_path / "out")
+    (problem,) = summary.problems
+    assert problem == (
+        f"{tmp_path}/in/a.png: its labels are for an image of width {width!r} and height 12; "
+        "correct or remove these"
+    )
+
+
+def test_shares_of_the_image_as_coordinates_are_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.png")
+    annotations = [shape(1, 3, [[0, 0, 0.5, 0, 0.5, 0.5]]), shape(1, 7, [[0, 0, 1, 0, 1, 1]])]
+    path = write_json(
+        tmp_path / "in/a.json", coco_document([(1, "a.png")], annotations, CATEGORIES)
+    )
+    with pytest.raises(DatasetError, match=rf"{path} has no polygon that reaches beyond 1: COCO"):
+        import_export(tmp_path / "in", tmp_path / "out", background="ground")
+
+
+def test_a_list_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.png")
+    document = coco_document([(1, "a.png")], [shape(1, 3, [rectangle(0, 0, 2, 2)])], CATEGORIES)
+    path = write_json(tmp_path / "in/a.json", document)
+    path.write_text(path.read_text()[:-1] + ', "annotations": []}')
+    with pytest.raises(DatasetError, match="has 'annotations' twice in one object"):
+        import_export(tmp_path / "in", tmp_path / "out", background="ground")
+
+
 def test_categories_of_the_same_name_need_a_map(tmp_path: Path) -> None:
     write_picture(tmp_path / "in/a.png")
     annotations = [shape(1, 1, [rectangle(0, 0, 4, 2)]), shape(1, 5, [rectangle(4, 0, 4, 2)])]

@@ -30,6 +30,16 @@ EXPECTED[4:8, 4:10] = 0
 """Labels of ROAD and CAR: labelme's shapes include their edges."""
 
 
+def encoded_mask(mask: np.ndarray) -> str:
+    """Return a mask as labelme embeds it."""
+    stream = io.BytesIO()
+    Image.fromarray(mask).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+MASK_OF_9X9 = encoded_mask(np.ones((9, 9), bool))
+
+
 def test_polygons_and_rectangles_include_their_edges(tmp_path: Path) -> None:
     write_picture(tmp_path / "in/a.jpg")
     write_json(tmp_path / "in/a.json", labelme_document("a.jpg", [ROAD, CAR]))
@@ -53,14 +63,11 @@ def test_later_shapes_lie_on_top(tmp_path: Path, order: int, on_top: str) -> Non
 
 def test_circles_and_masks(tmp_path: Path) -> None:
     write_picture(tmp_path / "in/a.png", 64, 48)
-    stream = io.BytesIO()
     mask = np.zeros((3, 5), bool)
     mask[1, 2:] = True
-    Image.fromarray(mask).save(stream, "PNG")
-    encoded = base64.b64encode(stream.getvalue()).decode()
     shapes = [
         drawn("disc", "circle", (30, 20), (30, 28)),
-        drawn("stain", "mask", (2, 40), (6, 42), mask=encoded),
+        drawn("stain", "mask", (2, 40), (6, 42), mask=encoded_mask(mask)),
     ]
     write_json(tmp_path / "in/a.json", labelme_document("a.png", shapes, (64, 48)))
     labels = imported(tmp_path / "in", tmp_path / "out").read_labels(0)
@@ -100,6 +107,16 @@ def test_shapes_without_an_area_make_void_what_no_shape_covers(tmp_path: Path) -
     np.testing.assert_array_equal(labels["b"], np.where(expected == 255, 0, expected))
     share = (expected == 255).sum() / (2 * expected.size)
     assert f"{share:.2%} of all pixels, in 1 images, are void because objects" in str(summary)
+
+
+def test_a_mask_without_pixels_makes_its_box_void(tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.png")
+    stain = drawn("stain", "mask", (2, 7), (6, 9), mask=encoded_mask(np.zeros((3, 5), bool)))
+    write_json(tmp_path / "in/a.json", labelme_document("a.png", [ROAD, stain]))
+    labels = imported(tmp_path / "in", tmp_path / "out", background="ground").read_labels(0)
+    expected = np.where(EXPECTED == 1, 1, 0)  # only the road
+    expected[7, 2:7] = 255
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_ignored_shapes_are_void_also_on_background(tmp_path: Path) -> None:
@@ -209,12 +226,18 @@ def test_pictures_without_json_are_not_background(tmp_path: Path) -> None:
     ("change", "text"),
     [
         ({"imageHeight": 24, "imageWidth": 32}, "is 16x12, but its labels are for 32x24"),
+        ({"imageHeight": "24", "imageWidth": 32.0}, "is 16x12, but its labels are for 32x24"),
+        ({"imageHeight": "tall"}, "for an image of width 16 and height 'tall'"),
         ({"shapes": 5}, "has no list of shapes"),
         ({"shapes": [{"label": 3, "points": []}]}, "a shape without label or points"),
         ({"shapes": [drawn("x", "polygon", (0, 0), (1e9, 0), (3, 3))]}, "farther than 160 pixels"),
         ({"shapes": [drawn("x", "circle", (0, 0), (float("inf"), 0))]}, "farther than"),
         ({"shapes": [drawn("x", "circle") | {"points": [0, 5]}]}, "not 2 or more x, y"),
         ({"shapes": [drawn("x", "mask", (0, 0), (3, 3), mask="AAAA")]}, "a mask is not an image"),
+        (
+            {"shapes": [drawn("x", "mask", (0, 0), (3, 3), mask=MASK_OF_9X9)]},
+            "a mask of 9x9 has the corners of 4x4",
+        ),
     ],
 )
 def test_malformed_files_are_named_and_left_out(tmp_path: Path, change: dict, text: str) -> None:
