@@ -237,6 +237,7 @@ def _scales(text: str) -> tuple[float, ...]:
 
 def _open_data(args: argparse.Namespace) -> _Data:
     from bisenet_ros.datasets import open_dataset
+    from bisenet_ros.datasets.dataset import check_headers
     from bisenet_ros.synthetic import CLASS_NAMES, DEMO_SEEDS, Street
 
     if args.data == SYNTHETIC:
@@ -244,6 +245,7 @@ def _open_data(args: argparse.Namespace) -> _Data:
         streets = (Street(seed).frame(seed) for seed in seeds)
         return _Data(CLASS_NAMES, streets, len(seeds), lambda number: f"street_{seeds[number]}")
     dataset = open_dataset(expand_home(args.data), args.layout, args.split, args.bit_depth)
+    check_headers(dataset.pairs)
     return _Data(
         [entry.name for entry in dataset.classes],
         (dataset[index] for index in range(len(dataset))),

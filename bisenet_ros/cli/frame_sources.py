@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from bisenet_ros.classes import SemanticClass
 from bisenet_ros.cli.frame_labels import LabelFiles, find_label_files
-from bisenet_ros.datasets.dataset import Files, describe_mismatch, files_by_key
+from bisenet_ros.datasets.dataset import Files, check_headers, describe_mismatch, files_by_key
 from bisenet_ros.datasets.pairing import is_label_folder
 from bisenet_ros.errors import SourceError, UserError
 from bisenet_ros.images.bit_depth import FULL_DEPTH, BitDepth
@@ -229,7 +230,8 @@ def open_source(
 
     Raises:
         SourceError: The source does not exist or cannot be read, or the labels do not match it.
-        DatasetError: The folder has no label images, or they have no certain order.
+        DatasetError: The folder has no label images, they have no certain order, or the header of
+            one shows that it cannot be read or is not of the size of its image.
         ClassesError: The classes.txt of the labels is malformed.
         BagError: The bag cannot be read.
     """
@@ -277,6 +279,9 @@ def open_source(
     source = replace(source, limit=limit)
     if labels is not None:
         found = find_label_files(labels, images, single=path.is_file())
+        if images is not None:
+            pairs = ((file, found.by_name[name]) for name, file in images.by_key.items())
+            check_headers(islice(pairs, limit))
         source = source.with_labels(found)
     return source
 

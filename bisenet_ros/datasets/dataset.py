@@ -18,8 +18,10 @@ from bisenet_ros.images.files import (
     IMAGE_SUFFIXES,
     exif_orientation,
     files_below,
+    header_size,
     is_image_file,
     read_image,
+    read_label_image,
     unread_pictures,
 )
 
@@ -84,11 +86,29 @@ class Dataset:
             return self.decode(self.pairs[index][1])
 
 
+def check_headers(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Raise DatasetError for a pair that its headers show to be unreadable or of two sizes.
+
+    This takes less than a millisecond each, unlike reading the files.
+    """
+    for image_path, label_path in pairs:
+        if not is_image_file(label_path):  # COCO-Stuff's are .mat files
+            continue
+        size = header_size(image_path)
+        if size is not None and size == header_size(label_path):
+            continue
+        with _dataset_errors():
+            image = read_image(image_path, BitDepth(warn=lambda _: None))
+            labels = read_label_image(label_path)
+        if image.shape[:2] != labels.shape[:2]:
+            raise DatasetError(describe_mismatch(image_path, image, label_path, labels))
+
+
 def describe_mismatch(
     image_path: Path, image: NDArray[np.uint8], label_path: Path, labels: Labels
 ) -> str:
-    """Return a sentence on labels, [H,W], that are not of the size of their image, [H,W,3]."""
-    (height, width), (label_height, label_width) = image.shape[:2], labels.shape
+    """Return a sentence on labels, [H,W] or [H,W,3], that are not of the size of their image."""
+    (height, width), (label_height, label_width) = image.shape[:2], labels.shape[:2]
     turn = exif_orientation(image_path)
     if turn > 4 and (label_width, label_height) == (height, width):
         return (

@@ -181,6 +181,23 @@ def exif_orientation(path: Path) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Return the (width, height) that ``read_image`` gives, by the header; None if that is unsure.
+
+    That is so for what Pillow cannot open, and for TIFF files.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.format == "TIFF":  # its size is turned or not by the version of Pillow
+                return None
+            width, height = image.size
+    except Exception:  # on damaged files Pillow raises almost anything
+        return None
+    return (width, height) if exif_orientation(path) <= 4 else (height, width)
+
+
 def read_label_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a label image as stored in the file.
 

@@ -282,6 +282,23 @@ def test_other_classes_are_rejected(
     assert text in message
 
 
+def test_headers_of_all_files_are_checked_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model is not even opened."""
+    model = tmp_path / "broken.safetensors"
+    model.write_bytes(b"no model")
+    last = data / "labels" / "2.png"
+    small = cv2.resize(cv2.imread(str(last), cv2.IMREAD_UNCHANGED), (32, 32))
+    assert cv2.imwrite(str(last), small)
+    text = f"2.png is {SIZE[0]}x{SIZE[1]} and its labels {last} 32x32; they must have the same size"
+    status, message = refusal(command(data, model), capsys)
+    assert status == 1
+    assert message.endswith(text)
+    last.write_bytes(last.read_bytes()[:20])
+    assert "2.png is not a readable label image" in refusal(command(data, model), capsys).message
+
+
 def test_class_file_overrides_the_model_s_names(data: Path, tiny_model: Path) -> None:
     classes = data / "classes.txt"
     classes.write_text(LINES.replace("pole", "mast"))

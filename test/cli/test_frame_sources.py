@@ -480,8 +480,8 @@ def test_number_of_labels_must_equal_number_of_frames(tmp_path: Path) -> None:
 def test_labels_must_have_the_size_of_the_frame_and_defined_values(tmp_path: Path) -> None:
     image = str(write_image(tmp_path / "000.png", picture(0)))
     small = write_labels(tmp_path / "small", 1, width=32)
-    with pytest.raises(SourceError, match=r"000\.png is 64x48 and its labels .*000\.png 32x48"):
-        list(open_source(image, labels=small).frames(CLASSES))
+    with pytest.raises(DatasetError, match=r"000\.png is 64x48 and its labels .*000\.png 32x48"):
+        open_source(image, labels=small)
     video = str(write_video(tmp_path / "a.avi", 1))
     with pytest.raises(SourceError, match=r"000\.png is 32x48, but its frame is 64x48"):
         list(open_source(video, labels=small).frames(CLASSES))
@@ -508,8 +508,23 @@ def test_labels_of_a_picture_before_it_was_turned_name_exif(tmp_path: Path) -> N
     exif[0x0112] = 6
     PIL.Image.fromarray(picture(0)).save(tmp_path / "000.jpg", exif=exif)
     labels = write_labels(tmp_path / "labels", 1)
-    with pytest.raises(SourceError, match=r"turned to 48x64 by its EXIF orientation 6, but its la"):
-        list(open_source(str(tmp_path / "000.jpg"), labels=labels).frames(CLASSES))
+    with pytest.raises(DatasetError, match=r"turned to 48x64 by its EXIF orientation 6, but its l"):
+        open_source(str(tmp_path / "000.jpg"), labels=labels)
+
+
+def test_files_are_checked_by_their_headers_up_to_the_limit(tmp_path: Path) -> None:
+    images, labels = tmp_path / "images", write_labels(tmp_path / "labels", 3)
+    images.mkdir()
+    for number in range(3):
+        write_image(images / f"{number:03d}.png", picture(number))
+    assert pairs(open_source(str(images), labels=labels)) == [(n, n) for n in range(3)]
+    (labels / "002.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"labels/002\.png is not a readable label image"):
+        open_source(str(images), labels=labels)
+    assert pairs(open_source(str(images), labels=labels, limit=2)) == [(0, 0), (1, 1)]
+    (images / "001.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"images/001\.png is not an image that OpenCV can read"):
+        open_source(str(images), labels=labels, limit=2)
 
 
 def test_labels_of_a_video_before_it_was_turned_name_its_rotation(tmp_path: Path) -> None:
