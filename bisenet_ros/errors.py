@@ -172,7 +172,9 @@ def write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+        if error.errno is None or error.filename not in (None, str(path)):
+            raise  # it names another file
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -132,3 +132,7 @@ def test_errors_of_writing_name_the_file() -> None:
     text = r"^cannot write /dev/full: No space left on device$"
     with pytest.raises(OSError, match=text), write_errors(full):
         full.write_text("x")
+    with pytest.raises(OSError, match=text), write_errors(Path("other")), write_errors(full):
+        full.write_text("x")
+    with pytest.raises(FileNotFoundError, match="'none'"), write_errors(full):
+        Path("none").read_text()

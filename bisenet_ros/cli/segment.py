@@ -10,7 +10,7 @@ from bisenet_ros.cli.argument_types import number, whole_number
 from bisenet_ros.cli.engine_arguments import add_engine_arguments, open_model, open_segmenter
 from bisenet_ros.cli.image_arguments import add_bit_depth_argument
 from bisenet_ros.cli.output_files import check_output_files
-from bisenet_ros.errors import OutputError, SourceError, UsageError
+from bisenet_ros.errors import OutputError, SourceError, UsageError, write_errors
 
 if TYPE_CHECKING:
     from bisenet_ros.cli.frame_sources import Frame, Source
@@ -107,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
         if args.output_bag is not None:
             from bisenet_ros.ros.label_bag import open_label_bag
 
+            stack.enter_context(write_errors(args.output_bag))
             bag = stack.enter_context(open_label_bag(args.output_bag, model))
         bar = stack.enter_context(
             tqdm(total=source.length, desc="segment", unit="frame", disable=None)

@@ -143,7 +143,7 @@ def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int
     """Write an image file in the format of its suffix, such as PNG or JPEG.
 
     Args:
-        path: an existing file is replaced; the folder must exist.
+        path: an existing file is replaced, and no part of a file stays; the folder must exist.
         pixels: uint8 [H,W,3] RGB or [H,W].
         jpeg_quality: 0 to 100; ignored for other formats.
 
@@ -157,8 +157,13 @@ def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int
     options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg else []
     # cv2.imwrite reports success for what a full disk cuts off.
     _, encoded = cv2.imencode(path.suffix, shown, options)
-    with write_errors(path):
-        path.write_bytes(encoded.tobytes())
+    with write_errors(path), path.open("wb") as file:
+        try:
+            file.write(encoded.tobytes())
+            file.flush()
+        except OSError:
+            path.unlink()  # it is cut off
+            raise
 
 
 def fit(image: Image, width: int, height: int) -> Image:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -419,6 +420,21 @@ def test_output_bag_of_a_video_has_the_times_of_its_frames(run: Run, tmp_path: P
     labels = read_bag(tmp_path / "a.mcap")["/segmentation/label"]
     # The third has no later time than the second.
     assert [time // 1_000_000 for time, _ in labels] == [100, 120, 220, 1000]
+
+
+def test_an_output_bag_on_a_full_disk_is_named(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_video(tmp_path / "v.avi", 3)
+    bag = tmp_path / "a.mcap"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        assert run("--input", video, "--output-bag", bag) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"cannot write {bag}: File too large" in capsys.readouterr().err
+    assert not bag.exists()
 
 
 @pytest.mark.parametrize(("scale", "rate"), [(1, 2**31 - 1), (2**31 - 1, 1)])

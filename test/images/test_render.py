@@ -179,3 +179,4 @@ def test_a_picture_that_is_cut_off_is_an_error(tmp_path: Path, suffix: str) -> N
             write_picture(path, labels)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not path.exists()
