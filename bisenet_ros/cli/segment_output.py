@@ -12,7 +12,7 @@ from bisenet_ros.classes import SemanticClass, palette
 from bisenet_ros.cli.output_files import write_json
 from bisenet_ros.documents import parse_json, read_text
 from bisenet_ros.errors import DocumentError, OutputError, quoted, write_errors
-from bisenet_ros.images.files import read_label_image
+from bisenet_ros.images.label_images import read_label_image
 from bisenet_ros.images.render import overlay, write_picture
 from bisenet_ros.inference.segmenter import Segmentation
 

@@ -6,7 +6,7 @@ from bisenet_ros.classes import IGNORE_ID
 from bisenet_ros.datasets.dataset import Dataset, Files, list_files, pair_up, read_list, select
 from bisenet_ros.datasets.label_files import IdTable, LabelReader, classes_and_reader
 from bisenet_ros.errors import DatasetError, quoted
-from bisenet_ros.images.files import Color
+from bisenet_ros.images.label_images import Color
 
 IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 FOLDERS = f"{IMAGES}/ and {LABELS}/, or SPLIT/ and SPLITannot/, or SPLIT/ and SPLIT_labels/"

@@ -21,9 +21,9 @@ from bisenet_ros.images.files import (
     header_size,
     is_image_file,
     read_image,
-    read_label_image,
     unread_pictures,
 )
+from bisenet_ros.images.label_images import read_label_image
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]

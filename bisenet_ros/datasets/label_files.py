@@ -17,7 +17,7 @@ from bisenet_ros.classes import (
 )
 from bisenet_ros.datasets.dataset import Labels, ReadLabels
 from bisenet_ros.errors import DatasetError, UndefinedValuesError
-from bisenet_ros.images.files import Color, read_label_image_and_palette
+from bisenet_ros.images.label_images import Color, read_label_image_and_palette
 from bisenet_ros.resources import share_directory
 
 SHOWN = 5

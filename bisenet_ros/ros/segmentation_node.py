@@ -20,7 +20,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from bisenet_ros.classes import palette
 from bisenet_ros.errors import EXPECTED, NodeError, ParameterError, describe, describe_bug
-from bisenet_ros.images.files import read_mask
+from bisenet_ros.images.label_images import read_mask
 from bisenet_ros.inference.region import Region
 from bisenet_ros.inference.resolution import LabelSize
 from bisenet_ros.inference.segmenter import Segmentation, Segmenter

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 from bisenet_ros.errors import ImageFileError
 from bisenet_ros.images.bit_depth import BitDepth
 from bisenet_ros.images.encoded import decode_image
-from bisenet_ros.images.files import files_below, is_image_file, read_image, read_label_image
+from bisenet_ros.images.files import files_below, header_size, is_image_file, read_image
+from bisenet_ros.images.label_images import read_label_image
 from bisenet_ros.images.render import write_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
@@ -216,9 +217,20 @@ def test_a_fifo_is_refused(tmp_path: Path) -> None:
     for suffix in ("png", "jpg"):
         path = tmp_path / f"a.{suffix}"
         os.mkfifo(path)
+        assert header_size(path) is None
         for read in (read_image, read_label_image):
             with pytest.raises(ImageFileError, match=rf"a\.{suffix} is not a regular file: remove"):
                 read(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_in_the_header_is_that_of_the_image(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("a.jpg", "a.png", "a.webp"):
+        Image.new("RGB", (40, 24)).save(tmp_path / name, exif=exif)
+        height, width = read_image(tmp_path / name).shape[:2]
+        assert header_size(tmp_path / name) == (width, height)
 
 
 def test_links_without_end_are_followed_once(tmp_path: Path) -> None:

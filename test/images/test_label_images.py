@@ -11,12 +11,8 @@ from encoded_images import label_png
 from PIL import Image, features
 
 from bisenet_ros.errors import ImageFileError
-from bisenet_ros.images.files import (
-    exif_orientation,
-    read_image,
-    read_label_image,
-    read_label_image_and_palette,
-)
+from bisenet_ros.images.files import exif_orientation, read_image
+from bisenet_ros.images.label_images import read_label_image, read_label_image_and_palette
 
 COLORS = [[128, 64, 128], [70, 130, 180], [0, 0, 0]]
 TRANSPARENT = (

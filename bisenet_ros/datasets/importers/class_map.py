@@ -20,7 +20,7 @@ from bisenet_ros.classes import (
 from bisenet_ros.datasets.importers.export import Drawing, SourceClass
 from bisenet_ros.documents import parse_yaml, read_text
 from bisenet_ros.errors import ClassesError, DocumentError, quoted
-from bisenet_ros.images.files import Color
+from bisenet_ros.images.label_images import Color
 
 VOID = "void"
 """Name that makes pixels belong to no class, whatever its case."""

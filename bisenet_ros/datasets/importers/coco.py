@@ -34,7 +34,7 @@ from bisenet_ros.datasets.importers.export import (
 )
 from bisenet_ros.datasets.importers.json_files import find_json, read_json
 from bisenet_ros.errors import DatasetError, quoted
-from bisenet_ros.images.files import Color, read_label_image
+from bisenet_ros.images.label_images import Color, read_label_image
 
 FOLDERS = "a .json with images, annotations and categories, and the images"
 KEYS = ("images", "annotations", "categories")

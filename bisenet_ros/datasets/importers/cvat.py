@@ -7,7 +7,7 @@ from bisenet_ros.datasets.importers.export import Export, Source, SourceClass
 from bisenet_ros.datasets.importers.masks import mask_reader
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import ClassesError, DocumentError, quoted
-from bisenet_ros.images.files import Color
+from bisenet_ros.images.label_images import Color
 
 FOLDERS = "labelmap.txt, SegmentationClass/ and JPEGImages/"
 

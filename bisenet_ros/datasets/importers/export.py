@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bisenet_ros.errors import DatasetError, quoted
-from bisenet_ros.images.files import Color, files_below, is_image_file
+from bisenet_ros.images.files import files_below, is_image_file
+from bisenet_ros.images.label_images import Color
 
 UNLABELLED = -1
 """Value of ``Drawing`` for pixels that the export gives no class."""

@@ -28,12 +28,8 @@ from bisenet_ros.datasets.importers.export import (
 from bisenet_ros.datasets.label_files import IdTable, LabelReader
 from bisenet_ros.documents import read_text
 from bisenet_ros.errors import ClassesError, DatasetError, DocumentError, first_line, quoted
-from bisenet_ros.images.files import (
-    Color,
-    check_regular,
-    files_below,
-    is_image_file,
-)
+from bisenet_ros.images.files import check_regular, files_below, is_image_file
+from bisenet_ros.images.label_images import Color
 
 FOLDERS = "images/ and labels/ or masks/, also in or above folders of splits"
 LABEL_FOLDERS = ("labels", "masks")
