@@ -139,7 +139,7 @@ class Parameters:
     batch_cameras: bool = _parameter(
         False,
         "Label the newest images of all cameras in one run of the engine, which is built for their "
-        "number: more images per second on a GPU, but each waits for the whole run.",
+        "number; this may label more images per second on a GPU, but each waits for the whole run.",
     )
     fit: Fit = _parameter(  # noqa: RUF009  # it is a field
         "stretch",
@@ -150,7 +150,7 @@ class Parameters:
     roi: tuple[int, ...] = _parameter(
         (0, 0, 0, 0),
         "Part of the image that the network sees: x, y, width, height [px]; outside, labels are "
-        "255. A width of 0 = the whole image.",
+        "255. Width and height 0 = the whole image.",
         form="four integers from 0",
         parse=parse_roi,
         per_camera=True,
