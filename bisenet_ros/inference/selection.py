@@ -271,9 +271,11 @@ class _Selection:
         )
 
     def _log(self, engine: Backend, times: str) -> None:
-        width, height = self._resolution
+        size = "{}x{}".format(*self._resolution)
+        count = self._options.batch_size
         chosen = f"auto selected {engine.name} on {engine.device} in {engine.precision}"
-        timed = f"per {width}x{height} frame: {times}"
+        what = f"{size} frame" if count == 1 else f"{count} {size} frames"
+        timed = f"per {what}: {times}"
         news = [reason for reason in _reasons(self.failed) if reason not in logged_reasons]
         logged_reasons.update(news)
         logger.info("; rejected ".join([f"{chosen} ({timed})", *news]))

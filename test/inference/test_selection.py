@@ -108,6 +108,17 @@ def test_the_fastest_accurate_precision_is_taken(
     assert f"torch {fastest_of_torch} {milliseconds[fastest_of_torch] + 0.5:.1f} ms" in caplog.text
 
 
+def test_times_of_a_batch_are_logged_as_such(
+    model: Model, options: EngineOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = replace(options, batch_size=2)
+    with (
+        caplog.at_level(logging.INFO, LOGGER),
+        closing(load_backend(model, pair, taking(int8=3, bf16=2, fp32=1))),
+    ):
+        assert "(per 2 64x32 frames: openvino " in caplog.text
+
+
 def test_a_score_of_this_arithmetic_decides(
     model: Model,
     options: EngineOptions,
