@@ -186,7 +186,9 @@ class _Selection:
         try:
             return question(backend_class(name), device)
         except InferenceError as error:
-            self.failed[name] = str(error)
+            # Auto may ask PyTorch for the GPU and then for the CPU.
+            where = "" if device == self._options.device else f" on {device}"
+            self.failed[f"{name}{where}"] = str(error)
             return None
 
     def _candidates(self, group: Sequence[tuple[str, str]]) -> Iterator[_Candidate]:

@@ -86,7 +86,7 @@ def test_auto_tries_all_in_order_and_survives_a_gpu_that_does_not_start(
     fails = r"failed on cuda:0 \(The NVIDIA driver on your system is too old\)"
     assert re.search(
         rf"auto selected torch on cpu in fp32 \(.*\); rejected tensorrt: tensorrt {fails}.*; "
-        rf"rejected torch: torch {fails}.*; rejected openvino: .*cannot be imported",
+        rf"rejected torch on cuda: torch {fails}.*; rejected openvino on cpu: .*cannot be imported",
         caplog.text,
     )
 
