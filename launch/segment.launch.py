@@ -4,7 +4,7 @@
     ros2 launch bisenet_ros segment.launch.py cameras:="[front, rear]" image:=image_raw
 
 The node configures and activates itself (parameter `autostart`). Set autostart:=false for a
-lifecycle manager; for one of Nav2 install bondpy, by which the node has a bond.
+lifecycle manager; that of Nav2 also needs bondpy.
 """
 
 import os
@@ -121,9 +121,10 @@ def generate_launch_description() -> LaunchDescription:
                 "shared_memory",
                 default_value="false",
                 choices=SWITCH,
-                description="Give Fast DDS shared memory that holds the whole images which "
-                "the node publishes (config/fastdds_images.xml), unless you have settings of your "
-                "own for it; for those it receives, start the camera driver with that file, too.",
+                description="Give Fast DDS enough shared memory for the images that the node "
+                "publishes (config/fastdds_images.xml). Your own settings of Fast DDS take "
+                "precedence. For the images that it receives, start the camera driver with that "
+                "file, too.",
             ),
             DeclareLaunchArgument(
                 "rviz",

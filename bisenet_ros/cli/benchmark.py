@@ -143,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure the node between a camera and a viewer instead: age and rate of labels, "
         "several cameras, idle, start; --seconds is then the time with a fast camera, and each "
-        "other measurement takes up to 20",
+        "other measurement takes at most 20 s",
     )
 
 

@@ -83,7 +83,7 @@ class BenchmarkViewer:
         self._undo.close()
 
     def subscribe(self) -> None:
-        """Listen to the labels of all cameras, and forget those of before."""
+        """Subscribe to the labels of all cameras, and forget earlier ones."""
         for name, labels in self.labels.items():
             labels.clear()
             topic = f"{self.lifecycle.process.name}/{camera_topic(name, 'label')}"
@@ -97,7 +97,7 @@ class BenchmarkViewer:
             )
 
     def unsubscribe(self) -> None:
-        """Leave the labels."""
+        """Unsubscribe from the labels."""
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 

@@ -29,7 +29,7 @@ def camera_topic(camera: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class CameraOutputs:
-    """What the node has of one camera from configure to cleanup.
+    """Publishers and pipeline of one camera, from configure to cleanup.
 
     - ``name``: "" for a camera without a name, which is the only one.
     """

@@ -16,7 +16,7 @@ TRANSFORM_TIMEOUT_S = 0.2
 
 
 class CameraPoses(Protocol):
-    """Tells where a camera is."""
+    """Source of camera poses."""
 
     def pose(self, frame_id: str, stamp: Time) -> Pose:
         """Return the pose of the optical frame ``frame_id`` at ``stamp``.

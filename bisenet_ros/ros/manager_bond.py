@@ -69,8 +69,8 @@ def form_bond(node: Node) -> ManagerBond | None:
     except ImportError:
         if not node.get_parameter("autostart").value:
             node.get_logger().info(
-                "no bond to a lifecycle manager: one of Nav2 needs bondpy here "
-                "(apt: ros-$ROS_DISTRO-bondpy), or bond_timeout: 0.0"
+                "no bond to a lifecycle manager: install bondpy for that of Nav2 "
+                "(apt: ros-$ROS_DISTRO-bondpy), or set its bond_timeout to 0.0"
             )
         return None
 

@@ -244,7 +244,7 @@ class NodeParameters(Generic[Values]):
     - ``fixed``: whether those that are read at configure cannot be set.
 
     Args:
-        node: gets the parameters; its log has those that were given in vain.
+        node: gets the parameters; its log names values that are invalid or have no effect.
         parameters: of its kind.
         is_fixed: whether the parameter of this name cannot be set while ``fixed``.
         remark: added to the reason for refusing the parameter of this name then.
@@ -267,8 +267,7 @@ class NodeParameters(Generic[Values]):
             node.get_logger().error(reason)
         if given := parameters.unknown(node):
             node.get_logger().warning(
-                f"given parameters without effect, since the node has none of that name: "
-                f"{', '.join(given)}"
+                f"unknown parameters, which have no effect: {', '.join(given)}"
             )
         # One that is read-only cannot be corrected while the node runs.
         for name, definition in parameters.definitions.items():

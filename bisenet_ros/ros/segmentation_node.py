@@ -409,7 +409,7 @@ class SegmentationNode(ManagedNode):
         active.enabled = request.data
         self.run_on_worker(self._listen)
         response.success = True
-        response.message = "enabled" if request.data else "paused: frees the CPU, keeps the engine"
+        response.message = "enabled" if request.data else "paused: the engine stays loaded"
         self.get_logger().info(f"{response.message} (service enable)")
         return response
 

@@ -199,6 +199,6 @@ def test_the_labeled_cloud_node_has_a_bond(bond_type: BondType, tmp_path: Path) 
 
 def test_without_bondpy_a_node_that_waits_for_a_manager_says_so(bench: Bench) -> None:
     bench.start()
-    said = "no bond to a lifecycle manager: one of Nav2 needs bondpy here"
+    said = "no bond to a lifecycle manager: install bondpy for that of Nav2"
     assert (said in bench.log()) == (find_spec("bondpy") is None)
     assert bool(entities(bench.node, "/bond")) == (find_spec("bondpy") is not None)
