@@ -94,7 +94,7 @@ def read_classes(path: str | Path) -> tuple[SemanticClass, ...]:
     - ``.yaml``: a list ``classes:`` of ``{id: 0, name: sky, color: [128, 128, 128]}``.
     - ``.txt``: one line ``id name r g b`` per class; ``#`` starts a comment.
 
-    Entries with id 255 mark unlabelled pixels and are skipped, see ``read_unlabelled_colors``.
+    Entries with id 255 mark unlabeled pixels and are skipped, see ``read_unlabeled_colors``.
 
     Raises:
         ClassesError: the file is missing or malformed; the message names the file and the entry.
@@ -106,8 +106,8 @@ def read_classes(path: str | Path) -> tuple[SemanticClass, ...]:
         raise ClassesError(f"class file {path}: {error}") from None
 
 
-def read_unlabelled_colors(path: str | Path) -> tuple[tuple[int, int, int], ...]:
-    """Return the colors of id 255 in a class file: those of unlabelled pixels in color labels.
+def read_unlabeled_colors(path: str | Path) -> tuple[tuple[int, int, int], ...]:
+    """Return the colors of id 255 in a class file: those of unlabeled pixels in color labels.
 
     Raises:
         ClassesError: as ``read_classes``.

@@ -13,7 +13,7 @@ from bisenet_ros.classes import (
     check_classes,
     palette,
     read_classes,
-    read_unlabelled_colors,
+    read_unlabeled_colors,
 )
 from bisenet_ros.errors import ClassesError
 
@@ -166,7 +166,7 @@ def test_palette() -> None:
         ),
     ],
 )
-def test_id_255_defines_colors_of_unlabelled_pixels(name: str, text: str, tmp_path: Path) -> None:
+def test_id_255_defines_colors_of_unlabeled_pixels(name: str, text: str, tmp_path: Path) -> None:
     path = written(tmp_path / name, text)
     assert [entry.name for entry in read_classes(path)] == ["a", "b"]
-    assert read_unlabelled_colors(path) == ((0, 0, 0), (9, 9, 9))
+    assert read_unlabeled_colors(path) == ((0, 0, 0), (9, 9, 9))

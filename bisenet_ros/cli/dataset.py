@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "problem of every file (default: %(default)s)",
     )
     add_settings_arguments(check)
-    summary = "turn a labelling tool's export into a dataset folder: COCO, labelme, CVAT and others"
+    summary = "turn a labeling tool's export into a dataset folder: COCO, labelme, CVAT and others"
     dataset_import.add_arguments(actions.add_parser("import", help=summary, description=summary))
 
 

@@ -1,4 +1,4 @@
-"""``bisenet dataset import``: turn a labelling tool's export into a dataset folder."""
+"""``bisenet dataset import``: turn a labeling tool's export into a dataset folder."""
 
 import argparse
 import shlex

@@ -22,7 +22,7 @@ SUBCOMMANDS = {
     "export": "export a model to ONNX, OpenVINO or TensorRT for other machines",
     "calibrate": "calibrate a model file for int8 on its training images",
     "engines": "build, list or clear compiled engines of this machine",
-    "dataset": "import a labelling tool's export, or check a dataset before training",
+    "dataset": "import a labeling tool's export, or check a dataset before training",
     "benchmark": "measure the speed of each engine on this machine, side by side",
     "info": "show parameters, multiply-adds and metadata of a network or model file",
     "doctor": "check the environment of the node and suggest fixes",

@@ -16,24 +16,24 @@ FOLDERS = (
 )
 MAPS = ("annotations", "stuffthingmaps")
 
-NEVER_LABELLED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
-"""Official ids, of 1 to 182, that COCO never labelled; without them there are 171 classes.
+NEVER_LABELED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
+"""Official ids, of 1 to 182, that COCO never labeled; without them there are 171 classes.
 
 Street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender and hair brush
 (github.com/nightrome/cocostuff, Label Names & Indices).
 """
-LABELLED = [id_ for id_ in range(1, 183) if id_ not in NEVER_LABELLED]
+LABELED = [id_ for id_ in range(1, 183) if id_ not in NEVER_LABELED]
 
 MAT_IDS = IdTable.of(
     {0: IGNORE_ID}
-    | dict.fromkeys(NEVER_LABELLED, IGNORE_ID)
-    | {id_: class_id for class_id, id_ in enumerate(LABELLED)},
-    "the ids of the .mat files are 0 (unlabelled) to 182",
+    | dict.fromkeys(NEVER_LABELED, IGNORE_ID)
+    | {id_: class_id for class_id, id_ in enumerate(LABELED)},
+    "the ids of the .mat files are 0 (unlabeled) to 182",
 )
 MAP_IDS = IdTable.of(
-    {id_ - 1: IGNORE_ID for id_ in NEVER_LABELLED}
-    | {id_ - 1: class_id for class_id, id_ in enumerate(LABELLED)},
-    "the ids of the pixel maps are 0 to 181, and 255 for unlabelled",
+    {id_ - 1: IGNORE_ID for id_ in NEVER_LABELED}
+    | {id_ - 1: class_id for class_id, id_ in enumerate(LABELED)},
+    "the ids of the pixel maps are 0 to 181, and 255 for unlabeled",
 )
 MAP_READER = LabelReader(
     MAP_IDS, (), "COCO-Stuff", "the pixel maps of COCO-Stuff have one channel of ids, not colors"

@@ -27,7 +27,7 @@ from bisenet_ros.images.label_images import read_label_image
 
 Labels = NDArray[np.uint8]
 ReadLabels = Callable[[Path], Labels]
-"""Reader of label files: returns class ids uint8 [H,W], 255 for unlabelled pixels; raises
+"""Reader of label files: returns class ids uint8 [H,W], 255 for unlabeled pixels; raises
 DatasetError or ImageFileError."""
 
 
@@ -46,7 +46,7 @@ class Dataset:
     """Sequence of images with labels, read when indexed.
 
     An item is an image, uint8 [H,W,3] RGB, and its labels, uint8 [H,W]: class ids, 255 for
-    unlabelled pixels.
+    unlabeled pixels.
 
     - ``root``: folder of the dataset.
     - ``pairs``: image and label file of each item.

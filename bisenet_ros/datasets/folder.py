@@ -41,8 +41,8 @@ def find(root: Path, split: str) -> Dataset:
     """Find the image and label files of a split, see ``folders``, also in subfolders.
 
     classes.txt is next to these folders or one level up. A label image has one channel of class
-    ids (255: unlabelled) or the colors of classes.txt, where lines with id 255 define the colors of
-    unlabelled pixels.
+    ids (255: unlabeled) or the colors of classes.txt, where lines with id 255 define the colors of
+    unlabeled pixels.
 
     Raises:
         DatasetError: a folder is missing or empty, there is no classes.txt, or images/ and labels/

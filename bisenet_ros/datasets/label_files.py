@@ -13,7 +13,7 @@ from bisenet_ros.classes import (
     IGNORE_ID,
     SemanticClass,
     read_classes,
-    read_unlabelled_colors,
+    read_unlabeled_colors,
 )
 from bisenet_ros.datasets.dataset import Labels, ReadLabels
 from bisenet_ros.errors import DatasetError, UndefinedValuesError
@@ -136,7 +136,7 @@ class LabelReader:
     """Reader of label images by id, color or palette; the ``decode`` of a dataset.
 
     - ``ids``: meaning of images with one channel.
-    - ``colors``: (color, class id) pairs, 255 for colors of unlabelled pixels.
+    - ``colors``: (color, class id) pairs, 255 for colors of unlabeled pixels.
     - ``source``: what defines the colors, for error messages.
     - ``color_rule``: the defined colors in words, for error messages.
     """
@@ -195,7 +195,7 @@ class LabelReader:
         """Decode the palette indices ``values``, uint8 [H,W].
 
         Indices are class ids unless a used one has the color of another class or of no class:
-        image editors and optimizers number colors as they come, and labelling tools begin with
+        image editors and optimizers number colors as they come, and labeling tools begin with
         black for no class. Then the colors count if all used ones are defined. Index 255 is no
         class either way, and a ramp of grays, 0 to black, 1 to (1, 1, 1) and so on, is no evidence.
 
@@ -273,7 +273,7 @@ def class_file_reader(class_file: Path | None, classes: Sequence[SemanticClass])
     source = "the model"
     remedy = "allowed colors are those of the model; others need a classes.txt beside the labels"
     if class_file is not None:
-        colors += [(color, IGNORE_ID) for color in read_unlabelled_colors(class_file)]
+        colors += [(color, IGNORE_ID) for color in read_unlabeled_colors(class_file)]
         source = str(class_file)
         remedy = f"add the color to {class_file}, as '255 void r g b' if it means no class"
     table = IdTable.of({id_: id_ for id_ in range(number)}, rule)

@@ -42,7 +42,7 @@ class DatasetReport:
 
     - ``usable``: the dataset without unusable pairs.
     - ``sizes``: number of images by (width, height).
-    - ``pixels``: int64 [classes + 1], number of pixels of each class, last of unlabelled ones.
+    - ``pixels``: int64 [classes + 1], number of pixels of each class, last of unlabeled ones.
     - ``images_with``: int64 [classes], number of images that contain the class.
     - ``problems``: a sentence for each kind of problem, with some of its files.
     - ``details``: a sentence for each problem of each file.
@@ -59,7 +59,7 @@ class DatasetReport:
 
     def __str__(self) -> str:
         classes = self.usable.classes
-        labelled = max(1, int(self.pixels[:-1].sum()))
+        labeled = max(1, int(self.pixels[:-1].sum()))
         sizes = [f"{count} of {w}x{h}" for (w, h), count in self.sizes.most_common(SIZES_SHOWN)]
         if len(self.sizes) > SIZES_SHOWN:
             sizes.append(f"others of {len(self.sizes) - SIZES_SHOWN} more sizes")
@@ -69,9 +69,9 @@ class DatasetReport:
             f"{'class':<{width}}  {'share':>8}  {'images':>7}",
         ]
         for entry, pixels, images in zip(classes, self.pixels, self.images_with, strict=False):
-            lines.append(f"{entry.name:<{width}}  {pixels / labelled:8.3%}  {images:7}")
-        unlabelled = self.pixels[-1] / max(1, int(self.pixels.sum()))
-        lines.append(f"{unlabelled:.2%} of all pixels are unlabelled")
+            lines.append(f"{entry.name:<{width}}  {pixels / labeled:8.3%}  {images:7}")
+        unlabeled = self.pixels[-1] / max(1, int(self.pixels.sum()))
+        lines.append(f"{unlabeled:.2%} of all pixels are unlabeled")
         absent = [entry.name for entry in classes if not self.pixels[entry.id]]
         if absent:
             lines.append(f"classes in no image, which cannot be learned: {', '.join(absent)}")
@@ -130,7 +130,7 @@ def check_dataset(
     seen = np.flatnonzero(pixels[:-1])
     if usable and len(seen) < 2:
         only = f"'{dataset.classes[seen[0]].name}' or " if len(seen) else ""
-        nothing = f"all pixels of {dataset.root} are {only}unlabelled, so there is nothing to learn"
+        nothing = f"all pixels of {dataset.root} are {only}unlabeled, so there is nothing to learn"
         if len(seen) and pixels[-1]:
             nothing += "; if 255 is a class, as in masks of 0 and 255, save its id instead"
         details.append(nothing)
@@ -140,7 +140,7 @@ def check_dataset(
         warnings.append(
             f"{_count(len(turned), 'picture')} turned by EXIF ({_examples(dataset.root, turned)}), "
             "with labels whose size fits before and after: they are taken to belong to the turned "
-            "picture, which labelling tools show"
+            "picture, which labeling tools show"
         )
     if resolution and sizes:
         warnings += _aspect_warning(sizes, resolution)

@@ -1,6 +1,6 @@
 """Image files: which files are images, and reading them.
 
-Images are turned by their EXIF orientation, as viewers and labelling tools do.
+Images are turned by their EXIF orientation, as viewers and labeling tools do.
 """
 
 import os

@@ -52,7 +52,7 @@ _SHOWN = 5
 def read_label_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a label image as stored in the file.
 
-    A palette (PASCAL VOC, most labelling tools) gives its indices. Values of 1, 2 and 4-bit
+    A palette (PASCAL VOC, most labeling tools) gives its indices. Values of 1, 2 and 4-bit
     PNGs are not scaled to 0..255. 16-bit ids are read if they fit, 65535 as 255. Alpha is dropped
     where the image is opaque.
 
@@ -176,7 +176,7 @@ def _opaque(values: NDArray[Any], gray: bool, path: Path) -> NDArray[Any]:
     """Return ``values`` [H,W,4] without alpha: [H,W,3], or [H,W] if they are ``gray``.
 
     Raises:
-        ImageFileError: a pixel is not opaque, unless it is unlabelled anyway.
+        ImageFileError: a pixel is not opaque, unless it is unlabeled anyway.
     """
     transparent = values[..., 3] < np.iinfo(values.dtype).max
     if gray:

@@ -1,4 +1,4 @@
-"""``bisenet dataset import``: from a labelling tool's export to training."""
+"""``bisenet dataset import``: from a labeling tool's export to training."""
 
 import shutil
 from pathlib import Path

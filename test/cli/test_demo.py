@@ -76,7 +76,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def labeled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """Create images/ with noise blocks, and labels/ that the model predicts for them.
 
     Odd images have their labels as colors.
@@ -87,7 +87,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
     from bisenet_ros.inference.segmenter import Segmenter
     from bisenet_ros.model import file as model_file
 
-    root = tmp_path_factory.mktemp("labelled")
+    root = tmp_path_factory.mktemp("labeled")
     (root / "images").mkdir()
     (root / "labels").mkdir()
     torch.set_num_threads(1)
@@ -112,13 +112,13 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
 
 
 def test_folder_with_labels_is_scored_frame_by_frame(
-    tmp_path: Path, labelled: Path, tiny_model: Path
+    tmp_path: Path, labeled: Path, tiny_model: Path
 ) -> None:
     output, result = tmp_path / "out", tmp_path / "demo.json"
     (output / "overlay").mkdir(parents=True)
     (output / "overlay" / "000042.jpg").write_bytes(b"from an earlier run")
     status, out, err = run_demo(
-        *("--input", labelled / "images", "--labels", labelled / "labels"),
+        *("--input", labeled / "images", "--labels", labeled / "labels"),
         *("--output", output, "--json", result, "--model", tiny_model),
         *("--device", "cpu", "--precision", "fp32"),
     )
@@ -141,7 +141,7 @@ def test_folder_with_labels_is_scored_frame_by_frame(
     assert [path.name for path in pictures] == [f"{number:06d}.jpg" for number in range(6)]
     for number, path in enumerate(pictures):
         overlay = cv2.imread(str(path)).astype(int)
-        image = cv2.imread(str(labelled / "images" / f"{number}.png")).astype(int)
+        image = cv2.imread(str(labeled / "images" / f"{number}.png")).astype(int)
         # An overlay is half its own frame, so it correlates with no other frame as much.
         assert overlay.shape == image.shape == (96, 160, 3)
         assert np.corrcoef(overlay.ravel(), image.ravel())[0, 1] > 0.5
@@ -184,9 +184,9 @@ def test_error_of_the_node_is_reported(tmp_path: Path) -> None:
     assert "received" not in out
 
 
-def test_a_bad_frame_is_left_out(tmp_path: Path, labelled: Path, tiny_model: Path) -> None:
+def test_a_bad_frame_is_left_out(tmp_path: Path, labeled: Path, tiny_model: Path) -> None:
     images = tmp_path / "images"
-    shutil.copytree(labelled / "images", images)
+    shutil.copytree(labeled / "images", images)
     (images / "2.png").write_bytes(b"\x89PNG")
     line = ("--input", images, "--output", tmp_path / "out", "--model", tiny_model)
     line = (*line, "--device", "cpu", "--precision", "fp32")
@@ -219,12 +219,12 @@ def test_labels_of_a_cut_video_are_rejected(tmp_path: Path) -> None:
 
 
 def test_labels_with_unknown_ids_are_rejected(
-    tmp_path: Path, labelled: Path, tiny_model: Path
+    tmp_path: Path, labeled: Path, tiny_model: Path
 ) -> None:
     (tmp_path / "labels").mkdir()
     assert cv2.imwrite(str(tmp_path / "labels" / "0.png"), np.full((96, 160), 7, np.uint8))
     status, _, err = run_demo(
-        *("--input", labelled / "images" / "0.png", "--labels", tmp_path / "labels"),
+        *("--input", labeled / "images" / "0.png", "--labels", tmp_path / "labels"),
         *("--output", tmp_path / "out", "--model", tiny_model),
     )
     assert status == 1

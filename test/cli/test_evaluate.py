@@ -25,7 +25,7 @@ SIZE = 160, 96
 
 
 @pytest.fixture(scope="module")
-def labelled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+def labeled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Return three images with the labels that ``tiny_model`` predicts."""
     model = model_file.load(tiny_model)
     segmenter = Segmenter(model, EngineOptions(backend="torch", device="cpu", precision="fp32"))
@@ -40,13 +40,13 @@ def labelled(tiny_model: Path) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8
 
 
 @pytest.fixture
-def data(labelled: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tmp_path: Path) -> Path:
-    """Write ``labelled`` as a dataset."""
+def data(labeled: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], tmp_path: Path) -> Path:
+    """Write ``labeled`` as a dataset."""
     root = tmp_path / "data"
     for name in ("images", "labels"):
         (root / name).mkdir(parents=True)
     (root / "classes.txt").write_text(LINES)
-    for number, (image, labels) in enumerate(labelled):
+    for number, (image, labels) in enumerate(labeled):
         assert labels.shape == (SIZE[1], SIZE[0])
         assert cv2.imwrite(str(root / "images" / f"{number}.png"), image[..., ::-1])
         assert cv2.imwrite(str(root / "labels" / f"{number}.png"), labels)

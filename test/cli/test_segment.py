@@ -114,7 +114,7 @@ def test_names_that_are_not_utf_8_are_printed(images: Path, tiny_model: Path) ->
     assert result.stdout.startswith(b"segmented 3 frames of " + os.fsencode(folder))
 
 
-def test_12_bit_pictures_are_labelled_like_their_8_bits(
+def test_12_bit_pictures_are_labeled_like_their_8_bits(
     images: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     picture = cv2.imread(str(images / "left.png"))

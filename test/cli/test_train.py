@@ -563,7 +563,7 @@ def test_what_the_check_of_a_dataset_refuses_is_not_trained_on(
     assert "labels/3.png has label 7 (4096 pixels); labels are 0 to 1" in message
     for number in range(4):
         assert cv2.imwrite(str(labels / f"{number}.png"), np.zeros((64, 64), np.uint8))
-    assert reason(line, capsys).startswith(f"all pixels of {root} are 'dark' or unlabelled")
+    assert reason(line, capsys).startswith(f"all pixels of {root} are 'dark' or unlabeled")
     assert not (tmp_path / "run").exists()
 
 

@@ -36,7 +36,7 @@ def test_figures_of_a_sound_dataset(two_tone: Path) -> None:
     assert lines[0] == "5 pairs can be used: 5 of 64x64"
     assert lines[2].split() == ["dark", "83.333%", "2"]
     assert lines[3].split() == ["bright", "16.667%", "1"]
-    assert lines[4] == "70.00% of all pixels are unlabelled"
+    assert lines[4] == "70.00% of all pixels are unlabeled"
     assert lines[-1] == "problems: 0"
 
 
@@ -53,7 +53,7 @@ def test_every_fault_is_named(two_tone: Path) -> None:
         f"images/003.png is 64x64 and its labels {two_tone}/labels/003.png 8x8; they must have "
         "the same size",
         "labels/002.png has label 7",
-        f"all pixels of {two_tone} are 'dark' or unlabelled, so there is nothing to learn",
+        f"all pixels of {two_tone} are 'dark' or unlabeled, so there is nothing to learn",
     ]
     assert [image.name for image, _ in report.usable.pairs] == ["004.png"]
     assert report.usable.problems == ()
@@ -188,7 +188,7 @@ def test_pictures_turned_without_a_sign_in_their_size_are_warned_of(two_tone: Pa
     assert report.problems == ()
     assert report.warnings == (
         "2 pictures turned by EXIF (images/001.png, images/002.png), with labels whose size fits "
-        "before and after: they are taken to belong to the turned picture, which labelling tools "
+        "before and after: they are taken to belong to the turned picture, which labeling tools "
         "show",
     )
     assert str(report).splitlines()[-2] == f"warning: {report.warnings[0]}"
@@ -198,16 +198,16 @@ def test_labels_without_any_class_are_a_fault(two_tone: Path) -> None:
     for number in range(5):
         write_labels(two_tone, number, np.full((64, 64), 255, np.uint8))
     assert check_dataset(find_dataset(two_tone)).problems == (
-        f"all pixels of {two_tone} are unlabelled, so there is nothing to learn",
+        f"all pixels of {two_tone} are unlabeled, so there is nothing to learn",
     )
 
 
 def test_a_mask_of_0_and_255_is_a_fault(two_tone: Path) -> None:
-    """Binary masks mean 255 as the second class, but here it is read as unlabelled."""
+    """Binary masks mean 255 as the second class, but here it is read as unlabeled."""
     for number in range(5):
         write_labels(two_tone, number, np.eye(64, dtype=np.uint8) * 255)
     assert check_dataset(find_dataset(two_tone)).problems == (
-        f"all pixels of {two_tone} are 'dark' or unlabelled, so there is nothing to learn; if 255 "
+        f"all pixels of {two_tone} are 'dark' or unlabeled, so there is nothing to learn; if 255 "
         "is a class, as in masks of 0 and 255, save its id instead",
     )
 

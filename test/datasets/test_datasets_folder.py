@@ -229,7 +229,7 @@ def test_broken_files_are_named(two_tone: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_pictures_are_turned_by_exif_and_labels_are_not(two_tone: Path, suffix: str) -> None:
-    """Labelling tools show the picture turned, so that is what labels belong to."""
+    """Labeling tools show the picture turned, so that is what labels belong to."""
     (two_tone / "images" / "001.png").unlink()
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees to the right

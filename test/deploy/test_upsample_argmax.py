@@ -36,7 +36,7 @@ def blobs(classes: int, height: int, width: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize(
     ("classes", "height", "width"), [(2, 4, 4), (5, 9, 17), (CANDIDATES, 45, 60), (3, 12, 4)]
 )
-def test_few_classes_are_labelled_exactly(classes: int, height: int, width: int) -> None:
+def test_few_classes_are_labeled_exactly(classes: int, height: int, width: int) -> None:
     logits = torch.randn(1, classes, height, width)
     label, probability = upsample_argmax(logits, confidence=True)
     expected, expected_probability = by_definition(logits)
@@ -47,7 +47,7 @@ def test_few_classes_are_labelled_exactly(classes: int, height: int, width: int)
 
 
 @pytest.mark.parametrize("classes", [11, 19])
-def test_many_classes_are_labelled_as_if_all_were_compared(classes: int) -> None:
+def test_many_classes_are_labeled_as_if_all_were_compared(classes: int) -> None:
     logits = blobs(classes, 64, 96)
     label, probability = upsample_argmax(logits, confidence=True)
     expected, expected_probability = by_definition(logits)

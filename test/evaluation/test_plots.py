@@ -23,11 +23,11 @@ CLASSES = SemanticClass(0, "dark", (10, 20, 30)), SemanticClass(1, "bright", (20
 WIDTH, HEIGHT = 40, 10
 
 
-def scored(number: int, wrong: int, unlabelled: int = 0) -> ScoredImage:
-    """An image whose first ``wrong`` columns are mislabeled, and last ``unlabelled`` unlabeled."""
+def scored(number: int, wrong: int, unlabeled: int = 0) -> ScoredImage:
+    """An image whose first ``wrong`` columns are mislabeled, and last ``unlabeled`` unlabeled."""
     image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
-    truth[:, WIDTH - unlabelled :] = 255
+    truth[:, WIDTH - unlabeled :] = 255
     predicted = np.zeros((HEIGHT, WIDTH), np.uint8)
     predicted[:, :wrong] = 1
     scores = Scores(confusion_matrix(truth, predicted, 2))
@@ -55,15 +55,15 @@ def test_equal_scores_keep_their_order(tmp_path: Path) -> None:
     assert [p.name[-5] for p in worst.write(tmp_path, str)] == ["0", "1"]
 
 
-def test_an_image_without_a_labelled_pixel_has_no_rank(tmp_path: Path) -> None:
+def test_an_image_without_a_labeled_pixel_has_no_rank(tmp_path: Path) -> None:
     worst = WorstImages(3, CLASSES)
-    worst.watch(scored(0, 10, unlabelled=WIDTH))
+    worst.watch(scored(0, 10, unlabeled=WIDTH))
     worst.watch(scored(1, 10))
     assert [path.name for path in worst.write(tmp_path, str)] == ["001_0.375_1.png"]
 
 
 def test_errors_are_red_and_pixels_without_a_class_black() -> None:
-    picture = error_map(scored(0, 5, unlabelled=10))
+    picture = error_map(scored(0, 5, unlabeled=10))
     assert picture.shape == (HEIGHT, WIDTH, 3)
     assert (picture[:, :5] == WRONG).all()
     assert (picture[:, 5:30] == 50).all()
@@ -72,7 +72,7 @@ def test_errors_are_red_and_pixels_without_a_class_black() -> None:
 
 def test_a_picture_has_prediction_truth_and_errors(tmp_path: Path) -> None:
     worst = WorstImages(1, CLASSES)
-    worst.watch(scored(0, 5, unlabelled=10))
+    worst.watch(scored(0, 5, unlabeled=10))
     (path,) = worst.write(tmp_path, str)
     picture = read(path)
     assert picture.shape[1] == 3 * WIDTH + 2 * GAP
@@ -87,7 +87,7 @@ def test_a_picture_has_prediction_truth_and_errors(tmp_path: Path) -> None:
     assert np.abs(predicted[0, 5] - color(0)).max() <= 1
     assert np.abs(truth[0, 0] - color(0)).max() <= 1
     assert (truth[0, -1] == 100).all()
-    assert (errors == error_map(scored(0, 5, unlabelled=10))).all()
+    assert (errors == error_map(scored(0, 5, unlabeled=10))).all()
 
 
 def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:

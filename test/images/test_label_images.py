@@ -40,7 +40,7 @@ def test_opaque_alpha_is_dropped_and_other_alpha_refused(path: Path, mode: str) 
         read_label_image(path)
 
 
-def test_unlabelled_pixels_may_be_transparent(path: Path) -> None:
+def test_unlabeled_pixels_may_be_transparent(path: Path) -> None:
     Image.fromarray(np.uint8([[[1, 255], [255, 0]]]), mode="LA").save(path)
     assert read_label_image(path).tolist() == [[1, 255]]
     path.write_bytes(label_png(np.uint8([[1, 255]]), tRNS=b"\0\xff"))

@@ -65,7 +65,7 @@ def test_overlay_blends_by_alpha() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-def test_overlay_leaves_unlabelled_pixels_unchanged(alpha: float) -> None:
+def test_overlay_leaves_unlabeled_pixels_unchanged(alpha: float) -> None:
     image = np.random.default_rng(2).integers(0, 256, (40, 50, 3), np.uint8)
     labels = np.full((40, 50), 255, np.uint8)
     np.testing.assert_array_equal(overlay(image, labels, PALETTE, alpha), image)

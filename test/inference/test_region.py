@@ -18,7 +18,7 @@ def part(image: np.ndarray) -> Segmentation:
     return Segmentation(image, labels, np.full_like(labels, 99), StageTimes(1, 2, 3))
 
 
-def test_the_network_sees_the_roi_and_the_rest_is_unlabelled() -> None:
+def test_the_network_sees_the_roi_and_the_rest_is_unlabeled() -> None:
     region = Region((1, 2, 3, 2), MASK)
     seen = region.crop(IMAGE)
     np.testing.assert_array_equal(seen, IMAGE[2:4, 1:4])

@@ -115,7 +115,7 @@ def in_threes(model: Model, request: pytest.FixtureRequest) -> Segmenter:
     ("size", "fit"), [("input", "stretch"), ("input", "letterbox"), ("network", "stretch")]
 )
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_batch_is_labelled_like_its_images(
+def test_a_batch_is_labeled_like_its_images(
     segmenter: Segmenter, in_threes: Segmenter, count: int, size: LabelSize, fit: Fit
 ) -> None:
     images = [picture(320, 200), picture(128, 64), picture(37, 90)][:count]

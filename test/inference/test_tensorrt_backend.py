@@ -393,7 +393,7 @@ def test_gpu_labels_are_those_of_torch(
 
 
 @pytest.mark.gpu
-def test_gpu_batch_is_labelled_like_its_images(
+def test_gpu_batch_is_labeled_like_its_images(
     shipped: Model, backend: TensorRTBackend, tmp_path: Path
 ) -> None:
     size = shipped.metadata.resolution

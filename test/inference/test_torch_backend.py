@@ -53,7 +53,7 @@ def test_gpu_torch_labels_are_those_of_the_cpu(model: Model, precision: str, lea
 
 
 @pytest.mark.gpu
-def test_gpu_torch_batch_is_labelled_like_its_images(model: Model) -> None:
+def test_gpu_torch_batch_is_labeled_like_its_images(model: Model) -> None:
     options = EngineOptions(resolution=SIZE, device="cuda", precision="fp32")
     alone = TorchBackend(model, options)
     together = TorchBackend(model, replace(options, batch_size=3))

@@ -50,7 +50,7 @@ def check_segmentation(
         # Its subscription is best effort, and discovery may have a head start on one side only.
         publisher = peer.node.create_publisher(Image, image_topic, 1)
         message = image_message(image, "rgb8", header)
-        peer.wait_until(lambda: bool(labels), "labelled", every=lambda: publisher.publish(message))
+        peer.wait_until(lambda: bool(labels), "labeled", every=lambda: publisher.publish(message))
         peer.wait_until(lambda: bool(maps), "class map")
 
     label = labels[0]

@@ -123,7 +123,7 @@ def highway(args: argparse.Namespace, folder: Path, run: Run) -> None:
 
 
 def lifecycle(args: argparse.Namespace, folder: Path, run: Run) -> None:
-    """All transitions, again and again; in each activation at least one image is labelled."""
+    """All transitions, again and again; in each activation at least one image is labeled."""
     source, start = images(), None
     with MeasuredNode(folder, args.parameters, run.shm_files) as node:
         for cycle in range(args.cycles):
@@ -183,7 +183,7 @@ def kills(args: argparse.Namespace, folder: Path, run: Run) -> None:
     """SIGKILL at any moment from the start on; the nodes before and after must work."""
     source, rng = images(), random.Random(args.seed)
     parameters = {"autostart": True, **args.parameters}
-    labelled = 0
+    labeled = 0
 
     def work() -> tuple[Usage, float]:
         """A node that is not killed: what it uses, and the seconds to its first label."""
@@ -203,12 +203,12 @@ def kills(args: argparse.Namespace, folder: Path, run: Run) -> None:
     for _ in range(args.count):
         with MeasuredNode(folder, parameters, run.shm_files) as node:
             send(node, source, rng.uniform(0.0, 2 * start_s))
-            labelled += node.labels > 0
+            labeled += node.labels > 0
             node.kill()
     end, end_s = work()
     run.spans["kills"] = start, end
     run.notes += [
-        f"{labelled} of {args.count} were killed while they labelled images",
+        f"{labeled} of {args.count} were killed while they labeled images",
         f"{start_s:.1f} s to the first label before, {end_s:.1f} s after",
     ]
 

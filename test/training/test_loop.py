@@ -325,7 +325,7 @@ def test_checkpoint_is_not_overwritten_with_nan_weights(two_tone: Path, tmp_path
 
 
 @pytest.mark.parametrize("class_weights", [True, False])
-def test_dataset_without_labelled_pixels_is_rejected(
+def test_dataset_without_labeled_pixels_is_rejected(
     two_tone: Path, tmp_path: Path, class_weights: bool
 ) -> None:
     for path in (two_tone / "labels").iterdir():

@@ -1,4 +1,4 @@
-"""Importers of labelling tools' exports, one module per format."""
+"""Importers of labeling tools' exports, one module per format."""
 
 import zipfile
 from collections.abc import Callable
@@ -44,7 +44,7 @@ FORMATS = {
 
 
 def read_export(source: Source, format_: str = AUTO) -> Export:
-    """Read the export of a labelling tool.
+    """Read the export of a labeling tool.
 
     Args:
         source: where it is.

@@ -47,9 +47,9 @@ class Targets:
     """Classes of the dataset.
 
     - ``classes``: the classes.
-    - ``void``: color of unlabelled pixels, in the class file.
+    - ``void``: color of unlabeled pixels, in the class file.
     - ``table``: uint8, the id of each position in ``Export.classes``; then that of uncertain pixels
-      and last that of unlabelled ones.
+      and last that of unlabeled ones.
     """
 
     classes: tuple[SemanticClass, ...]
@@ -58,7 +58,7 @@ class Targets:
 
     def labels(self, drawing: Drawing) -> NDArray[np.uint8]:
         """Return the label image, uint8 [H,W], of a drawing, [H,W]."""
-        return self.table[drawing]  # UNLABELLED is -1, the last entry; UNCERTAIN is -2
+        return self.table[drawing]  # UNLABELED is -1, the last entry; UNCERTAIN is -2
 
 
 def read_class_map(path: Path) -> ClassMap:
@@ -121,8 +121,8 @@ def map_classes(
     Args:
         classes: those of the export.
         rules: the user's names. A class that they do not name keeps its own.
-        background: name of the class of unlabelled pixels. If no class has it, it is a new one of
-            id 0. None leaves these pixels unlabelled.
+        background: name of the class of unlabeled pixels. If no class has it, it is a new one of
+            id 0. None leaves these pixels unlabeled.
 
     Raises:
         ClassesError: ``rules`` name a class that the export has not, two classes have the same
@@ -134,7 +134,7 @@ def map_classes(
     if background is not None:
         background = _clean(background)
         if background.casefold() == VOID:
-            raise ClassesError("--background void: unlabelled pixels are void without the option")
+            raise ClassesError("--background void: unlabeled pixels are void without the option")
         kept = kept if background in kept else [background, *kept]
     order = list(dict.fromkeys(kept))
     _refuse_ambiguous(classes, names, rules)

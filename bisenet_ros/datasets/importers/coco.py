@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bisenet_ros.datasets.importers.export import (
-    UNLABELLED,
+    UNLABELED,
     Box,
     Drawing,
     Export,
@@ -324,7 +324,7 @@ class _Drawer:
     def __call__(self, width: int, height: int) -> Drawing:
         from pycocotools import mask as coco_mask
 
-        drawing = np.full((height, width), UNLABELLED, np.int16)
+        drawing = np.full((height, width), UNLABELED, np.int16)
         if self.shapes.panoptic is not None:
             return self._panoptic(drawing)
         boxes = [*self.shapes.boxes]

@@ -1,4 +1,4 @@
-"""Contents of a labelling tool's export, independent of its format."""
+"""Contents of a labeling tool's export, independent of its format."""
 
 import math
 import re
@@ -14,15 +14,15 @@ from bisenet_ros.errors import DatasetError, quoted
 from bisenet_ros.images.files import files_below, is_image_file
 from bisenet_ros.images.label_images import Color
 
-UNLABELLED = -1
+UNLABELED = -1
 """Value of ``Drawing`` for pixels that the export gives no class."""
 
 UNCERTAIN = -2
 """Value of ``Drawing`` for pixels that an object without an outline may cover: they are void, also
-where unlabelled pixels get a class."""
+where unlabeled pixels get a class."""
 
 Drawing = NDArray[np.int16]
-"""Labels of an image, [H,W]: positions in ``Export.classes``, ``UNLABELLED`` or ``UNCERTAIN``."""
+"""Labels of an image, [H,W]: positions in ``Export.classes``, ``UNLABELED`` or ``UNCERTAIN``."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom edge [px]."""
@@ -225,14 +225,14 @@ def image_finder(source: Source, path: Path, *more: Path, deep: bool) -> ImageFi
 
 
 def mark_uncertain(drawing: Drawing, box: Box | None = None) -> None:
-    """Make the unlabelled pixels that ``box`` touches uncertain, at least one; None is the image.
+    """Make the unlabeled pixels that ``box`` touches uncertain, at least one; None is the image.
 
     Args:
         drawing: [H,W], changed in place.
         box: finite; the part outside of the image is ignored.
     """
     region = drawing if box is None else region_of(drawing, box)
-    region[region == UNLABELLED] = UNCERTAIN
+    region[region == UNLABELED] = UNCERTAIN
 
 
 def region_of(drawing: Drawing, box: Box) -> Drawing:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bisenet_ros.datasets.importers.export import (
-    UNLABELLED,
+    UNLABELED,
     Box,
     Drawing,
     Export,
@@ -66,19 +66,19 @@ def read(source: Source) -> Export:
     if not files:
         raise DatasetError(f"{source.root} has no labelme .json with a list of shapes")
     left_out: Counter[str] = Counter()
-    labelled: list[_File] = []
+    labeled: list[_File] = []
     problems: list[str] = []
     for path in files:
         try:
-            labelled.append(_read_file(path, left_out))
+            labeled.append(_read_file(path, left_out))
         except DatasetError as error:
             problems.append(str(error))
-    labels = sorted({shape.label for file in labelled for shape in file.shapes})
+    labels = sorted({shape.label for file in labeled for shape in file.shapes})
     # A shape to be ignored has no class, whatever pixels outside of shapes get.
     classes = [SourceClass(None, "void" if name == IGNORED else name) for name in labels]
     index = {name: position for position, name in enumerate(labels)}
     pictures = []
-    for file in labelled:
+    for file in labeled:
         try:
             pictures.append(_picture(file, source, index))
         except DatasetError as error:
@@ -91,7 +91,7 @@ def read(source: Source) -> Export:
     ]
     without = _without_labels(source, kept)
     if without:
-        notes.append(f"{without} images have no .json: they are not labelled yet and left out")
+        notes.append(f"{without} images have no .json: they are not labeled yet and left out")
     return Export(tuple(classes), kept, tuple(notes), (*problems, *doubled))
 
 
@@ -228,7 +228,7 @@ class _Drawer:
     index: Mapping[str, int]
 
     def __call__(self, width: int, height: int) -> Drawing:
-        picture = Image.new("I", (width, height), UNLABELLED)
+        picture = Image.new("I", (width, height), UNLABELED)
         draw = ImageDraw.Draw(picture)
         empty: list[Box] = []
         for shape in self.shapes:

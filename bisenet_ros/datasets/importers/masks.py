@@ -17,7 +17,7 @@ from bisenet_ros.classes import IGNORE_ID, read_entries
 from bisenet_ros.datasets.dataset import Files, files_by_key, pair_up
 from bisenet_ros.datasets.importers.export import (
     SPLITS,
-    UNLABELLED,
+    UNLABELED,
     Drawing,
     Export,
     Picture,
@@ -130,7 +130,7 @@ class MaskReader:
             DatasetError, ImageFileError: as ``LabelReader``.
         """
         drawing = self._read(path).astype(np.int16)
-        drawing[drawing == IGNORE_ID] = UNLABELLED
+        drawing[drawing == IGNORE_ID] = UNLABELED
         return drawing
 
     @cached_property
@@ -200,7 +200,7 @@ def mask_reader(
 
 
 def read_source_classes(path: Path) -> tuple[list[SourceClass], list[Color]]:
-    """Read classes and the colors of unlabelled pixels from a class file or a list of names.
+    """Read classes and the colors of unlabeled pixels from a class file or a list of names.
 
     Unlike those of a dataset, ids may have gaps. In a list of names, one a line, a name's id is the
     number of lines before it.

@@ -10,7 +10,7 @@ import numpy as np
 
 from bisenet_ros.datasets.importers.export import (
     UNCERTAIN,
-    UNLABELLED,
+    UNLABELED,
     Box,
     Draw,
     Drawing,
@@ -50,7 +50,7 @@ class _Drawer:
     def __call__(self, width: int, height: int) -> Drawing:
         drawing = self.draw(width, height)
         positions = {entry.name: position for position, entry in enumerate(self.classes)}
-        background = [UNLABELLED, *(positions[name] for name in BACKGROUND if name in positions)]
+        background = [UNLABELED, *(positions[name] for name in BACKGROUND if name in positions)]
         for name, box in _objects(self.path):
             region = region_of(drawing, box)
             if not _is_segmented(region, positions.get(name)):
@@ -62,7 +62,7 @@ def _is_segmented(region: Drawing, position: int | None) -> bool:
     """Return whether the pixels of a class, with those of no class around it, span ``region``."""
     if position is None or not (region == position).any():
         return False
-    rows, columns = np.nonzero((region == position) | (region == UNLABELLED))
+    rows, columns = np.nonzero((region == position) | (region == UNLABELED))
     spanned = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
     return bool(spanned >= MIN_FILLED * region.size)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bisenet_ros.atomic import atomic_write
 from bisenet_ros.classes import IGNORE_ID, SemanticClass
 from bisenet_ros.datasets.importers.class_map import Targets
-from bisenet_ros.datasets.importers.export import UNCERTAIN, UNLABELLED, Export, Picture
+from bisenet_ros.datasets.importers.export import UNCERTAIN, UNLABELED, Export, Picture
 from bisenet_ros.datasets.importers.orientation import (
     UPRIGHT,
     applied_orientation,
@@ -37,10 +37,10 @@ class Summary:
     """Summary of an import; ``str`` formats it.
 
     - ``splits``: number of images by split.
-    - ``pixels``: int64 [classes + 1], number of pixels of each class, last of unlabelled ones.
+    - ``pixels``: int64 [classes + 1], number of pixels of each class, last of unlabeled ones.
     - ``images_with``: int64 [classes], number of images that contain the class.
     - ``without_shapes``: number of images without any labels in the export.
-    - ``background``: whether unlabelled pixels of the export got a class.
+    - ``background``: whether unlabeled pixels of the export got a class.
     - ``notes``: sentences on what was not taken over.
     - ``problems``: a sentence for each image that was left out.
     """
@@ -62,13 +62,13 @@ class Summary:
             f"imported {total} images" + (f": {parts}" if parts else ", without splits"),
             f"{'class':<{width}}  {'share':>8}  {'images':>7}",
         ]
-        labelled = max(1, int(self.pixels[:-1].sum()))
+        labeled = max(1, int(self.pixels[:-1].sum()))
         for entry, pixels, images in zip(self.classes, self.pixels, self.images_with, strict=False):
-            lines.append(f"{entry.name:<{width}}  {pixels / labelled:8.3%}  {images:7}")
-        unlabelled = self.pixels[-1] / max(1, int(self.pixels.sum()))
+            lines.append(f"{entry.name:<{width}}  {pixels / labeled:8.3%}  {images:7}")
+        unlabeled = self.pixels[-1] / max(1, int(self.pixels.sum()))
         hint = "" if self.background else "; --background NAME gives those without labels a class"
         lines.append(
-            f"{unlabelled:.2%} of all pixels are void: not trained on" + hint * bool(unlabelled)
+            f"{unlabeled:.2%} of all pixels are void: not trained on" + hint * bool(unlabeled)
         )
         if self.without_shapes:
             what = "background" if self.background else "void"
@@ -116,7 +116,7 @@ def write_dataset(
     pictures, notes = _split(export.pictures, val)
     names, clashes = _names(pictures)
     pictures = [picture for picture in pictures if picture.name in names]
-    as_stored = _labelled_as_stored(pictures)
+    as_stored = _labeled_as_stored(pictures)
     with atomic_write(output) as staged:
         staged.mkdir()
         for split in {picture.split for picture in pictures}:
@@ -171,7 +171,7 @@ def write_dataset(
         np.append(counts[:number], counts[IGNORE_ID]),
         present[:number],
         sum(result.without_shapes for result in written),
-        bool(targets.table[UNLABELLED] != IGNORE_ID),
+        bool(targets.table[UNLABELED] != IGNORE_ID),
         (*export.notes, *notes),
         problems,
     )
@@ -236,7 +236,7 @@ def _write(
     write_picture(label_path, labels)
     counts = np.bincount(labels.ravel(), minlength=IGNORE_ID + 1).astype(np.int64)
     uncertain = int(np.count_nonzero(drawing == UNCERTAIN))
-    return _Written(picture.split, counts, uncertain, not (drawing != UNLABELLED).any(), guessed)
+    return _Written(picture.split, counts, uncertain, not (drawing != UNLABELED).any(), guessed)
 
 
 def _place(content: Path | Callable[[], bytes], path: Path, link: bool) -> None:
@@ -281,10 +281,10 @@ def _draw(picture: Picture, path: Path, as_stored: bool) -> tuple[NDArray[np.int
     return drawing, guessed
 
 
-def _labelled_as_stored(pictures: Sequence[Picture]) -> bool:
+def _labeled_as_stored(pictures: Sequence[Picture]) -> bool:
     """Return whether the tool ignores EXIF orientations, by the images whose size tells.
 
-    Browsers and labelling tools show images turned, so that is taken where no image tells.
+    Browsers and labeling tools show images turned, so that is taken where no image tells.
     """
     from PIL import Image
     from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile

@@ -1,4 +1,4 @@
-"""Writers of small exports, in the formats of labelling tools, for the tests of the importers."""
+"""Writers of small exports, in the formats of labeling tools, for the tests of the importers."""
 
 import base64
 import json

@@ -150,5 +150,5 @@ def test_more_classes_than_labels_can_hold() -> None:
 
 
 def test_background_is_not_void() -> None:
-    with pytest.raises(ClassesError, match="unlabelled pixels are void without the option"):
+    with pytest.raises(ClassesError, match="unlabeled pixels are void without the option"):
         map_classes(CLASSES, ClassMap(), "Void")

@@ -456,12 +456,12 @@ def test_unknown_category_of_an_annotation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("labelled", ["shown", "stored"])
+@pytest.mark.parametrize("labeled", ["shown", "stored"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_labels_are_turned_with_the_picture(
-    tmp_path: Path, suffix: str, orientation: int, labelled: str
+    tmp_path: Path, suffix: str, orientation: int, labeled: str
 ) -> None:
-    """The stored picture has its left half labelled, as the tool stores or shows it."""
+    """The stored picture has its left half labeled, as the tool stores or shows it."""
     names = f"a{suffix}", f"b{suffix}"
     picture = write_picture(tmp_path / "in" / names[0], orientation=orientation)
     write_picture(tmp_path / "in" / names[1], orientation=6)  # tells which way the tool works
@@ -472,18 +472,18 @@ def test_labels_are_turned_with_the_picture(
         if (orientation > 1)
         else stored
     )
-    drawn = turned if labelled == "shown" else stored
+    drawn = turned if labeled == "shown" else stored
     height, width = drawn.shape
     runs = {"size": [height, width], "counts": run_lengths(drawn == 1)}
     document = coco_document([(1, names[0]), (2, names[1])], [shape(1, 7, runs)], CATEGORIES)
     document["images"][0] |= {"width": width, "height": height}
-    if labelled == "shown":
+    if labeled == "shown":
         document["images"][1] |= {"width": HEIGHT, "height": WIDTH}
     write_json(tmp_path / "in/a.json", document)
     dataset = imported(tmp_path / "in", tmp_path / "out")
     image, labels = dataset[0]
     np.testing.assert_array_equal(labels, turned)
-    # The labelled corner is that of the picture, too.
+    # The labeled corner is that of the picture, too.
     seen = sorted(map(tuple, image[labels == 1].tolist()))
     assert seen == sorted(map(tuple, picture[:4, :8].reshape(-1, 3).tolist()))
 

@@ -18,7 +18,7 @@ from exports import (
     write_picture,
 )
 
-from bisenet_ros.classes import read_unlabelled_colors
+from bisenet_ros.classes import read_unlabeled_colors
 from bisenet_ros.datasets import open_dataset
 from bisenet_ros.datasets.importers import voc
 from bisenet_ros.datasets.importers.class_map import ClassMap
@@ -68,7 +68,7 @@ def test_cvat_colors_names_with_colons_and_folders(tmp_path: Path) -> None:
         ("traffic light:red", (250, 170, 30)),
     ]
     # Void has a color of its own, since black is the background's.
-    assert read_unlabelled_colors(tmp_path / "out/classes.txt") == ((128, 0, 0),)
+    assert read_unlabeled_colors(tmp_path / "out/classes.txt") == ((128, 0, 0),)
     labels = labels_of(dataset)
     assert labels.keys() == {"frame 1", "b"}
     for each in labels.values():

@@ -218,7 +218,7 @@ def test_pictures_without_json_are_not_background(tmp_path: Path) -> None:
     write_json(tmp_path / "in/b.json", labelme_document("b.png", []))
     summary = import_export(tmp_path / "in", tmp_path / "out", background="ground")
     assert summary.splits == {"": 2}
-    assert summary.notes[0].startswith("1 images have no .json: they are not labelled yet")
+    assert summary.notes[0].startswith("1 images have no .json: they are not labeled yet")
     assert summary.without_shapes == 1
 
 
