@@ -214,6 +214,7 @@ def test_what_configure_read_stays_as_it_is_until_cleanup(bench: Bench) -> None:
     fixed = {
         "label_size": "network",
         "cameras": ["front"],
+        "batch_cameras": True,
         "fit": "letterbox",
         "roi": [0, 0, 8, 8],
         "ignore_mask": "mask.png",
