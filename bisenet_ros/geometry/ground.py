@@ -23,6 +23,9 @@ SECTOR_PX = 2.0
 
 MAX_SECTORS = 65536
 
+BAND_CELLS = 2**18
+"""Cells that are located at once."""
+
 
 @dataclass(frozen=True)
 class GroundArea:
@@ -152,27 +155,39 @@ class GroundProjection:
         """Find the pixel that sees the center of each cell."""
         side, resolution = self._area.cells, self._area.resolution
         centers = self._area.origin + (np.arange(side) + 0.5) * resolution
-        place = np.stack(np.meshgrid(centers, centers), axis=-1).reshape(-1, 2)
-        cells = np.flatnonzero(np.hypot(place[:, 0], place[:, 1]) <= self._area.max_range)
-        points = _in_optical_frame(place[cells], pose)
+        # In bands: the points of a large grid take a hundred times its memory.
+        bands = [
+            self._seen_places(
+                np.stack(np.meshgrid(centers, some), axis=-1).reshape(-1, 2), camera, rays, pose
+            )
+            for some in np.array_split(centers, -(-side * side // BAND_CELLS))
+        ]
+        place, self._cell_pixels = (np.concatenate(parts) for parts in zip(*bands, strict=True))
+        columns, rows = np.floor((place - self._area.origin) / resolution).astype(np.intp).T
+        self._cells = rows * side + columns
+        self._cell_places = place.astype(np.float32)
+        self._cell_distances, self._cell_sectors = self._polar(place, pose)
+
+    def _seen_places(
+        self, place: Floats, camera: Camera, rays: NDArray[np.float32], pose: Pose
+    ) -> tuple[Floats, NDArray[np.intp]]:
+        """Return which of the places [N,2] are seen, [M,2], and the pixel that sees each, [M]."""
+        place = place[np.hypot(place[:, 0], place[:, 1]) <= self._area.max_range]
+        points = _in_optical_frame(place, pose)
         pixels = np.rint(camera.project(points))
         inside = (
             (pixels >= 0).all(axis=1)  # NaN is not
             & (pixels[:, 0] < camera.width)
             & (pixels[:, 1] < camera.height)
         )
-        cells, points = cells[inside], points[inside]
+        place, points = place[inside], points[inside]
         columns, rows = pixels[inside].astype(np.intp).T
         # Far outside its field of view a lens model may lead back into the image. The tolerance is
         # a pixel of a lens whose pixels have equal angles, the widest of all.
         error = np.abs(rays[rows, columns] - points[:, :2] / points[:, 2:]) * camera.focal
         scale = 1 + np.square(rays[rows, columns]).sum(axis=1, keepdims=True)
         seen = (error < scale).all(axis=1)
-        cells = cells[seen]
-        self._cells = cells
-        self._cell_places = place[cells].astype(np.float32)
-        self._cell_pixels = rows[seen] * camera.width + columns[seen]
-        self._cell_distances, self._cell_sectors = self._polar(place[cells], pose)
+        return place[seen], (rows * camera.width + columns)[seen]
 
     def _polar(self, places: Floats, pose: Pose) -> tuple[Floats, NDArray[np.intp]]:
         """Return distance and sector of places [N,2] from the point below the camera."""

@@ -1,6 +1,7 @@
 """Labels on the ground, against places computed by hand."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -187,3 +188,19 @@ def test_a_camera_of_extreme_focal_length_takes_no_memory() -> None:
     down = pose_from_angles((0.0, 0.0, 1.0), 0.0, math.pi / 4, 0.0)
     view = projection(down, camera).view(np.full((3, 3), CAR, np.uint8), IS_GROUND)
     assert 1 <= len(view.obstacles) <= 3
+
+
+def test_a_large_grid_takes_little_memory_beyond_the_cells_that_are_seen() -> None:
+    area = GroundArea(max_range=100.0, resolution=0.05)
+    rays = CAMERA.pixel_rays()
+    tracemalloc.start()
+    large = GroundProjection(CAMERA, rays, LEVEL, area).view(road(), IS_GROUND)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert large.grid.shape == (4000, 4000)
+    # Ahead on the left at (50.025, 10.025): row 2, column 80. Behind the robot nothing is seen.
+    assert large.grid[2200, 3000] == FREE
+    assert (large.grid[:, :2000] == UNKNOWN).all()
+    seen = len(large.free)
+    assert seen > 3_000_000
+    assert peak < 150 * seen
