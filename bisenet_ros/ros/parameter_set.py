@@ -274,7 +274,8 @@ class NodeParameters(Generic[Values]):
             if definition.effect == "start":
                 self._refused.pop(name, None)
         node.add_on_set_parameters_callback(self._check)
-        node.add_post_set_parameters_callback(self._forget_refused)
+        self._declare_for_cameras()
+        node.add_post_set_parameters_callback(self._were_set)
 
     def read(self) -> Values:
         """Return the current values.
@@ -282,28 +283,39 @@ class NodeParameters(Generic[Values]):
         Raises:
             ParameterError: see ``ParameterSet.read``.
         """
-        return self._parameters.read(self._node, self._refused.values())
+        names = {*self._parameters.definitions, *self._of_cameras()}
+        refused = [reason for name, reason in self._refused.items() if name in names]
+        return self._parameters.read(self._node, refused)
 
-    def declare_for_cameras(self, cameras: Iterable[str]) -> None:
-        """Declare what each of ``cameras`` may have of its own, without a default.
+    def _of_cameras(self) -> list[str]:
+        """Return the names of what each camera may have of its own; none if no name is valid."""
+        if "cameras" not in self._parameters.definitions:
+            return []
+        cameras = self._node.get_parameter("cameras")
+        return self._parameters.of_cameras(
+            () if self._parameters.problem(cameras) else cameras.value
+        )
 
-        Raises:
-            ParameterError: a value that was given at the start cannot be used.
-        """
-        problems = []
-        for name in self._parameters.of_cameras(cameras):
-            definition = self._parameters.definition(name)
-            assert definition is not None
+    def _declare_for_cameras(self) -> None:
+        """Declare what each camera may have of its own, without a default."""
+        for name in self._of_cameras():
             if self._node.has_parameter(name):
                 continue
+            definition = self._parameters.definition(name)
+            assert definition is not None
+            kind, descriptor = definition.type, definition.descriptor()
             try:
-                self._node.declare_parameter(name, definition.type, definition.descriptor())
+                declared = self._node.declare_parameter(name, kind, descriptor)
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-                problems.append(
-                    f"parameter '{name}' cannot have the value given: {first_line(error)}"
-                )
-        if problems:
-            raise ParameterError("; ".join(problems))
+                self._node.declare_parameter(name, kind, descriptor, ignore_override=True)
+                reason = f"parameter '{name}' cannot have the value given: {first_line(error)}"
+            else:
+                given = name in self._node._parameter_overrides
+                if not given or declared.type_ != Parameter.Type.NOT_SET:
+                    continue
+                reason = f"parameter '{name}' is given without a value"
+            self._refused[name] = reason
+            self._node.get_logger().error(reason)
 
     def for_camera(self, camera: str, name: str) -> Any:
         """Return the value of parameter ``name`` for ``camera``: its own if it has one."""
@@ -327,6 +339,8 @@ class NodeParameters(Generic[Values]):
             f"cleanup, set it, and configure again{self._remark(change.name)}"
         )
 
-    def _forget_refused(self, changes: list[Parameter]) -> None:
+    def _were_set(self, changes: list[Parameter]) -> None:
         for change in changes:
             self._refused.pop(change.name, None)
+        if any(change.name == "cameras" for change in changes):
+            self._declare_for_cameras()

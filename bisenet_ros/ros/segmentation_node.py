@@ -107,7 +107,6 @@ class SegmentationNode(ManagedNode):
         """Read the parameters, load the model and create the publishers."""
         self._declared.fixed = True
         values = self._declared.read()
-        self._declared.declare_for_cameras(values.cameras)
         segmenter = self._load_segmenter(values, values.with_confidence)
         self._segmenter = segmenter
         self.worker.batch_size = segmenter.batch_size

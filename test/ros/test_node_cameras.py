@@ -223,3 +223,17 @@ def test_latched_outputs_are_made_for_who_comes_later(bench: Bench) -> None:
     labels = bench.listen(Image, "label", latched=True)
     bench.spin_until(lambda: labels, "the label made before")
     assert labels[0].header == header(3)
+
+
+def test_what_is_a_camera_s_own_can_be_set_before_configure(bench: Bench) -> None:
+    bench.set({"cameras": ["port", "starboard"]})
+    bench.set({"port.roi": [0, 0, 8, 8]})
+    refused = bench.try_set("starboard.roi", [0, 0, 8])
+    assert "'starboard.roi' cannot be used: [0, 0, 8] is not x, y, width" in refused.reason
+    bench.start()
+    labels = bench.listen(Image, "port/label")
+    bench.camera("/port/image").publish(frame(1))
+    bench.spin_until(lambda: labels, "a label")
+    assert (pixels_of(labels[0])[8:] == 255).all()
+    assert (pixels_of(labels[0])[:8, :8] != 255).all()
+    assert "read at configure" in bench.try_set("port.roi", [0, 0, 9, 9]).reason

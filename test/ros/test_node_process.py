@@ -109,6 +109,31 @@ def test_a_camera_is_given_values_of_its_own_at_the_start(tmp_path: Path, tiny_m
         assert bench.get(["front.max_rate"]) == {"front.max_rate": 5.0}
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("[0.0, 0.0, 8.0, 8.0]", "of type 'DOUBLE_ARRAY', expecting type 'INTEGER_ARRAY'"),
+        ("[0, 0, 8]", r"\[0, 0, 8\] is not x, y, width, height in pixels from 0"),
+        ("[]", "is given without a value"),
+    ],
+)
+def test_a_bad_value_of_a_camera_can_be_corrected(
+    tmp_path: Path, tiny_model: Path, value: str, reason: str
+) -> None:
+    file = tmp_path / "parameters.yaml"
+    file.write_text(
+        f"/**:\n  ros__parameters:\n    cameras: [front]\n    front:\n      roi: {value}\n"
+    )
+    given = {"model": str(tiny_model), "backend": "torch", "device": "cpu"}
+    arguments = ["--params-file", str(file)]
+    with node(tmp_path, tiny_model, given, ros_arguments=arguments) as bench:
+        bench.wait_for_log(f"parameter 'front.roi' .*{reason}")
+        assert not bench.change(CONFIGURE)
+        bench.wait_for_log(f"cannot configure: parameter 'front.roi' .*{reason}")
+        bench.set({"front.roi": [0, 0, 8, 8]})
+        assert bench.change(CONFIGURE)
+
+
 def test_bad_values_on_the_command_line_can_be_corrected(tmp_path: Path, tiny_model: Path) -> None:
     bad = {
         "overlay_alpha": 7.0,
