@@ -274,6 +274,24 @@ def test_a_mask_that_cannot_be_read_is_named(bench: Bench, tmp_path: Path) -> No
     assert f"cannot read {tmp_path}/none.png" in bench.wait_for_log("cannot configure")
 
 
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.full((120, 160), 100, np.uint16), "is black everywhere, so it ignores nothing"),
+        (np.full((120, 160, 4), (0, 0, 0, 255), np.uint8), "is black everywhere, so it ignores"),
+        (np.full((120, 160, 4), (255, 255, 255, 0), np.uint8), "is not black anywhere, so no pix"),
+    ],
+)
+def test_a_mask_of_nothing_or_everything_is_refused(
+    bench: Bench, tmp_path: Path, pixels: np.ndarray, reason: str
+) -> None:
+    mask = tmp_path / "mask.png"
+    assert cv2.imwrite(str(mask), pixels)
+    bench.set({"ignore_mask": str(mask)})
+    assert not bench.change(CONFIGURE)
+    assert f"mask.png' {reason}" in bench.wait_for_log("cannot configure: ignore_mask")
+
+
 def test_images_older_than_max_age_are_dropped(bench: Bench) -> None:
     bench.start({"max_age": 60.0})
     labels = bench.listen(Image, "label")
