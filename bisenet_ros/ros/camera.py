@@ -16,7 +16,11 @@ from bisenet_ros.ros.frame_errors import FrameErrorLog
 from bisenet_ros.ros.frame_pipeline import FramePipeline
 from bisenet_ros.ros.frame_stats import FrameStats
 from bisenet_ros.ros.publishers import ImagePublishers
-from bisenet_ros.ros.topic_watchdog import CameraInfoWatchdog, ImageWatchdog
+from bisenet_ros.ros.topic_watchdog import (
+    CameraInfoWatchdog,
+    ConditionWatchdog,
+    ImageWatchdog,
+)
 from bisenet_ros.ros.worker import RateLimit
 
 ImageMessage: TypeAlias = Image | CompressedImage
@@ -50,6 +54,7 @@ class ActiveCamera:
     - ``topic``: of its images, absolute.
     - ``statistics``, ``errors``, ``rate_limit``: of its frames since the activation.
     - ``stamp_problem``: why the stamp of the latest frame cannot be used, or "".
+    - ``too_old``: why the latest image was dropped for its age, or "".
     - ``latest_camera_info``: None until one has arrived.
 
     Args:
@@ -75,7 +80,10 @@ class ActiveCamera:
         self.statistics = FrameStats()
         self.errors = FrameErrorLog(node.get_logger())
         self.rate_limit = RateLimit()
-        self.stamp_problem = ""
+        self.stamp_problem = self.too_old = ""
+        self._age_watchdog = ConditionWatchdog(
+            node.get_logger(), "labels are missing", "images arrive in time"
+        )
         self._node = node
         self._qos = qos
         self._receive = receive
@@ -92,6 +100,7 @@ class ActiveCamera:
         validate_full_topic_name(self.topic)
         self._images: Subscription | None = None
         self._image_watchdog: ImageWatchdog | None = None
+        self._received = 0  # images until the latest report
         self._camera_info = CameraInfoSubscription(node, camera_topic(outputs.name, "camera_info"))
         self._camera_info_watchdog = CameraInfoWatchdog(
             node, self._camera_info.topic_name, outputs.camera_info
@@ -142,4 +151,7 @@ class ActiveCamera:
         if self._image_watchdog is None:
             return ""
         self._image_watchdog.report(received)
-        return self._image_watchdog.reason or self.stamp_problem
+        if received > self._received:
+            self._age_watchdog.report(self.too_old)
+        self._received = received
+        return self._image_watchdog.reason or self.too_old or self.stamp_problem

@@ -285,8 +285,8 @@ class SegmentationNode(ManagedNode):
         if self._active is None or camera not in self._active.cameras:
             return
         camera.statistics.frame_received()
-        if too_old := self._why_too_old(message):
-            camera.stamp_problem = too_old
+        camera.too_old = self._why_too_old(message)
+        if camera.too_old:
             camera.statistics.frame_dropped()
             return
         frame = _Frame(message, camera)
@@ -304,7 +304,10 @@ class SegmentationNode(ManagedNode):
         age_s = stamp_age_s(stamp, self.get_clock().now().nanoseconds)
         if age_s <= max_age:
             return ""
-        return f"images are dropped, since they arrive {age_s:.1f} s old and max_age is {max_age:g}"
+        return (
+            f"images are dropped, since they arrive older than max_age, {max_age:g} s: synchronize "
+            "the clocks of camera and node (for a bag or a simulator: use_sim_time), or raise it"
+        )
 
     def _process(self, frames: Sequence[_Frame]) -> None:
         configured, segmenter, active = self._configured, self._segmenter, self._active
