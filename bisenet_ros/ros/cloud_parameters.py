@@ -130,6 +130,8 @@ class CloudParameters:
         found: list[str] = []
         if self.geometry != "ground":
             return found
+        if not self.robot_frame:
+            found.append("robot_frame is empty: name a frame of the robot, such as base_footprint")
         if not self.ground_classes:
             found.append("ground.classes is empty: name the classes of the model that are ground")
         if 2 * self.max_range / self.resolution > MAX_CELLS:

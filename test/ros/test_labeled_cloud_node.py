@@ -555,6 +555,7 @@ def test_a_camera_that_is_not_calibrated_is_named(bench: CloudBench) -> None:
             GROUND | {"ground.max_range": 100.0, "ground.resolution": 0.01},
             "a square of 2 x 100 m has more than 4000 cells of 0.01 m a side",
         ),
+        (GROUND | {"robot_frame": ""}, "robot_frame is empty: name a frame of the robot, such as"),
         (GROUND | {"ground.classes": [""]}, ""),
     ],
 )
