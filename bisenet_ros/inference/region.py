@@ -44,7 +44,7 @@ class Region:
         if x + columns > width or y + rows > height:
             raise ImageError(
                 f"the image is {width}x{height} and does not contain the roi of {columns}x{rows} "
-                f"at ({x}, {y})"
+                f"at ({x}, {y}): set 'roi' for this camera's resolution"
             )
         return image[y : y + rows, x : x + columns]
 
