@@ -23,7 +23,6 @@ from bisenet_ros.images.files import (
     exif_orientation,
     file_start,
     is_tiff,
-    read_image,
 )
 from bisenet_ros.images.jpeg import SOI
 from bisenet_ros.images.tiff import TIFF_STARTS
@@ -224,12 +223,34 @@ def _ids_of_16_bits(values: NDArray[np.uint16], path: Path) -> NDArray[np.uint8]
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read an image as bool [H,W], True where it is not black.
+    """Read a mask as bool [H,W], True where it is not black.
 
     Raises:
-        ImageFileError: not a regular file that OpenCV can read.
+        ImageFileError: not a regular file that OpenCV can read with 8 or 16 bits; lossy, since
+            blurred black is not black; with transparency, which may be the mask; or the same
+            everywhere, as 16-bit ids look that were saved with the wrong depth.
     """
-    return np.asarray(read_image(path).any(axis=2))
+    check_regular(path)
+    lossy = _lossy_format(path)
+    if lossy:
+        raise ImageFileError(f"{path} is {lossy}, which blurs a mask: save it as PNG")
+    stored = decode_file(path, cv2.IMREAD_UNCHANGED)
+    pixels = decode_file(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if stored is None or pixels is None or stored.dtype not in (np.uint8, np.uint16):
+        raise ImageFileError(f"{path} is not an image of 8 or 16 bits: save it as PNG")
+    check_single(path)
+    mask = np.asarray(pixels.any(axis=2))
+    problem = ""
+    if stored.ndim == 3 and stored.shape[2] == 4:
+        clear = stored[..., 3] < np.iinfo(stored.dtype).max
+        problem = "has transparent pixels" * bool(clear.any())
+    if mask.all() or not mask.any():
+        problem = problem or f"is {'not black anywhere' if mask.any() else 'black everywhere'}"
+    if problem:
+        raise ImageFileError(
+            f"{path} {problem}: paint white what it covers, and black all else, opaque"
+        )
+    return mask
 
 
 def _png_header(path: Path) -> tuple[int, int]:

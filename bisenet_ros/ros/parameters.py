@@ -158,7 +158,7 @@ class Parameters:
     ignore_mask: str = _parameter(
         "",
         "Path of an image of the camera's size in which pixels that are not black get the label "
-        "255, such as those of the robot itself.",
+        "255, such as those of the robot itself; PNG or another format without loss, opaque.",
         per_camera=True,
     )
     max_age: float = _parameter(

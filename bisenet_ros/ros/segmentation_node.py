@@ -19,14 +19,7 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool, Trigger
 
 from bisenet_ros.classes import palette
-from bisenet_ros.errors import (
-    EXPECTED,
-    NodeError,
-    ParameterError,
-    describe,
-    describe_bug,
-    quoted,
-)
+from bisenet_ros.errors import EXPECTED, NodeError, ParameterError, describe, describe_bug
 from bisenet_ros.images.label_images import read_mask
 from bisenet_ros.inference.region import Region
 from bisenet_ros.inference.resolution import LabelSize
@@ -150,9 +143,8 @@ class SegmentationNode(ManagedNode):
         """Return the part of the camera's images that is labeled.
 
         Raises:
-            ParameterError: it is not the whole image, but labels have the network's size; or the
-                mask ignores nothing, or everything.
-            ImageFileError: the mask cannot be read.
+            ParameterError: it is not the whole image, but labels have the network's size.
+            ImageFileError: the mask cannot be used.
         """
         roi = parse_roi(self._declared.for_camera(camera, "roi"))
         mask = self._declared.for_camera(camera, "ignore_mask")
@@ -161,18 +153,7 @@ class SegmentationNode(ManagedNode):
                 "label_size is network and roi or ignore_mask is set, which are in pixels of the "
                 "image: set label_size to input"
             )
-        if not mask:
-            return Region(roi)
-        ignored = read_mask(expand_home(mask))
-        if ignored.all() or not ignored.any():
-            everything = "not black anywhere, so no pixel would get a label"
-            nothing = "black everywhere, so it ignores nothing"
-            raise ParameterError(
-                f"ignore_mask {quoted(mask)} is {everything if ignored.any() else nothing} "
-                "(transparency has no effect, and of 16-bit values the upper 8 bits count): paint "
-                "white what is to be ignored, and black all else"
-            )
-        return Region(roi, ignored)
+        return Region(roi, read_mask(expand_home(mask)) if mask else None)
 
     def _load_segmenter(self, values: Parameters, confidence: bool) -> Segmenter:
         model = load_model(values.model, values.classes)

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,11 @@ from PIL import Image, features
 
 from bisenet_ros.errors import ImageFileError
 from bisenet_ros.images.files import exif_orientation, read_image
-from bisenet_ros.images.label_images import read_label_image, read_label_image_and_palette
+from bisenet_ros.images.label_images import (
+    read_label_image,
+    read_label_image_and_palette,
+    read_mask,
+)
 
 COLORS = [[128, 64, 128], [70, 130, 180], [0, 0, 0]]
 TRANSPARENT = (
@@ -192,3 +197,44 @@ def test_a_damaged_bmp_with_a_palette_is_refused(tmp_path: Path) -> None:
     path.write_bytes(start + header + palette + body)
     with pytest.raises(ImageFileError, match="is not a readable label image"):
         read_label_image(path)
+
+
+def half(value: Any, other: Any, dtype: type = np.uint8) -> np.ndarray:
+    """Return pixels with ``value`` in the upper half and ``other`` in the lower one."""
+    return np.array([[value] * 6] * 2 + [[other] * 6] * 2, dtype)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        half(1, 0),
+        half(255, 0),
+        half(1, 0, np.uint16),
+        half((0, 0, 1), (0, 0, 0)),
+        half((0, 255, 0, 255), (0, 0, 0, 255)),
+    ],
+    ids=["small", "gray", "16 bits", "color", "opaque"],
+)
+def test_a_mask_is_what_is_not_black(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "mask.png"
+    assert cv2.imwrite(str(path), pixels)
+    np.testing.assert_array_equal(read_mask(path), half(True, False, np.bool_))
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "reason"),
+    [
+        ("a.png", half((255, 255, 255, 255), (0, 0, 0, 0)), "has transparent pixels: paint white"),
+        ("a.png", half((0, 0, 0, 255), (0, 0, 0, 0)), "has transparent pixels: paint white"),
+        ("a.png", half(0, 0), "is black everywhere: paint white what it covers"),
+        ("a.png", half(1, 2), "is not black anywhere: paint white what it covers"),
+        ("a.jpg", half(255, 0), "is a JPEG, which blurs a mask: save it as PNG"),
+        ("a.tif", half(1.0, 0.0, np.float32), "is not an image of 8 or 16 bits: save it as PNG"),
+    ],
+)
+def test_a_mask_of_doubtful_meaning_is_refused(
+    tmp_path: Path, name: str, pixels: np.ndarray, reason: str
+) -> None:
+    assert cv2.imwrite(str(tmp_path / name), pixels)
+    with pytest.raises(ImageFileError, match=rf"{name} {reason}"):
+        read_mask(tmp_path / name)

