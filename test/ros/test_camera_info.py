@@ -49,7 +49,7 @@ def test_points_are_seen_where_the_resized_picture_shows_them(width: int, height
 
 
 def test_binning_and_region_of_interest() -> None:
-    """A region of 200x160 in pixels of the sensor, sent as 100x80, and labelled at 50x20."""
+    """A region of 200x160 in pixels of the sensor, sent as 100x80, and labeled at 50x20."""
     region = RegionOfInterest(x_offset=80, y_offset=40, width=200, height=160)
     info = camera(binning_x=2, binning_y=2, roi=region)
     result = scale_camera_info(info, 50, 20, HEADER)

@@ -119,7 +119,7 @@ def test_camera_info_is_scaled_to_the_labels_and_goes_first(process: Process) ->
     assert pixels_of(published["~/overlay"]).shape == (64, 128, 3)
 
 
-def test_a_compressed_image_is_labelled_like_its_pixels(
+def test_a_compressed_image_is_labeled_like_its_pixels(
     process: Process, segmenter: Segmenter
 ) -> None:
     jpeg = compressed_message(picture(2), header(2))
@@ -129,7 +129,7 @@ def test_a_compressed_image_is_labelled_like_its_pixels(
     assert published["~/label"].header == header(2)
 
 
-def test_a_12_bit_image_is_labelled_like_its_8_bits(process: Process, segmenter: Segmenter) -> None:
+def test_a_12_bit_image_is_labeled_like_its_8_bits(process: Process, segmenter: Segmenter) -> None:
     gray = picture(5)[..., 0]
     deep = np.rint(gray * (4095 / 255)).astype("<u2")
     raw = Image(header=header(5), encoding="mono16", height=120, width=160, step=320)

@@ -39,7 +39,7 @@ def nothing_is_left(bench: Bench) -> None:
     bench.spin_until(lambda: not bench.node.count_subscribers("/camera_info"), "nor another")
 
 
-def is_labelled(bench: Bench, labels: list[Image], number: int) -> None:
+def is_labeled(bench: Bench, labels: list[Image], number: int) -> None:
     bench.camera().publish(frame(number))
     bench.spin_until(lambda: labels and labels[-1].header == header(number), "the frame's label")
 
@@ -57,7 +57,7 @@ def test_every_transition_and_back_again(bench: Bench) -> None:
             assert bench.change(ACTIVATE)
             assert bench.state() == "active"
             number += 1
-            is_labelled(bench, labels, number)
+            is_labeled(bench, labels, number)
             assert bench.change(DEACTIVATE)
             assert bench.state() == "inactive"
             bench.spin_until(lambda: not bench.node.count_subscribers("/image"), "it left")
