@@ -125,7 +125,8 @@ class _BoundedLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         known = set()
-        for key, _ in node.value:
+        # The tag of a mapping may be on another node, which the base class refuses.
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if (key.tag, str(key.value)) in known:
                 line = key.start_mark.line + 1
                 raise yaml.YAMLError(f"line {line} has {quoted(key.value)} a second time")

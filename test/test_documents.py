@@ -83,8 +83,10 @@ def test_yaml(text: str, value: object) -> None:
         ("!!timestamp x", "it has a value that its tag does not fit"),
         ("a: \x00", "special characters are not allowed"),
         ("a: {b: 1,\n b: 2}", "line 2 has 'b' a second time"),
+        ("!!map [a]", "expected a mapping node"),
+        ("!!set ab", "expected a mapping node"),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_yaml_that_is_refused(text: str, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason) as raised:
