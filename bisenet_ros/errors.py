@@ -171,6 +171,8 @@ def write_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # of /dev/stdout: not an error of the file
+        raise
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(path)):
             raise  # it names another file

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,14 @@ def test_errors_of_writing_name_the_file() -> None:
         full.write_text("x")
     with pytest.raises(FileNotFoundError, match="'none'"), write_errors(full):
         Path("none").read_text()
+
+
+def test_a_reader_that_is_gone_is_no_error_of_the_file() -> None:
+    """``bisenet info --json /dev/stdout | head -1`` ends without a message."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with pytest.raises(BrokenPipeError), write_errors(Path("/dev/stdout")):
+            os.write(writer, b"x")
+    finally:
+        os.close(writer)
