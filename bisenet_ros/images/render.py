@@ -148,7 +148,7 @@ def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int
         jpeg_quality: 0 to 100; ignored for other formats.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or its format has no pictures of this size.
     """
     path = Path(path)
     shown = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -156,7 +156,15 @@ def write_picture(path: str | Path, pixels: NDArray[np.uint8], jpeg_quality: int
     jpeg = path.suffix.lower() in JPEG_SUFFIXES
     options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg else []
     # cv2.imwrite reports success for what a full disk cuts off.
-    _, encoded = cv2.imencode(path.suffix, shown, options)
+    try:
+        done, encoded = cv2.imencode(path.suffix, shown, options)
+    except cv2.error:  # of OpenCV 4; OpenCV 5 returns False
+        done = False
+    if not done:  # JPEG and WebP limit the size
+        height, width = shown.shape[:2]
+        raise OSError(
+            f"cannot write {path}: OpenCV cannot encode {width}x{height} pixels in this format"
+        )
     with write_errors(path), path.open("wb") as file:
         try:
             file.write(encoded.tobytes())

@@ -180,3 +180,10 @@ def test_a_picture_that_is_cut_off_is_an_error(tmp_path: Path, suffix: str) -> N
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not path.exists()
+
+
+def test_a_picture_beyond_its_format_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    with pytest.raises(OSError, match=rf"cannot write {path}: OpenCV cannot encode 70000x1 pixels"):
+        write_picture(path, np.zeros((1, 70000), np.uint8))
+    assert not path.exists()
