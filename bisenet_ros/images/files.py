@@ -103,9 +103,9 @@ def read_image(path: str | Path, depth: BitDepth = FULL_RANGE) -> NDArray[np.uin
         depth: number of bits of the values in 16-bit images, which are scaled to 8 bits.
 
     Raises:
-        ImageFileError: not a regular file, not one that OpenCV can read, truncated, several
-            pictures in one file, or with values of other types than 8 or 16 bits or beyond
-            ``depth``.
+        ImageFileError: not a regular file that can be read, not an image that OpenCV can read,
+            truncated, several pictures in one file, or with values of other types than 8 or 16
+            bits or beyond ``depth``.
     """
     path = Path(path)
     check_regular(path)
@@ -178,7 +178,11 @@ def header_size(path: Path) -> tuple[int, int] | None:
 
 
 def decode_file(path: Path, flags: int) -> NDArray[Any] | None:
-    """Return the pixels that OpenCV decodes, or None if it cannot."""
+    """Return the pixels that OpenCV decodes, or None if it cannot.
+
+    Raises:
+        ImageFileError: the file cannot be read.
+    """
     try:
         turned = decode_quarter_turned(path.read_bytes(), flags) if is_tiff(path) else None
         if turned is not None:
@@ -192,14 +196,25 @@ def decode_file(path: Path, flags: int) -> NDArray[Any] | None:
 
 
 def is_tiff(path: Path) -> bool:
-    """Return whether a file is a TIFF, by its first bytes."""
+    """Return whether a file is a TIFF, by its first bytes.
+
+    Raises:
+        ImageFileError: it cannot be read.
+    """
     return file_start(path).startswith(TIFF_STARTS)
 
 
 def file_start(path: Path, count: int = 16) -> bytes:
-    """Return the first bytes of a file."""
-    with path.open("rb") as file:
-        return file.read(count)
+    """Return the first bytes of a file.
+
+    Raises:
+        ImageFileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise ImageFileError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _check_jpeg(path: Path) -> None:

@@ -152,11 +152,12 @@ def _lossy_format(path: Path) -> str:
     """
     from PIL import Image
 
-    with path.open("rb") as file:
-        start = file.read(12)
-        if start.startswith(SOI):
-            return "a JPEG"
-        if start.startswith(b"RIFF") and start.endswith(b"WEBP"):
+    start = file_start(path, 12)
+    if start.startswith(SOI):
+        return "a JPEG"
+    if start.startswith(RIFF_START) and start.endswith(b"WEBP"):
+        with path.open("rb") as file:
+            file.seek(len(start))
             while len(header := file.read(8)) == 8 and not header.startswith(b"VP8L"):
                 if header.startswith(b"VP8 "):
                     return "a lossy WebP"
@@ -255,11 +256,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 def _png_header(path: Path) -> tuple[int, int]:
     """Return bit depth and color type of a PNG; (8, -1) for other files."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(26)
-    except OSError as error:
-        raise ImageFileError(f"cannot read {path}: {error.strerror}") from None
+    header = file_start(path, 26)
     png = header.startswith(PNG_START) and len(header) == 26
     return (header[24], header[25]) if png else (8, -1)
 

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,13 @@ def test_a_damaged_bmp_with_a_palette_is_refused(tmp_path: Path) -> None:
     path.write_bytes(start + header + palette + body)
     with pytest.raises(ImageFileError, match="is not a readable label image"):
         read_label_image(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_label_image, read_mask])
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(read: Callable[[Path], Any]) -> None:
+    """As one without permission, which root would read."""
+    with pytest.raises(ImageFileError, match=r"^cannot read /proc/self/mem: Input/output error$"):
+        read(Path("/proc/self/mem"))
 
 
 def half(value: Any, other: Any, dtype: type = np.uint8) -> np.ndarray:
