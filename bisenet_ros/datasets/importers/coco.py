@@ -81,7 +81,7 @@ def read(source: Source) -> Export:
         )
     if (tally.boxes or tally.anywhere) and not tally.outlines:
         raise DatasetError(
-            f"{files[0]} has boxes only, no outlines; export it as instance segmentation"
+            f"{files[0]} has boxes or points only, no outlines; export it as instance segmentation"
         )
     return Export(categories, tuple(pictures), tally.notes(), tuple(problems))
 

@@ -254,7 +254,9 @@ def test_objects_without_an_outline_are_counted(tmp_path: Path) -> None:
         "1 annotations are of images that the file does not list",
     )
     write_json(tmp_path / "in/a.json", coco_document([(1, "a.png")], annotations[1:2], CATEGORIES))
-    with pytest.raises(DatasetError, match=r"a.json has boxes only, no outlines; export it as"):
+    with pytest.raises(
+        DatasetError, match=r"a.json has boxes or points only, no outlines; export it as"
+    ):
         import_export(tmp_path / "in", tmp_path / "boxes")
 
 
