@@ -109,6 +109,7 @@ class Worker(Generic[Frame]):
                 except Exception as error:
                     self._failed(frames, error)
                 self.is_processing = False
+                del frames  # images of all cameras, which nobody needs until the next
 
 
 class RateLimit:

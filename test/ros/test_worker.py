@@ -1,6 +1,7 @@
 """The worker: the newest frame of each slot, in turns; jobs first; errors survived; rate limit."""
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -97,6 +98,22 @@ def test_slots_are_emptied_in_batches_that_do_not_wait_to_be_full(probe: Probe) 
     go_on.set()
     probe.settle()
     assert (probe.frames, probe.batches) == (["front", "rear", "left"], [2, 1])
+
+
+def test_frames_are_freed_once_processed() -> None:
+    class Image:
+        """Can be referred to weakly."""
+
+    done = threading.Event()
+    worker = Worker[Image](lambda frames: done.set(), lambda frames, error: None)
+    image = Image()
+    held = weakref.ref(image)
+    worker.submit_latest(image)
+    del image
+    assert done.wait(TIMEOUT_S)
+    worker.submit(lambda: None).result(TIMEOUT_S)  # after the frame
+    assert held() is None
+    assert worker.stop(TIMEOUT_S)
 
 
 def test_jobs_run_in_order_and_before_a_frame_that_waits(probe: Probe) -> None:
