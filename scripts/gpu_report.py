@@ -512,7 +512,12 @@ def batches(setup: Setup) -> list[str]:
                 continue
             images = _streets(setup.middle, batch_size)
             options = setup.options(setup.middle, backend, precision, batch_size)
-            with closing(open_engine(setup.model, options)) as engine:
+            try:
+                engine = open_engine(setup.model, options)
+            except InferenceError as error:  # the smaller ones stay in the table
+                cells.append(first_line(error))
+                continue
+            with closing(engine):
                 call = partial(_time, engine.run, images)
                 seconds = _warm_up(call)
                 (times,) = take_turns([call], Budget(BATCH_S), [seconds])

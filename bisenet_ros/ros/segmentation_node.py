@@ -302,16 +302,15 @@ class SegmentationNode(ManagedNode):
                 decoded.append((frame.camera, self._decode(frame)))
         if not decoded:
             return
-        parts: Sequence[Segmentation] = ()
         with self._rejected_on_error(*(camera for camera, _ in decoded)):
             parts = segmenter.segment_batch(
                 [image.part for _, image in decoded],
                 configured.parameters.label_size,
                 configured.parameters.fit,
             )
-        for (camera, image), part in zip(decoded, parts, strict=False):
-            with self._rejected_on_error(camera):
-                self._publish(camera, image, part)
+            for (camera, image), part in zip(decoded, parts, strict=True):
+                with self._rejected_on_error(camera):
+                    self._publish(camera, image, part)
 
     def _decode(self, frame: _Frame) -> DecodedFrame:
         return frame.camera.outputs.pipeline.decode(
