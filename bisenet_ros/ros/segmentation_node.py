@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
@@ -32,6 +31,7 @@ from bisenet_ros.ros.diagnostics import diagnostic_array, frames_diagnosis, stat
 from bisenet_ros.ros.fastdds import remove_stale_segments
 from bisenet_ros.ros.frame_pipeline import DecodedFrame, FramePipeline
 from bisenet_ros.ros.image_messages import ImageDecoder
+from bisenet_ros.ros.lazy_inputs import LazyInputs
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
 from bisenet_ros.ros.parameter_set import NodeParameters
@@ -89,6 +89,7 @@ class SegmentationNode(ManagedNode):
         self._decoder = ImageDecoder(self.get_logger())
         self._declared = NodeParameters(self, PARAMETERS, self._is_fixed, _why_confidence_is_fixed)
         self.add_post_set_parameters_callback(self._parameters_changed)
+        self._lazy = LazyInputs(self, self._listen)
         # In all states: monitors must also see a node that failed to start.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: reports must continue while simulated time stands still.
@@ -178,12 +179,7 @@ class SegmentationNode(ManagedNode):
         return publisher
 
     def _advertise_image(self, kind: Any, topic: str, qos: QoSProfile) -> Publisher:
-        # ``_report`` would notice a subscriber too, but up to a second later.
-        events = PublisherEventCallbacks(matched=self._matched)
-        return self._advertise(kind, topic, qos, event_callbacks=events)
-
-    def _matched(self, _: object) -> None:
-        self.run_on_worker(self._listen)
+        return self._advertise(kind, topic, qos, event_callbacks=self._lazy.events)
 
     def _destroy_publishers(self) -> None:
         while self._advertised:
@@ -235,10 +231,7 @@ class SegmentationNode(ManagedNode):
         """Return why no image of ``camera`` is wanted, or ""."""
         if self._active is not None and not self._active.enabled:
             return "paused by ~/enable"
-        lazy = self.get_parameter("lazy").value
-        if lazy and not camera.outputs.images.are_wanted:
-            return "idle until someone subscribes to an image output (parameter lazy)"
-        return ""
+        return self._lazy.idle_reason(camera.outputs.images.are_wanted, "an image output")
 
     def deactivate(self) -> None:
         """Unsubscribe, and discard the frames that wait."""
@@ -468,8 +461,6 @@ class SegmentationNode(ManagedNode):
         for change in changes:
             if change.name == "confidence_threshold" and self._active is not None:
                 self.run_on_worker(self._publish_label_info)
-            elif change.name == "lazy":
-                self.run_on_worker(self._listen)
 
 
 def _why_confidence_is_fixed(name: str) -> str:
