@@ -37,6 +37,11 @@ class CloudParameters:
     with_confidence: bool = parameter_field(
         False, "Subscribe to confidence, and add it to the points as a field."
     )
+    lazy: bool = parameter_field(
+        True,
+        "Leave the topics of labels, confidence, depth and cloud while no output has a subscriber.",
+        effect="always",
+    )
     rectified: bool = parameter_field(
         False,
         "True for images of image_proc, to which P of camera_info applies; else K and D do.",

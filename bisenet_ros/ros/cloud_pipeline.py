@@ -43,6 +43,12 @@ class CloudPublishers:
         grid_type = occupancy_grid_type() if ground else None
         self.grid = advertise(grid_type, "~/grid", qos) if grid_type else None
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether a message would be published, which needs a subscriber."""
+        publishers = filter(None, (self.points, self.obstacles, self.grid))
+        return any(each.get_subscription_count() for each in publishers)
+
 
 class CloudPipeline:
     """Turns matched messages into published points; what the camera determines is kept.

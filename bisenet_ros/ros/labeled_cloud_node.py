@@ -23,6 +23,7 @@ from bisenet_ros.ros.cloud_pipeline import CloudPipeline, CloudPublishers
 from bisenet_ros.ros.diagnostics import active_diagnosis, diagnostic_array, state_diagnosis
 from bisenet_ros.ros.frame_counts import FrameCounts
 from bisenet_ros.ros.frame_errors import FrameErrorLog
+from bisenet_ros.ros.lazy_inputs import LazyInputs
 from bisenet_ros.ros.log_forwarding import forward_log
 from bisenet_ros.ros.managed_node import ManagedNode, run
 from bisenet_ros.ros.parameter_set import NodeParameters
@@ -66,22 +67,30 @@ class _Configured:
 
 
 @dataclass
+class _Listening:
+    """State while an output is wanted: subscriptions to the inputs, and what arrives there."""
+
+    synchronizer: Synchronizer
+    missing: ConditionWatchdog
+    mismatch: ConditionWatchdog
+    received: dict[str, int]  # messages by topic
+    matched: int = 0
+    watchdogs: dict[str, TopicWatchdog] = field(default_factory=dict)
+    resources: ExitStack = field(default_factory=ExitStack)  # closed on the executor's thread
+
+
+@dataclass
 class _Active:
     """State from activate to deactivate."""
 
     pipeline: CloudPipeline
-    synchronizer: Synchronizer
     errors: FrameErrorLog
-    missing: ConditionWatchdog
-    mismatch: ConditionWatchdog
     clock: ClockWatchdog
     inputs: tuple[str, ...]
     counts: FrameCounts = field(default_factory=FrameCounts)
-    received: dict[str, int] = field(default_factory=dict)  # messages by topic
-    watchdogs: dict[str, TopicWatchdog] = field(default_factory=dict)
     camera_info: CameraInfoSubscription | None = None
     class_map: ClassMap | None = None
-    matched: int = 0
+    listening: _Listening | None = None
     process_ms: float = 0.0  # of the latest frame
     resources: ExitStack = field(default_factory=ExitStack)  # closed on the executor's thread
     report: Future[None] | None = None
@@ -105,6 +114,7 @@ class LabeledCloudNode(ManagedNode):
         super().__init__(NAME, Worker[_Frame](self._process, self._frame_failed))
         forward_log(self.get_logger())
         self._declared = NodeParameters(self, CLOUD_PARAMETERS, _is_fixed)
+        self._lazy = LazyInputs(self, self._listen)
         # In all states: monitors must also see a node that failed to start.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: reports must continue while simulated time stands still.
@@ -121,6 +131,7 @@ class LabeledCloudNode(ManagedNode):
         poses = self._poses(values)
         if poses is not None:
             self._resources.callback(poses.close)
+        # Volatile: a late subscriber gets nothing old, so that no output is wanted without one.
         qos = qos_profile(values.output_reliability, "volatile", values.output_depth)
         publishers = CloudPublishers(self._advertise, values.geometry == "ground", qos)
         self._configured = _Configured(values, publishers, poses)
@@ -130,7 +141,7 @@ class LabeledCloudNode(ManagedNode):
             )
 
     def _advertise(self, kind: Any, topic: str, qos: QoSProfile) -> Publisher:
-        publisher = self.create_publisher(kind, topic, qos)
+        publisher = self.create_publisher(kind, topic, qos, event_callbacks=self._lazy.events)
         self._resources.callback(self.destroy_publisher, publisher)
         return publisher
 
@@ -151,7 +162,7 @@ class LabeledCloudNode(ManagedNode):
             self.get_logger().info("unconfigured: publishers are released")
 
     def activate(self) -> None:
-        """Subscribe."""
+        """Subscribe, to the inputs once an output is wanted."""
         assert self._configured is not None
         values = self._configured.parameters
         inputs: tuple[str, ...] = ("label",)
@@ -162,33 +173,13 @@ class LabeledCloudNode(ManagedNode):
         logger = self.get_logger()
         active = _Active(
             pipeline=CloudPipeline(values, self._configured.publishers, self._configured.poses),
-            synchronizer=Synchronizer(
-                inputs, round(1e9 * values.sync_tolerance), values.sync_depth
-            ),
             errors=FrameErrorLog(logger),
-            missing=ConditionWatchdog(
-                logger, "labels cannot be located", "all that labels need has arrived"
-            ),
-            mismatch=ConditionWatchdog(logger, "nothing is published", "stamps match"),
             clock=ClockWatchdog(self),
             inputs=inputs,
-            received=dict.fromkeys(inputs, 0),
         )
         # Before the subscriptions, whose first message may be the only one.
         self._active = active
-        self._subscribe(active, values)
-        topics = [self.resolve_topic_name(topic) for topic in inputs]
-        logger.info(f"active: waiting for {' and '.join(topics)}")
 
-    def deactivate(self) -> None:
-        """Unsubscribe, and discard what waits."""
-        active, self._active = self._active, None
-        self.worker.discard_frames()
-        if active is not None:
-            self.call_on_executor(active.resources.close)
-            self.get_logger().info(f"inactive: {active.counts.summary()}")
-
-    def _subscribe(self, active: _Active, values: CloudParameters) -> None:
         def keep_class_map(message: ClassMap) -> None:
             active.class_map = message
 
@@ -197,6 +188,49 @@ class LabeledCloudNode(ManagedNode):
         if values.geometry != "cloud":
             active.camera_info = CameraInfoSubscription(self, "camera_info")
             active.resources.callback(active.camera_info.close)
+        self._listen()
+        topics = " and ".join(self.resolve_topic_name(topic) for topic in inputs)
+        idle = active.listening is None
+        logger.info(
+            f"active: waiting for {topics}"
+            + (" once someone subscribes to an output (parameter lazy)" if idle else "")
+        )
+
+    def deactivate(self) -> None:
+        """Unsubscribe, and discard what waits."""
+        active, self._active = self._active, None
+        self.worker.discard_frames()
+        if active is not None:
+            self._unsubscribe(active)
+            self.call_on_executor(active.resources.close)
+            self.get_logger().info(f"inactive: {active.counts.summary()}")
+
+    def _listen(self) -> None:
+        """Subscribe to the inputs if an output is wanted; else leave them."""
+        active, configured = self._active, self._configured
+        if active is None or configured is None or not self.context.ok():
+            return
+        if self._idle_reason(configured):
+            self._unsubscribe(active)
+        elif active.listening is None:
+            self._subscribe(active, configured.parameters)
+
+    def _idle_reason(self, configured: _Configured) -> str:
+        """Return why no output is wanted, or ""."""
+        return self._lazy.idle_reason(configured.publishers.are_wanted, "an output")
+
+    def _subscribe(self, active: _Active, values: CloudParameters) -> None:
+        logger = self.get_logger()
+        listening = active.listening = _Listening(
+            synchronizer=Synchronizer(
+                active.inputs, round(1e9 * values.sync_tolerance), values.sync_depth
+            ),
+            missing=ConditionWatchdog(
+                logger, "labels cannot be located", "all that labels need has arrived"
+            ),
+            mismatch=ConditionWatchdog(logger, "nothing is published", "stamps match"),
+            received=dict.fromkeys(active.inputs, 0),
+        )
         for topic in active.inputs:
             kind, what, remedy = INPUTS[topic]
             group, reliability = "label_qos", values.label_reliability
@@ -205,10 +239,10 @@ class LabeledCloudNode(ManagedNode):
             qos = qos_profile(reliability, "volatile", QUEUE_DEPTH)
 
             def receive(message: Any, topic: str = topic) -> None:
-                self._receive(active, topic, message)
+                self._receive(active, listening, topic, message)
 
             subscription = self.create_subscription(kind, topic, receive, qos)
-            active.resources.callback(self.destroy_subscription, subscription)
+            listening.resources.callback(self.destroy_subscription, subscription)
             remedies = Remedies(
                 nobody=f"{remedy}, or remap '{topic}' (launch file: {topic}:=TOPIC)",
                 wrong_type=f"remap '{topic}' to another topic",
@@ -217,22 +251,34 @@ class LabeledCloudNode(ManagedNode):
                 "both with the Fast DDS profile config/fastdds_images.xml, see there",
             )
             diagnose = partial(diagnose_silence, remedies=remedies)
-            active.watchdogs[topic] = TopicWatchdog(self, subscription, qos, what, diagnose)
+            listening.watchdogs[topic] = TopicWatchdog(self, subscription, qos, what, diagnose)
+
+    def _unsubscribe(self, active: _Active) -> None:
+        listening, active.listening = active.listening, None
+        if listening is None:
+            return
+
+        def leave() -> None:
+            listening.resources.close()
+            for _ in range(listening.synchronizer.waiting):
+                active.counts.frame_dropped()
+
+        self.call_on_executor(leave)
 
     # Frames: received and matched on the executor's thread, processed on the worker's.
 
-    def _receive(self, active: _Active, topic: str, message: Any) -> None:
+    def _receive(self, active: _Active, listening: _Listening, topic: str, message: Any) -> None:
         if active is not self._active:
             return
-        active.received[topic] += 1
+        listening.received[topic] += 1
         if topic == "label":
             active.counts.frame_received()
-        found = active.synchronizer.add(topic, message)
+        found = listening.synchronizer.add(topic, message)
         for _ in range(found.dropped):
             active.counts.frame_dropped()
         if found.messages is None:
             return
-        active.matched += 1
+        listening.matched += 1
         if self._what_is_missing(active) or self.worker.submit_latest(
             _Frame(found.messages, active)
         ):
@@ -291,18 +337,19 @@ class LabeledCloudNode(ManagedNode):
             self._diagnostics.publish(diagnostic_array(now, status))
         # Reports must not queue behind a frame that takes seconds.
         elif active.report is None or active.report.done():
-            mismatch = self._why_nothing_matches(active)
+            listening = active.listening
+            mismatch = self._why_nothing_matches(active, listening) if listening else ""
             active.report = self.run_on_worker(lambda: self._report(active, mismatch))
 
-    def _why_nothing_matches(self, active: _Active) -> str:
+    def _why_nothing_matches(self, active: _Active, listening: _Listening) -> str:
         """Return why no messages have matched since the last call, though all arrive; or ""."""
         assert self._configured is not None
         values = self._configured.parameters
-        matched, active.matched = active.matched, 0
+        matched, listening.matched = listening.matched, 0
         if matched:
             return ""
         for topic in active.inputs[1:]:
-            gap_ns = active.synchronizer.gap_ns(topic)
+            gap_ns = listening.synchronizer.gap_ns(topic)
             if gap_ns is None:
                 continue
             what = INPUTS[topic][1]
@@ -320,34 +367,42 @@ class LabeledCloudNode(ManagedNode):
         return ""
 
     def _report(self, active: _Active, mismatch: str) -> None:
-        if active is not self._active or not self.context.ok():
+        configured = self._configured
+        if active is not self._active or configured is None or not self.context.ok():
             return
-        self._watch(active, mismatch)
+        self._listen()
+        warning = self._watch(active, mismatch)
         active.errors.summarize()
-        reasons = [watchdog.reason for watchdog in active.watchdogs.values()]
-        reasons += [active.missing.reason, active.mismatch.reason]
         values: dict[str, Any] = active.counts.values(time.perf_counter())
         values["process_ms"] = active.process_ms
         status = active_diagnosis(
             self.get_fully_qualified_name(),
             values,
             active.errors.take_latest(),
-            next(filter(None, reasons), ""),
+            warning,
+            self._idle_reason(configured),
         )
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), status))
 
-    def _watch(self, active: _Active, mismatch: str) -> None:
+    def _watch(self, active: _Active, mismatch: str) -> str:
+        """Look at the subscriptions, and return why nothing is published, or ""."""
+        active.clock.report()
         camera_info = active.camera_info
         qos = camera_info.wanted_qos() if camera_info is not None else None
         if camera_info is not None and qos is not None:
             self.call_on_executor(lambda: camera_info.resubscribe(qos))
-        for topic, watchdog in active.watchdogs.items():
-            watchdog.report(active.received[topic])
-        active.missing.report(self._what_is_missing(active))
+        listening = active.listening
+        if listening is None:
+            return ""
+        for topic, watchdog in listening.watchdogs.items():
+            watchdog.report(listening.received[topic])
+        listening.missing.report(self._what_is_missing(active))
         # Stamps of what has stopped say nothing.
-        silent = any(watchdog.reason for watchdog in active.watchdogs.values())
-        active.mismatch.report("" if silent else mismatch)
-        active.clock.report()
+        silent = any(watchdog.reason for watchdog in listening.watchdogs.values())
+        listening.mismatch.report("" if silent else mismatch)
+        reasons = [watchdog.reason for watchdog in listening.watchdogs.values()]
+        reasons += [listening.missing.reason, listening.mismatch.reason]
+        return next(filter(None, reasons), "")
 
 
 def _is_fixed(name: str) -> bool:

@@ -68,6 +68,11 @@ class Synchronizer:
             messages[name] = self._queues[name].popleft()[1]
         return Matched(messages, found[self._leader])
 
+    @property
+    def waiting(self) -> int:
+        """Number of messages of the leading topic that wait for their match."""
+        return len(self._queues[self._leader])
+
     def gap_ns(self, topic: str) -> int | None:
         """Return the smallest difference of stamps between ``topic`` and the leader.
 

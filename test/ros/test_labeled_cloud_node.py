@@ -6,7 +6,7 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,21 @@ from sros2_names import names_in_policy, wait_for_names
 from bisenet_ros.ros.cloud_parameters import CLOUD_PARAMETERS
 from bisenet_ros.ros.occupancy_grid import occupancy_grid_type
 from bisenet_ros.ros.qos import LATCHED
+from bisenet_ros.ros.topic_watchdog import SILENT_REPORTS
 
 COMMAND = (sys.executable, "-m", "bisenet_ros.ros.labeled_cloud_node")
 DEFAULTS = {
     name: definition.ros_default
     for name, definition in CLOUD_PARAMETERS.definitions.items()
     if definition.effect != "start"
-} | {"position_qos.reliability": "reliable"}  # best effort loses what is sent during discovery
+} | {
+    "position_qos.reliability": "reliable",  # best effort loses what is sent during discovery
+    "lazy": False,  # a publisher waits for the subscription
+}
 CLASSES = {0: ("sky", (0, 0, 0)), 3: ("road", (128, 64, 128)), 7: ("car", (255, 128, 0))}
 ROAD, CAR = 3, 7
-WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+IDLE = "idle until someone subscribes to an output (parameter lazy)"
 COUNTS = ("processed", "dropped", "rejected")
 
 
@@ -621,6 +626,151 @@ def test_the_sros2_policy_allows_what_the_node_has_in_the_graph_and_nothing_else
         wait_for_names(bench, {(kind, name) for kind, name in allowed if name not in absent})
     finally:
         bench.set({"use_sim_time": False})
+
+
+@pytest.fixture
+def publish(bench: CloudBench) -> Iterator[Callable[..., Any]]:
+    """A function that creates a publisher, matched or not; it outlives ``bench.forget``."""
+    publishers: list[Any] = []
+
+    def create(topic: str, kind: Any = Image) -> Any:
+        publishers.append(bench.node.create_publisher(kind, topic, QoSProfile(depth=200)))
+        return publishers[-1]
+
+    yield create
+    for publisher in publishers:
+        bench.node.destroy_publisher(publisher)
+
+
+def test_the_inputs_are_left_while_no_one_listens(
+    bench: CloudBench, publish: Callable[..., Any]
+) -> None:
+    bench.start({"lazy": True})
+    bench.wait_for_log("active: waiting for /label and /depth once someone subscribes to an output")
+    told = bench.diagnoses(OK, re.escape(IDLE))
+    bench.spin_until(lambda: told, "idle is OK, and said")
+    for topic, count in (("label", 0), ("depth", 0), ("camera_info", 1), ("class_map", 1)):
+        assert bench.node.count_subscribers(f"/{topic}") == count, topic
+
+    label, other, info = publish("/label"), publish("/depth"), publish("/camera_info", CameraInfo)
+    heard = bench.listen(PointCloud2, "points")
+
+    def answered() -> bool:
+        for publisher, message in ((info, camera_info()), (other, depth()), (label, labels())):
+            publisher.publish(message)  # again and again: camera_info is best effort
+        return bool(heard)
+
+    bench.spin_until(answered, "points")
+    assert points_of(heard[0])["label"].tolist() == [[CAR, ROAD, ROAD], [ROAD] * 3]
+    assert (points_of(heard[0])["z"] == 2).all()
+
+    bench.forget()
+    for publisher in (label, other):
+        bench.spin_until(
+            lambda publisher=publisher: not publisher.get_subscription_count(),
+            f"the node leaves {publisher.topic_name}",
+        )
+    label.publish(labels(2))
+    other.publish(depth(2))
+    again = bench.listen(PointCloud2, "points")
+    for publisher in (label, other):
+        bench.spin_until(publisher.get_subscription_count, f"it is on {publisher.topic_name} again")
+    label.publish(labels(3))
+    other.publish(depth(3))
+    bench.spin_until(lambda: again, "points of the first labels with their depth")
+    assert [message.header for message in again] == [header(3)]
+
+
+def test_nothing_is_missed_while_idle(bench: CloudBench) -> None:
+    bench.start({"lazy": True})
+    told = bench.statuses()
+    bench.spin_until(lambda: len(told) >= SILENT_REPORTS + 3, "reports")
+    assert {(status.level, status.message) for status in told} == {(OK, IDLE)}
+    assert "WARN" not in bench.log()
+
+
+def test_labels_that_wait_when_the_last_subscriber_leaves_are_dropped(bench: CloudBench) -> None:
+    _, received, before = warm_up(bench, lazy=True)
+    label = bench.camera("/label")
+    for number in (2, 3, 4):
+        label.publish(labels(number))
+    bench.spin_until(lambda: bench.received() == received + 3, "the labels have been received")
+    bench.forget()
+    assert since(bench.counts(received + 3), before) == (0, 3, 0)
+    bench.forget()
+    heard = bench.listen(PointCloud2, "points")
+    label, other = bench.camera("/label"), bench.camera("/depth")
+    other.publish(depth(4))
+    label.publish(labels(5))
+    other.publish(depth(5))
+    bench.spin_until(lambda: heard, "points")
+    assert [message.header for message in heard] == [header(5)]
+
+
+@pytest.mark.parametrize("output", ["points", "obstacles", "grid"])
+def test_every_output_counts(bench: CloudBench, publish: Callable[..., Any], output: str) -> None:
+    kind = occupancy_grid_type() if output == "grid" else PointCloud2
+    if kind is None:
+        pytest.skip("nav_msgs is not installed")
+    bench.start(GROUND | {"lazy": True, "with_confidence": True})
+    inputs = publish("/label"), publish("/confidence")
+    bench.listen(kind, output)
+    for publisher in inputs:
+        bench.spin_until(publisher.get_subscription_count, f"it listens to {publisher.topic_name}")
+    bench.forget()
+    for publisher in inputs:
+        bench.spin_until(
+            lambda publisher=publisher: not publisher.get_subscription_count(),
+            f"it leaves {publisher.topic_name}",
+        )
+
+
+def test_lazy_takes_effect_at_once(bench: CloudBench, publish: Callable[..., Any]) -> None:
+    bench.start({"lazy": False})
+    label = publish("/label")
+    told = bench.statuses()
+    bench.spin_until(label.get_subscription_count, "it listens without a subscriber")
+    bench.spin_until(lambda: told, "a diagnosis")
+    assert told[0].message == "0.0 frames/s"
+    bench.set({"lazy": True})
+    bench.spin_until(lambda: not label.get_subscription_count(), "it leaves")
+    bench.spin_until(lambda: told[-1].message == IDLE, "it says so")
+    bench.set({"lazy": False})
+    bench.spin_until(label.get_subscription_count, "it listens again")
+
+
+def test_transitions_with_and_without_a_subscriber(
+    bench: CloudBench, publish: Callable[..., Any]
+) -> None:
+    label = publish("/label")
+
+    def listens() -> None:
+        bench.spin_until(label.get_subscription_count, "it listens")
+
+    def leaves() -> None:
+        bench.spin_until(lambda: not label.get_subscription_count(), "it does not listen")
+
+    bench.start({"lazy": True})
+    assert bench.change(DEACTIVATE)
+    assert bench.change(ACTIVATE)
+    bench.listen(PointCloud2, "points")
+    listens()
+    assert bench.change(DEACTIVATE)
+    leaves()
+    assert bench.change(ACTIVATE)
+    listens()
+    for transition in (DEACTIVATE, CLEANUP, CONFIGURE):
+        assert bench.change(transition)
+        leaves()
+    assert bench.change(ACTIVATE)
+    listens()
+    assert bench.change(DEACTIVATE)
+    bench.forget()
+    assert bench.change(ACTIVATE)
+    told = bench.diagnoses(OK, re.escape(IDLE))
+    bench.spin_until(lambda: told, "idle")
+    leaves()
+    assert bench.state() == "active"
 
 
 def test_installed_node_starts_by_itself_and_ends_on_sigint(tmp_path: Path) -> None:

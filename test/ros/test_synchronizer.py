@@ -93,3 +93,13 @@ def test_the_gap_between_stamps() -> None:
     for stamp in (1050, 1060, 1070):  # those of the time of the label have left
         matches.add("depth", at(stamp))
     assert matches.gap_ns("depth") == -50 * MS
+
+
+def test_labels_wait_until_they_match() -> None:
+    matches = synchronizer()
+    for milliseconds in (1000, 1033, 1066):
+        matches.add("label", at(milliseconds))
+    matches.add("depth", at(900))
+    assert matches.waiting == 3
+    matches.add("depth", at(1033))
+    assert matches.waiting == 1
