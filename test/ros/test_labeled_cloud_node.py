@@ -773,6 +773,35 @@ def test_transitions_with_and_without_a_subscriber(
     assert bench.state() == "active"
 
 
+def test_a_segmentation_node_is_idle_while_the_cloud_node_behind_it_is(
+    shared_bench: Bench, tmp_path: Path
+) -> None:
+    shared_bench.reset()
+    shared_bench.start({"lazy": True})
+    camera = shared_bench.node.create_publisher(Image, "/image", 10)
+    log = tmp_path / "node.log"
+    with start_process(
+        log,
+        {"autostart": True},
+        command=COMMAND,
+        name="labeled_cloud",
+        namespace="/robot",
+        ros_arguments=["-r", "label:=/segmentation/label"],
+    ) as process:
+        cloud = CloudBench(process, Path())
+        cloud.wait_for_log("active: waiting for /segmentation/label")
+        told = cloud.diagnoses(OK, "idle until someone subscribes to an image output")
+        cloud.spin_until(lambda: told, "the segmentation node is idle")
+        assert not camera.get_subscription_count()
+        cloud.listen(PointCloud2, "points")
+        cloud.spin_until(camera.get_subscription_count, "both nodes listen")
+        cloud.forget()
+        cloud.spin_until(lambda: not camera.get_subscription_count(), "both nodes leave")
+        cloud.close()
+        assert process.stop() == 0
+    shared_bench.node.destroy_publisher(camera)
+
+
 def test_installed_node_starts_by_itself_and_ends_on_sigint(tmp_path: Path) -> None:
     log = tmp_path / "node.log"
     executable = Path(get_package_prefix("bisenet_ros"), "lib/bisenet_ros/labeled_cloud_node")
