@@ -309,6 +309,19 @@ def _init(args: list[str] | None) -> None:
         )
 
 
+def _shut_down() -> bool:
+    """Shut ROS down; return False if that was done before, or never initialized.
+
+    A signal's handler does so on a thread of its own, perhaps at this moment, so a look at
+    ``rclpy.ok`` first would not help.
+    """
+    try:
+        rclpy.shutdown()
+    except RuntimeError:
+        return False
+    return True
+
+
 def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoReturn:
     """Spin a node until SIGINT or SIGTERM, and end the process.
 
@@ -335,9 +348,7 @@ def run(make_node: Callable[[], ManagedNode], args: list[str] | None) -> NoRetur
         if node is not None:
             idle = node.worker.stop(timeout=1.0)
             node.destroy_node()
-        if rclpy.ok():
-            rclpy.shutdown()
-        elif node is not None and idle:
+        if not _shut_down() and node is not None and idle:
             # rclpy does not flush its log file after a signal. A worker that is stuck could still
             # log, so leave the file alone then.
             rclpy_implementation.rclpy_logging_fini()
