@@ -128,7 +128,7 @@ def _mode_of_label_file(path: Path) -> str:
     It is empty if only OpenCV can read the file.
 
     Raises:
-        ImageFileError: its format is none of those of labels, whatever its name states.
+        ImageFileError: the file is not in a format of labels, whatever its suffix.
     """
     from PIL import Image
 
@@ -178,12 +178,17 @@ def _opaque(values: NDArray[Any], gray: bool, path: Path) -> NDArray[Any]:
     Raises:
         ImageFileError: a pixel is not opaque, unless it is unlabeled anyway.
     """
-    transparent = values[..., 3] < np.iinfo(values.dtype).max
+    transparent = _is_clear(values)
     if gray:
         transparent &= values[..., 0] != IGNORE_ID
     if transparent.any():
         raise _transparent(path)
     return values[..., 0] if gray else np.ascontiguousarray(values[..., :3])
+
+
+def _is_clear(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where pixels [H,W,4] are not opaque, bool [H,W]."""
+    return np.asarray(values[..., 3] < np.iinfo(values.dtype).max)
 
 
 def _transparent_gray(path: Path, largest: int) -> int | None:
@@ -228,8 +233,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
     Raises:
         ImageFileError: not a regular file that OpenCV can read with 8 or 16 bits; lossy, since
-            blurred black is not black; with transparency, which may be the mask; or the same
-            everywhere, as 16-bit ids look that were saved with the wrong depth.
+            blurred black is not black; with transparency, which may be the mask; or black
+            everywhere or nowhere.
     """
     check_regular(path)
     lossy = _lossy_format(path)
@@ -242,9 +247,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     check_single(path)
     mask = np.asarray(pixels.any(axis=2))
     problem = ""
-    if stored.ndim == 3 and stored.shape[2] == 4:
-        clear = stored[..., 3] < np.iinfo(stored.dtype).max
-        problem = "has transparent pixels" * bool(clear.any())
+    if stored.ndim == 3 and stored.shape[2] == 4 and _is_clear(stored).any():
+        problem = "has transparent pixels"
     if mask.all() or not mask.any():
         problem = problem or f"is {'not black anywhere' if mask.any() else 'black everywhere'}"
     if problem:
