@@ -47,7 +47,7 @@ class Segmentation:
 
 
 class _Input(NamedTuple):
-    """What the network sees of an image, uint8 [h,w,3], and where in it the image is."""
+    """The network's input, uint8 [h,w,3], and the part of it that the image covers."""
 
     pixels: NDArray[np.uint8]
     seen: tuple[slice, slice]

@@ -12,7 +12,7 @@ from bisenet_ros.errors import CameraError, ParameterError, first_line, quoted
 from bisenet_ros.geometry.pose import Pose, pose_from_quaternion
 
 TRANSFORM_TIMEOUT_S = 0.2
-"""How long labels wait for a transform that is published later than they are."""
+"""Longest wait of labels for a transform that is published after them [s]."""
 
 
 class CameraPoses(Protocol):

@@ -45,7 +45,7 @@ class CloudPublishers:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether a message would be published, which needs a subscriber."""
+        """Whether any output has a subscriber."""
         publishers = filter(None, (self.points, self.obstacles, self.grid))
         return any(each.get_subscription_count() for each in publishers)
 

@@ -163,7 +163,7 @@ def test_a_manager_that_hangs_does_not_end_the_bond(bonded: BondedBench) -> None
     kind, topic = manager.bond.pub.msg_type, manager.bond.topic
     listener = bonded.node.create_subscription(kind, topic, heard.append, 10)
     bonded.spin_until(lambda: len(heard) > 20, "heartbeats of both")
-    manager.bond.is_shutdown = True  # its thread ends without a word
+    manager.bond.is_shutdown = True  # ends its thread silently
     heard.clear()
     bonded.spin_until(lambda: len(heard) > 60, "more heartbeats than in the 4 s of a timeout")
     bonded.node.destroy_subscription(listener)

@@ -1,6 +1,6 @@
-"""What nodes use of bondpy 4.1, which is not on PyPI, with the same threads and side effects.
+"""Stand-in for bondpy 4.1, which is not on PyPI, with its threads and side effects.
 
-Its messages are of another type, so it bonds with itself only.
+It has the part that nodes use. Its messages are of another type, so it bonds with itself only.
 """
 
 import threading
